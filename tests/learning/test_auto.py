@@ -114,6 +114,9 @@ def test_a_resumed_auto_does_what_was_chosen_first(configured, tmp_path, monkeyp
     first = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
     monkeypatch.setattr(auto, "measure", lambda *ignored: pytest.fail("measured again"))
     again = session.train(config, material, session.TrainingFolders(tmp_path), quiet)
+    assert [{**entry, "seconds": 0, "milliseconds": 0} for entry in again.chosen.pop("tried")] == [
+        {**entry, "seconds": 0, "milliseconds": 0} for entry in first.chosen.pop("tried")
+    ]
     assert {**again.chosen, "seconds": 0, "examples_per_second": 0} == {**first.chosen, "seconds": 0, "examples_per_second": 0}
 
 

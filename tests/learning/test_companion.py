@@ -109,6 +109,13 @@ def test_training_learns_a_companion_and_states_what_it_is_worth(configured, qui
     assert set(figures["validation"]) == {"model", "words", "mixed"}
     assert result.metrics["accuracy"] == figures["validation"]["mixed"]["accuracy"] >= figures["validation"]["model"]["accuracy"]
     assert 0 < figures["share"] <= 1
+    tried = {entry["name"]: entry for entry in result.chosen["tried"]}
+    assert set(tried) == {"probe", "words", "mixed"}
+    assert [name for name, entry in tried.items() if entry["kept"]] == ["mixed"]
+    for name, side in (("probe", "model"), ("words", "words"), ("mixed", "mixed")):
+        assert tried[name]["value"] == figures["validation"][side]["accuracy"]
+        assert tried[name]["low"] <= tried[name]["value"] <= tried[name]["high"]
+    assert tried["mixed"]["bytes"] == tried["probe"]["bytes"] + tried["words"]["bytes"]
     again = trained(configured, quiet, tmp_path)
     assert again.chosen["companion"] == figures
 

@@ -71,6 +71,7 @@ def stoppable(settings: Config, home: Home, config: Path, changes: Sequence[str]
 def show(model: Artifact) -> None:
     """Print the model's id, training method, validation metrics and size, and why `method: auto` chose the method."""
     from vertune.core.files import folder_size
+    from vertune.reports.tried import tried
 
     manifest = model.manifest
     validation = manifest.get("metrics", {}).get("validation", {})
@@ -86,6 +87,12 @@ def show(model: Artifact) -> None:
             "card": output.relative(model.folder / "README.md"),
         }
     )
+    found = tried(manifest.get("chosen"))
+    if found:
+        output.say()
+        rows = [(row.title, row.score, row.seconds, row.milliseconds, row.megabytes) for row in found.rows]
+        output.table(["candidate", found.title, "seconds", "ms per text", "MB"], rows)
+        output.note(f"{found.about} To choose another: --set method=head, --set method=full, --set companion=none.")
 
 
 def _reason(chosen: object) -> str | None:

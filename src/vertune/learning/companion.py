@@ -6,6 +6,7 @@ the squared error) is smallest. A penalty draws the weight of the words to 0, an
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from vertune.core import content
 from vertune.core.kinds import Task
-from vertune.core.records import Activation, Answer, Feature, Record, texts
+from vertune.core.records import Activation, Feature, Record, texts
 from vertune.learning.examples import Examples
+from vertune.learning.held_out import HeldOutPredictions
 from vertune.learning.training_input import TrainingInput
 from vertune.lexical.companion import Companion, WordModel, merged
 from vertune.lexical.fitting import LabelledTexts, fit
@@ -34,12 +36,13 @@ _OUTPUTS = 65_535
 
 @dataclass(frozen=True, slots=True)
 class LearntCompanion:
-    """A companion, with the answers that it gives for the validation records, and the task that decodes them."""
+    """A companion, with the answers that it gives for the validation records."""
 
     companion: Companion
-    task: Task
-    """The task, with thresholds that are fitted to the mixed outputs."""
-    answers: list[Answer]
+    mixed: HeldOutPredictions
+    """The predictions of the mix; their task has thresholds that are fitted to the mixed outputs."""
+    words: HeldOutPredictions | None
+    """The predictions of the words alone; None if there is no model of words."""
     figures: dict[str, Any]
     """The weights, and what the model alone, the words alone and the mix are worth on validation, for the report."""
 
@@ -68,21 +71,24 @@ def learn(
     if not _is_wanted(training_input, held_out) or (words is None and task.activation == "identity"):
         return None
     assert task.activation is not None
+    started = time.perf_counter()
     parts = [merged(task.activation, len(records), features, outputs), *([words.scores(records)] if words else [])]
+    seconds = time.perf_counter() - started
     truth, importance = _truth(task, records)
     group = _groups(task, records)
     shared = 1 / np.bincount(group)[group]  # copies of a record count as one record
     mixing = Mixing(task.activation, truth, shared if importance is None else importance * shared)
     weights = mixing.learn(parts)
     companion = Companion(task.activation, *weights, scorer=words if weights[1] else None)
-    measured = {"model": _measured(task, held_out, outputs)[2]}
+    found = {"model": _predicted(task, held_out, outputs)}
     if words:
         alone = Companion(task.activation, 0.0, mixing.fit(parts[1:])[0], words)
-        measured["words"] = _measured(task, held_out, alone.mixed(records, features, outputs))[2]
-    fitted, answers, measured["mixed"] = _measured(task, held_out, companion.mixed(records, features, outputs))
+        found["words"] = _predicted(task, held_out, alone.mixed(records, features, outputs), seconds)
+    found["mixed"] = _predicted(task, held_out, companion.mixed(records, features, outputs), seconds if companion.scorer else 0.0)
     share = share_of_words(weights, parts) if words else 0.0
+    measured = {side: _measured(predictions) for side, predictions in found.items()}
     figures = {"model": round(weights[0], 4), "words": round(weights[1], 4), "share": round(share, 4), "validation": measured}
-    return LearntCompanion(companion, fitted, answers, figures)
+    return LearntCompanion(companion, found["mixed"], found.get("words"), figures)
 
 
 def share_of_words(weights: Sequence[float], parts: Sequence[NDArray[np.float64]]) -> float:
@@ -103,13 +109,16 @@ def _groups(task: Task, records: Sequence[Record]) -> NDArray[np.int64]:
     return content.groups(records, [column.name for column in task.input_columns])
 
 
-def _measured(task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]]) -> tuple[Task, list[Answer], dict[str, float]]:
-    """Decode outputs at thresholds that suit them; return the task, the answers, and the main metric and calibration error."""
+def _predicted(task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]], seconds: float = 0.0) -> HeldOutPredictions:
+    """Decode outputs at thresholds that suit them; they took so many seconds."""
     fitted = task.calibrate(held_out.records, held_out.features, outputs)
-    answers = fitted.decode(held_out.records, held_out.features, outputs)
-    figures = {task.goal: fitted.score(held_out.records, answers)[task.goal]}
-    calibration = fitted.details(held_out.records, answers).get("calibration")
-    return fitted, answers, figures | ({"ece": calibration["ece"]} if calibration else {})
+    return HeldOutPredictions(fitted, held_out.records, fitted.decode(held_out.records, held_out.features, outputs), outputs, seconds)
+
+
+def _measured(found: HeldOutPredictions) -> dict[str, float]:
+    """Return the main metric and, for probabilities, the calibration error."""
+    calibration = found.task.details(found.records, found.answers).get("calibration")
+    return {found.task.goal: found.metrics[found.task.goal], **({"ece": calibration["ece"]} if calibration else {})}
 
 
 def _fit(task: Task, records: Sequence[Record]) -> WordModel | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ class HeldOutPredictions:
     answers: list[Answer]
     outputs: Sequence[NDArray[Any]] = ()
     """The outputs of the model, one array per feature (model input)."""
+    seconds: float = 0.0
+    """Seconds that the outputs took."""
 
     @property
     def tally(self) -> NDArray[Any]:
@@ -60,9 +63,11 @@ def predict(model: VerticalModel, training_input: TrainingInput, held_out: Examp
         context = within if features is held_out.features else None
         return outputs(model, training_input.encoder, features, training_input.config.device.tokens, around=context)
 
+    started = time.perf_counter()
     raw = run(held_out.features)
+    seconds = time.perf_counter() - started
     task = training_input.task.calibrate(held_out.records, held_out.features, raw)
-    return HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run), raw)
+    return HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run), raw, seconds)
 
 
 def is_worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps
 from vertune.learning.memory import avoid_gaps
 from vertune.learning.threads import use_threads
 from vertune.learning.training_input import Score, TrainingInput
+from vertune.learning.tried import MIXED, PROBE, WORDS, Tried
 from vertune.lexical.companion import Companion
 from vertune.nn.build import build, trainable
 from vertune.nn.run import outputs
@@ -241,12 +242,15 @@ def _train_first(
             "The setting 'training.start: probe' fits the head (the last layer) as a linear model, which is impossible for the task "
             f"'{training_input.task.name}' with this pooling. Set training.start: auto."
         )
+    solved, tried = time.monotonic(), Tried(config.seed)
     words = companion.fit_words(training_input, held_out)
+    counted = time.monotonic() - solved
     probed = clock.now()
     before = predict(start.model, training_input, held_out) if held_out and start.fallback else None
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
+        tried.add(PROBE, before, solved - began, _bytes(head_parameters(start.model)))
     limit = _time_limit(training_input, held_out, (probed - started, clock.now() - probed), refit)
     pool = training_input.examples.joined(held_out) if held_out and pooled else training_input.examples
     goal = _goal(training_input, start, held_out, limit, pool)
@@ -256,6 +260,8 @@ def _train_first(
     if loop_result and loop_result.late and limit:
         warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
     after = predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
+    if after and after is not before:
+        tried.add(goal.method.name, after, time.monotonic() - solved, _bytes(trainable(start.model)))
     sure = bool(goal.candidates) and not (loop_result and loop_result.late)  # the comparison had more rows than are held out here
     if loop_result and before and after and not sure and _is_beaten(config, after, before, bool(warnings)):
         chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
@@ -265,11 +271,20 @@ def _train_first(
         trained, loop_result = _train(start, goal, training_input, None)
     _warn(training_input, chosen, warnings)
     chosen |= _facts(goal, loop_result, time.monotonic() - began)
+    kept = goal.method.name if after is not before else PROBE
     learnt = companion.learn(words, training_input, held_out, after.outputs) if held_out and after else None
     if after and learnt:
-        after.task, after.answers = learnt.task, learnt.answers
+        if learnt.words and words:
+            tried.add(WORDS, learnt.words, counted, words.bytes)
+        if learnt.companion.scorer:
+            learnt.mixed.seconds += after.seconds
+            tried.add(MIXED, learnt.mixed, time.monotonic() - began, tried.size_of(kept) + learnt.companion.scorer.bytes)
+            kept = MIXED
+        after = learnt.mixed
         chosen["companion"] = learnt.figures
         training_input.progress("companion", **learnt.figures)
+    if tried.entries:
+        chosen["tried"] = tried.facts(kept)
     task = after.task if after else training_input.task
     metrics, ends = (after.metrics, intervals(after, config.seed)) if after else ({}, {})
     settings = config.training.model_copy(update={"objective": goal.objective})
@@ -278,6 +293,10 @@ def _train_first(
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
         solved=start.solution is not None and not loop_result, companion=learnt.companion if learnt else None,
     )  # fmt: skip
+
+
+def _bytes(parameters: Mapping[str, torch.nn.Parameter]) -> int:
+    return sum(item.numel() * item.element_size() for item in parameters.values())
 
 
 def _facts(goal: TrainingGoal, loop_result: LoopResult | None, seconds: float) -> dict[str, Any]:

@@ -40,6 +40,12 @@ class WordModel:
     vocabulary: Vocabulary
     scorer: Scorer
 
+    @property
+    def bytes(self) -> int:
+        """The size of its arrays."""
+        arrays = (self.vocabulary.grams, self.vocabulary.kinds, self.vocabulary.rarity, self.scorer.outputs, self.scorer.weights)
+        return sum(array.nbytes for array in arrays) + 4 * len(self.scorer.starts)
+
     def scores(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Return the scores of the records, shape (records, outputs)."""
         parts = []

@@ -20,6 +20,7 @@ from vertune.core.kinds import Task
 from vertune.reports import language, render
 from vertune.reports.mix import mix
 from vertune.reports.scales import format_interval, format_value
+from vertune.reports.tried import tried
 from vertune.reports.verdict import verdict
 from vertune.reports.words import metric
 
@@ -53,6 +54,7 @@ def card(manifest: Mapping[str, Any], dataset: Mapping[str, Any] | None = None, 
         method=_name(config.get("method")),
         chosen=manifest.get("chosen") or {},
         mix=mix((manifest.get("chosen") or {}).get("companion")),
+        tried=tried(manifest.get("chosen")),
         data=data,
         language=language.sentence((dataset or {}).get("language"), (dataset or {}).get("unknown")),
         foreign=language.warning(base or "", (dataset or {}).get("language"), (dataset or {}).get("unknown")),

@@ -10,6 +10,7 @@ from typing import Any
 from vertune.reports import render
 from vertune.reports.mix import mix
 from vertune.reports.scales import format_change, format_count, format_interval, format_value, plural, short
+from vertune.reports.tried import tried
 from vertune.reports.verdict import best_baseline, verdict
 from vertune.reports.words import Metric, baseline_name, format_difference, likely_better, metric
 
@@ -57,6 +58,7 @@ def page(measured: Measured) -> str:
         calibration=_calibration(measured["details"].get("calibration")),
         curves=_curves(measured["training"].get("curves", {}), goal),
         training=_training(measured["training"]),
+        tried=tried(measured["training"].get("chosen")),
     )
 
 

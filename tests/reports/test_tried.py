@@ -1,0 +1,38 @@
+"""The table of what was tried in a training."""
+
+from __future__ import annotations
+
+from vertune.reports.tried import tried
+
+
+def entry(name: str, value: float, kept: bool = False, **more: object) -> dict[str, object]:
+    return {
+        "name": name, "metric": "accuracy", "value": value, "low": value - 0.02, "high": value + 0.02, "rows": 1200, "seconds": 3.21,
+        "milliseconds": 4.5, "bytes": 2_500_000, "kept": kept, **more,
+    }  # fmt: skip
+
+
+def test_every_candidate_has_a_row_and_the_chosen_one_is_marked() -> None:
+    found = tried({"tried": [entry("probe", 0.8), entry("words", 0.75, low=None, high=None), entry("mixed", 0.82, kept=True)]})
+    assert found is not None
+    assert found.title == "Accuracy"
+    assert [row.title for row in found.rows] == ["linear probe", "words alone", "model and words (chosen)"]
+    assert found.rows[0].score == "80.0\N{NO-BREAK SPACE}% (78.0\N{NO-BREAK SPACE}% to 82.0\N{NO-BREAK SPACE}%)"
+    assert found.rows[1].score == "75.0\N{NO-BREAK SPACE}%"
+    assert (found.rows[0].seconds, found.rows[0].milliseconds, found.rows[0].megabytes) == ("3.2", "4.50", "2.5")
+    assert "On 1,200 validation rows" in found.about
+    assert "folds" not in found.about
+
+
+def test_candidates_of_a_cross_validation_come_first_and_are_told_apart() -> None:
+    compared = [{"name": "contrastive", "accuracy": 0.91, "loss": 0.3, "seconds": 12.0}, {"name": "probe", "loss": 0.5, "seconds": 1.0}]
+    found = tried({"candidates": compared, "tried": [entry("probe", 0.8), entry("full", 0.9, kept=True)]})
+    assert found is not None
+    assert [row.title for row in found.rows] == ["contrastive, in folds", "linear probe", "trained: full (chosen)"]
+    assert "cross-validation" in found.about
+
+
+def test_one_candidate_and_models_of_older_versions_have_no_table() -> None:
+    assert tried({"tried": [entry("probe", 0.8)]}) is None
+    assert tried({"why": "it was set"}) is None
+    assert tried(None) is None
