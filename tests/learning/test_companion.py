@@ -172,7 +172,8 @@ def test_tasks_take_part_by_their_activation(name) -> None:
         def __len__(self) -> int:
             return 80
 
-    learnt = companion.learn(words, given, Held(records=held, features=encoded), outputs)
+    examples = Held(records=held, features=encoded)
+    learnt = companion.learn(words, given, examples, companion._predicted(task, examples, outputs))
     assert learnt is not None
     values = learnt.figures["validation"]
     assert values["mixed"][task.goal] > values["model"][task.goal]

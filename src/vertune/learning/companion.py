@@ -60,14 +60,12 @@ def refit(companion: Companion | None, task: Task, records: Sequence[Record]) ->
     return companion if scorer is None else replace(companion, scorer=scorer)
 
 
-def learn(
-    words: WordModel | None, training_input: TrainingInput, held_out: Examples, outputs: Sequence[NDArray[Any]]
-) -> LearntCompanion | None:
-    """Learn the weights of the mix on validation records; `outputs` are those of the model.
+def learn(words: WordModel | None, training_input: TrainingInput, held_out: Examples, found: HeldOutPredictions) -> LearntCompanion | None:
+    """Learn the weights of the mix on validation records; `found` are the predictions of the model.
 
     Without a model of words, only the weight of the model is learnt. Return None if no companion is to be learnt.
     """
-    task, records, features = training_input.task, held_out.records, held_out.features
+    task, records, features, outputs = training_input.task, held_out.records, held_out.features, found.outputs
     if not _is_wanted(training_input, held_out) or (words is None and task.activation == "identity"):
         return None
     assert task.activation is not None
@@ -80,15 +78,16 @@ def learn(
     mixing = Mixing(task.activation, truth, shared if importance is None else importance * shared)
     weights = mixing.learn(parts)
     companion = Companion(task.activation, *weights, scorer=words if weights[1] else None)
-    found = {"model": _predicted(task, held_out, outputs)}
+    sides = {"model": found}
     if words:
         alone = Companion(task.activation, 0.0, mixing.fit(parts[1:])[0], words)
-        found["words"] = _predicted(task, held_out, alone.mixed(records, features, outputs), seconds)
-    found["mixed"] = _predicted(task, held_out, companion.mixed(records, features, outputs), seconds if companion.scorer else 0.0)
+        sides["words"] = _predicted(task, held_out, alone.mixed(records, features, outputs), seconds)
+    both = found.seconds + (seconds if companion.scorer else 0.0)
+    sides["mixed"] = _predicted(task, held_out, companion.mixed(records, features, outputs), both)
     share = share_of_words(weights, parts) if words else 0.0
-    measured = {side: _measured(predictions) for side, predictions in found.items()}
+    measured = {side: _measured(predictions) for side, predictions in sides.items()}
     figures = {"model": round(weights[0], 4), "words": round(weights[1], 4), "share": round(share, 4), "validation": measured}
-    return LearntCompanion(companion, found["mixed"], found.get("words"), figures)
+    return LearntCompanion(companion, sides["mixed"], sides.get("words"), figures)
 
 
 def share_of_words(weights: Sequence[float], parts: Sequence[NDArray[np.float64]]) -> float:

@@ -40,11 +40,13 @@ Fit = Callable[[TrainingGoal, TrainingInput, Examples], list[NDArray[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the goals that are compared, with the time that a training on all labelled rows is expected to take."""
+    """One of the goals that are compared, with the time that one training on all labelled rows is expected to take."""
 
     name: str
     goal: TrainingGoal
     seconds: float
+    fits: int = 1
+    """Number of trainings of the final model; the comparison needs one."""
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ def compare(training_input: TrainingInput, pool: Examples, fit: Fit, speed: auto
     If there is too little time to compare anything, return a sentence about what a longer limit would allow.
     """
     candidates = _candidates(training_input, pool, speed, probing=time.probing)
-    final = time.repeated * max(candidate.seconds for candidate in candidates)
+    final = max((time.repeated - 1 + candidate.fits) * candidate.seconds for candidate in candidates)
     each = sum(candidate.seconds for candidate in candidates)
     left = time.ends - clock.now()
     folds = next((number for number in _FOLDS if (number - 1) * each + final <= _MARGIN * left), None)
@@ -102,7 +104,7 @@ def _candidates(training_input: TrainingInput, pool: Examples, speed: auto.StepT
     return [
         Candidate("probe", TrainingGoal(method_that_moves("head"), 0.0), probing),
         Candidate("fine-tuning", TrainingGoal(everything, epochs), probing + epochs * load.passing(speed, 1.0)),
-        Candidate("contrastive", contrastively, probing + contrasting),
+        Candidate("contrastive", contrastively, probing + contrasting, contrastive.FITS),
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps
 from vertune.learning.memory import avoid_gaps
 from vertune.learning.threads import use_threads
 from vertune.learning.training_input import Score, TrainingInput
-from vertune.learning.tried import MIXED, PROBE, WORDS, Tried
+from vertune.learning.tried import PROBE, Tried
 from vertune.lexical.companion import Companion
 from vertune.nn.build import build, trainable
 from vertune.nn.run import outputs
@@ -232,7 +232,7 @@ def _train_first(
     for which time is reserved. `pooled` is whether candidates are compared on training and validation rows together.
     """
     config = training_input.config
-    started, began = clock.now(), time.monotonic()
+    started, tried = clock.now(), Tried(config.seed)
     solve = config.training.start != "random"
     model = _build(training_input)
     _announce_memory(training_input, model)
@@ -242,26 +242,24 @@ def _train_first(
             "The setting 'training.start: probe' fits the head (the last layer) as a linear model, which is impossible for the task "
             f"'{training_input.task.name}' with this pooling. Set training.start: auto."
         )
-    solved, tried = time.monotonic(), Tried(config.seed)
-    words = companion.fit_words(training_input, held_out)
-    counted = time.monotonic() - solved
+    words = tried.fit_words(training_input, held_out)
     probed = clock.now()
     before = predict(start.model, training_input, held_out) if held_out and start.fallback else None
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
-        tried.add(PROBE, before, solved - began, _bytes(head_parameters(start.model)))
+        tried.add(PROBE, before, tried.seconds() - tried.counting, head_parameters(start.model))
     limit = _time_limit(training_input, held_out, (probed - started, clock.now() - probed), refit)
     pool = training_input.examples.joined(held_out) if held_out and pooled else training_input.examples
     goal = _goal(training_input, start, held_out, limit, pool)
     chosen |= {"why": goal.why} if goal.why else {}
-    trained, loop_result = _train(start, goal, training_input, held_out)
+    trained, loop_result = _train(start, goal, training_input, held_out, fits=1 if refit else contrastive.FITS)
     warnings = [goal.warning] if goal.warning else []
     if loop_result and loop_result.late and limit:
         warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
     after = predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
     if after and after is not before:
-        tried.add(goal.method.name, after, time.monotonic() - solved, _bytes(trainable(start.model)))
+        tried.add(goal.method.name, after, tried.seconds() - tried.counting, trainable(start.model))
     sure = bool(goal.candidates) and not (loop_result and loop_result.late)  # the comparison had more rows than are held out here
     if loop_result and before and after and not sure and _is_beaten(config, after, before, bool(warnings)):
         chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
@@ -270,21 +268,12 @@ def _train_first(
         start = _initialise(training_input, _build(training_input), solve, goal.method)
         trained, loop_result = _train(start, goal, training_input, None)
     _warn(training_input, chosen, warnings)
-    chosen |= _facts(goal, loop_result, time.monotonic() - began)
-    kept = goal.method.name if after is not before else PROBE
-    learnt = companion.learn(words, training_input, held_out, after.outputs) if held_out and after else None
-    if after and learnt:
-        if learnt.words and words:
-            tried.add(WORDS, learnt.words, counted, words.bytes)
-        if learnt.companion.scorer:
-            learnt.mixed.seconds += after.seconds
-            tried.add(MIXED, learnt.mixed, time.monotonic() - began, tried.size_of(kept) + learnt.companion.scorer.bytes)
-            kept = MIXED
-        after = learnt.mixed
-        chosen["companion"] = learnt.figures
+    chosen |= _facts(goal, loop_result, tried.seconds())
+    learnt = companion.learn(words, training_input, held_out, after) if held_out and after else None
+    if learnt:
+        after, chosen["companion"] = learnt.mixed, learnt.figures
         training_input.progress("companion", **learnt.figures)
-    if tried.entries:
-        chosen["tried"] = tried.facts(kept)
+    chosen["tried"] = tried.finish(goal.method.name, words, learnt)
     task = after.task if after else training_input.task
     metrics, ends = (after.metrics, intervals(after, config.seed)) if after else ({}, {})
     settings = config.training.model_copy(update={"objective": goal.objective})
@@ -293,10 +282,6 @@ def _train_first(
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
         solved=start.solution is not None and not loop_result, companion=learnt.companion if learnt else None,
     )  # fmt: skip
-
-
-def _bytes(parameters: Mapping[str, torch.nn.Parameter]) -> int:
-    return sum(item.numel() * item.element_size() for item in parameters.values())
 
 
 def _facts(goal: TrainingGoal, loop_result: LoopResult | None, seconds: float) -> dict[str, Any]:
@@ -379,11 +364,13 @@ def _warn(training_input: TrainingInput, chosen: dict[str, Any], warnings: Seque
         chosen["warnings"] = [*chosen.get("warnings", []), *warnings]
 
 
-def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
+def _train(
+    start: _Start, goal: TrainingGoal, training_input: TrainingInput, held_out: Examples | None, fits: int = 1
+) -> tuple[int, LoopResult | None]:
     """Train the model of `start`; return the number of trainable weights and the result of the training loop.
 
     The result is None if no training loop is needed: if no weights are trained, or only those of the head, which is
-    already fitted.
+    already fitted. With the contrastive objective, up to `fits` trainings are averaged.
     """
     model, method = start.model, goal.method
     steps, contrasts = _steps(training_input, goal), goal.objective == "contrastive"
@@ -408,8 +395,10 @@ def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, hel
     loop_input = replace(training_input, folder=checkpoints, below=below, score=score)
     if not contrasts:
         return trained, run_loop(model, Plan(method, rates, steps, goal.epochs, goal.seconds), loop_input)
-    plan = Plan(method, contrastive.rates(rates), steps, goal.epochs, goal.seconds)
-    result = run_loop(model, plan, contrastive.prepared(loop_input))
+    fits = min(fits, contrastive.fits_of(method))
+    plan = Plan(method, contrastive.rates(rates), steps, goal.epochs, goal.seconds and goal.seconds / fits)
+    prepared = contrastive.prepared(loop_input)
+    result = contrastive.averaged(parameters, fits, lambda number: run_loop(model, plan, contrastive.of_fit(prepared, number)))
     contrastive.fit_head(model, training_input)
     return trained, result
 
@@ -434,7 +423,8 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
     start = _initialise(training_input, _build(training_input), result.chosen["start"] == "probe", method)
     left = max(1.0, training_input.deadline - clock.now() - _ENDING) if training_input.deadline is not None else None
     objective = result.chosen["objective"]
-    trained, loop_result = _train(start, TrainingGoal(method, epochs, left, objective=objective), training_input, None)
+    goal = TrainingGoal(method, epochs, left, objective=objective)
+    trained, loop_result = _train(start, goal, training_input, None, fits=contrastive.FITS)
     if loop_result and loop_result.late:
         message = "The time limit was reached before the retraining on all labelled rows ended, so the first model is kept."
         _warn(training_input, result.chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])

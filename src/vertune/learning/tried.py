@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vertune.learning.held_out import HeldOutPredictions, intervals
+import torch
 
-WORDS, PROBE, MIXED = "words", "probe", "mixed"
+from vertune.learning import companion
+from vertune.learning.companion import LearntCompanion
+from vertune.learning.examples import Examples
+from vertune.learning.held_out import HeldOutPredictions, intervals
+from vertune.learning.training_input import TrainingInput
+from vertune.lexical.companion import WordModel
+
+_WORDS, PROBE, _MIXED = "words", "probe", "mixed"
 """Names of candidates; the others are called like the method with which they were trained."""
 
 
@@ -16,28 +25,48 @@ class Tried:
     """The candidates of one training, in the order in which they were tried."""
 
     seed: int
+    started: float = field(default_factory=time.monotonic)
+    counting: float = 0.0
+    """Seconds that the model of words took."""
     entries: list[dict[str, Any]] = field(default_factory=list)
     """Name, main metric (`metric`, `value`, `low`, `high`), seconds of training, milliseconds per record, and bytes of each candidate."""
 
-    def add(self, name: str, found: HeldOutPredictions, seconds: float, size: float) -> None:
-        """Add a candidate; `seconds` is the duration of its training, `size` the bytes of its own weights.
+    def seconds(self) -> float:
+        """Return the seconds since the training started."""
+        return time.monotonic() - self.started
+
+    def fit_words(self, training_input: TrainingInput, held_out: Examples | None) -> WordModel | None:
+        """Fit the model of words, and remember how long this took."""
+        before = self.seconds()
+        words = companion.fit_words(training_input, held_out)
+        self.counting = self.seconds() - before
+        return words
+
+    def add(self, name: str, found: HeldOutPredictions, seconds: float, weights: Mapping[str, torch.nn.Parameter] | int) -> None:
+        """Add a candidate; `seconds` is the duration of its training, and `weights` are those of its own, or their bytes.
 
         The milliseconds per record are those of predictions in batches, with the encoded records at hand.
         """
         goal = found.task.goal
         low, high = intervals(found, self.seed).get(goal, (None, None))
+        size = weights if isinstance(weights, int) else sum(item.numel() * item.element_size() for item in weights.values())
         self.entries.append(
             {
                 "name": name, "metric": goal, "value": found.metrics[goal], "low": low, "high": high, "rows": len(found.records),
-                "seconds": round(seconds, 2), "milliseconds": round(1000 * found.seconds / max(1, len(found.records)), 3),
-                "bytes": int(size),
+                "seconds": round(seconds, 2), "milliseconds": round(1000 * found.seconds / max(1, len(found.records)), 3), "bytes": size,
             }
         )  # fmt: skip
 
-    def size_of(self, name: str) -> int:
-        """Return the bytes of a candidate's own weights; 0 if there is none of this name."""
-        return next((entry["bytes"] for entry in self.entries if entry["name"] == name), 0)
+    def finish(self, kept: str, words: WordModel | None, learnt: LearntCompanion | None) -> list[dict[str, Any]]:
+        """Add the words alone and the mix, if there are any; return all candidates with the one that became the model.
 
-    def facts(self, kept: str) -> list[dict[str, Any]]:
-        """Return all candidates; `kept` is the name of the one that became the model."""
+        `kept` is the name of the method of the model with which the words are mixed; a head that was only fitted is the linear probe.
+        """
+        sizes = {str(entry["name"]): int(entry["bytes"]) for entry in self.entries}
+        kept = kept if kept in sizes else PROBE
+        if learnt and learnt.words and words:
+            self.add(_WORDS, learnt.words, self.counting, words.bytes)
+        if learnt and learnt.companion.scorer:
+            self.add(_MIXED, learnt.mixed, self.seconds(), sizes.get(kept, 0) + learnt.companion.scorer.bytes)
+            kept = _MIXED
         return [{**entry, "kept": entry["name"] == kept} for entry in self.entries]

@@ -17,7 +17,8 @@ def mix(figures: Mapping[str, Any] | None) -> str | None:
         return None
     weights = f"outputs times {figures['model']:.3g}"
     if figures["words"]:
-        weights += f", scores of words times {figures['words']:.3g}, {format_value(figures['share'], 'share')} of the differences between texts"
+        share = format_value(figures["share"], "share")
+        weights += f", scores of words times {figures['words']:.3g}, {share} of the differences between texts"
     else:
         weights += ", and no scores of words"
     measured = [
