@@ -232,7 +232,7 @@ CLEANERS = st.lists(st.sampled_from(["normalise", "duplicates", {"name": "length
 def test_every_row_read_is_in_a_split_unused_or_rejected(rows, clean, split, augment, tested):
     frame = pl.DataFrame(rows, schema={"text": pl.String, "label": pl.String, "part": pl.String}, orient="row")
     frames = {"train": frame, "test": frame.head(9)} if tested else {"train": frame}
-    inputs = ChainInputs.of(build(Config, {"data": {"clean": clean, "split": split, "augment": augment}}))
+    inputs = ChainInputs.of(build(Config, {"base": "minilm", "data": {"clean": clean, "split": split, "augment": augment}}))
     log = ChainLog(lambda kind, **fields: None)
     try:
         result = chain.run(inputs, chain.mark(frames), log)

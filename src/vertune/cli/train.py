@@ -92,7 +92,7 @@ def show(model: Artifact) -> None:
         output.say()
         rows = [(row.title, row.score, row.seconds, row.milliseconds, row.megabytes) for row in found.rows]
         output.table(["candidate", found.title, "seconds", "ms per text", "MB"], rows)
-        output.note(f"{found.about} To choose another: --set method=head, --set method=full, --set companion=none.")
+        output.note(f"{found.about} To choose another: --set method=head, --set method=full or --set companion=none")
 
 
 def _reason(chosen: object) -> str | None:
