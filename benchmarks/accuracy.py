@@ -183,12 +183,13 @@ def _shared(frame: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def _draw(frame: pl.DataFrame, draw: Draw, seed: int) -> pl.DataFrame:
-    """The frame with so many training rows of each label, in sorted order of labels, and all other rows."""
+    """The frame with so many training rows of each label, or all if there are fewer, in sorted order of labels, and all other rows."""
     random = np.random.RandomState(seed)
     labels, splits = frame[draw.per].to_numpy(), frame[SPLIT].to_numpy()
     kept = np.flatnonzero(splits != "train").tolist()
     for label in sorted(set(labels[splits == "train"])):
-        kept += random.choice(np.flatnonzero((labels == label) & (splits == "train")), draw.rows, replace=False).tolist()
+        members = np.flatnonzero((labels == label) & (splits == "train"))
+        kept += random.choice(members, min(draw.rows, len(members)), replace=False).tolist()
     return frame[sorted(kept)]
 
 
