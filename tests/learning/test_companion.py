@@ -9,7 +9,7 @@ import pytest
 
 from vertune.core.kinds import Task
 from vertune.core.parse import build
-from vertune.learning import companion, session
+from vertune.learning import companion, held_out, session
 from vertune.learning.companion import LEAST_WEIGHT, Mixing
 
 
@@ -173,7 +173,7 @@ def test_tasks_take_part_by_their_activation(name) -> None:
             return 80
 
     examples = Held(records=held, features=encoded)
-    learnt = companion.learn(words, given, examples, companion._predicted(task, examples, outputs))
+    learnt = companion.learn(words, given, examples, held_out.decoded(task, examples, outputs))
     assert learnt is not None
     values = learnt.figures["validation"]
     assert values["mixed"][task.goal] > values["model"][task.goal]

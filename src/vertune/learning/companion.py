@@ -18,7 +18,7 @@ from vertune.core import content
 from vertune.core.kinds import Task
 from vertune.core.records import Activation, Feature, Record, texts
 from vertune.learning.examples import Examples
-from vertune.learning.held_out import HeldOutPredictions
+from vertune.learning.held_out import HeldOutPredictions, decoded
 from vertune.learning.training_input import TrainingInput
 from vertune.lexical.companion import Companion, WordModel, merged
 from vertune.lexical.fitting import LabelledTexts, fit
@@ -81,9 +81,9 @@ def learn(words: WordModel | None, training_input: TrainingInput, held_out: Exam
     sides = {"model": found}
     if words:
         alone = Companion(task.activation, 0.0, mixing.fit(parts[1:])[0], words)
-        sides["words"] = _predicted(task, held_out, alone.mixed(records, features, outputs), seconds)
+        sides["words"] = decoded(task, held_out, alone.mixed(records, features, outputs), seconds)
     both = found.seconds + (seconds if companion.scorer else 0.0)
-    sides["mixed"] = _predicted(task, held_out, companion.mixed(records, features, outputs), both)
+    sides["mixed"] = decoded(task, held_out, companion.mixed(records, features, outputs), both)
     share = share_of_words(weights, parts) if words else 0.0
     measured = {side: _measured(predictions) for side, predictions in sides.items()}
     figures = {"model": round(weights[0], 4), "words": round(weights[1], 4), "share": round(share, 4), "validation": measured}
@@ -106,12 +106,6 @@ def _is_wanted(training_input: TrainingInput, held_out: Examples) -> bool:
 def _groups(task: Task, records: Sequence[Record]) -> NDArray[np.int64]:
     """Return the same number for records with equal inputs, shape (records,)."""
     return content.groups(records, [column.name for column in task.input_columns])
-
-
-def _predicted(task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]], seconds: float = 0.0) -> HeldOutPredictions:
-    """Decode outputs at thresholds that suit them; they took so many seconds."""
-    fitted = task.calibrate(held_out.records, held_out.features, outputs)
-    return HeldOutPredictions(fitted, held_out.records, fitted.decode(held_out.records, held_out.features, outputs), outputs, seconds)
 
 
 def _measured(found: HeldOutPredictions) -> dict[str, float]:

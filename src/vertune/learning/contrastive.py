@@ -104,12 +104,10 @@ def averaged(parameters: Mapping[str, torch.nn.Parameter], fits: int, run: Calla
 
 def of_fit(training_input: TrainingInput, number: int) -> TrainingInput:
     """Return the input of one of several trainings: the first has the seed of the config, and each has checkpoints of its own."""
-    config = training_input.config
-    folder = training_input.folder
-    if folder is not None:
-        folder = folder / str(number)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    return replace(training_input, config=config.model_copy(update={"seed": config.seed + _NEXT_FIT * number}), folder=folder)
+    config, folder = training_input.config, training_input.folder
+    return replace(
+        training_input, config=config.model_copy(update={"seed": config.seed + _NEXT_FIT * number}), folder=folder and folder / str(number)
+    )
 
 
 def fit_head(model: VerticalModel, training_input: TrainingInput) -> None:

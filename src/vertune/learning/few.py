@@ -20,6 +20,7 @@ from vertune.core.kinds import Task, method_that_moves
 from vertune.learning import auto, clock, contrastive, defaults, team
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples
+from vertune.learning.held_out import decoded
 from vertune.learning.loop import steps_of
 from vertune.learning.training_input import TrainingInput
 
@@ -147,8 +148,7 @@ def _cross_validate(
 
 def _scored(task: Task, rows: Examples, raw: list[NDArray[Any]]) -> tuple[float, float]:
     """Return the main metric and the mean loss of outputs for the features (model inputs) of `rows`."""
-    calibrated = task.calibrate(rows.records, rows.features, raw)
-    metric = calibrated.score(rows.records, calibrated.decode(rows.records, rows.features, raw))[task.goal]
+    metric = decoded(task, rows, raw).metrics[task.goal]
     losses = task.loss(torch.from_numpy(np.stack(raw)).float(), rows.target(range(len(raw))))
     return metric, float(losses.mean())
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vertune.core.kinds import Task
+from vertune.core.kinds import Run, Task
 from vertune.core.records import Answer, Record
 from vertune.learning.examples import Examples
 from vertune.learning.training_input import TrainingInput
@@ -66,8 +66,18 @@ def predict(model: VerticalModel, training_input: TrainingInput, held_out: Examp
     started = time.perf_counter()
     raw = run(held_out.features)
     seconds = time.perf_counter() - started
-    task = training_input.task.calibrate(held_out.records, held_out.features, raw)
-    return HeldOutPredictions(task, held_out.records, task.decode(held_out.records, held_out.features, raw, run=run), raw, seconds)
+    return decoded(training_input.task, held_out, raw, seconds, run)
+
+
+def decoded(
+    task: Task, held_out: Examples, raw: Sequence[NDArray[Any]], seconds: float = 0.0, run: Run | None = None
+) -> HeldOutPredictions:
+    """Decode outputs for held-out examples at thresholds that suit these outputs, which took so many seconds.
+
+    `run` runs the model on further features (model inputs), for tasks whose decoding needs it.
+    """
+    fitted = task.calibrate(held_out.records, held_out.features, raw)
+    return HeldOutPredictions(fitted, held_out.records, fitted.decode(held_out.records, held_out.features, raw, run=run), raw, seconds)
 
 
 def is_worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:

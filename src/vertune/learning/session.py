@@ -246,10 +246,10 @@ def _train_first(
     probed = clock.now()
     before = predict(start.model, training_input, held_out) if held_out and start.fallback else None
     chosen: dict[str, Any] = {"start": "probe" if start.solution else "random"}
+    limit = _time_limit(training_input, held_out, (probed - started, clock.now() - probed), refit)
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
         tried.add(PROBE, before, tried.seconds() - tried.counting, head_parameters(start.model))
-    limit = _time_limit(training_input, held_out, (probed - started, clock.now() - probed), refit)
     pool = training_input.examples.joined(held_out) if held_out and pooled else training_input.examples
     goal = _goal(training_input, start, held_out, limit, pool)
     chosen |= {"why": goal.why} if goal.why else {}

@@ -40,11 +40,19 @@ class WordModel:
     vocabulary: Vocabulary
     scorer: Scorer
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that are stored, by name."""
+        vocabulary, scorer = self.vocabulary, self.scorer
+        return {
+            "grams": vocabulary.grams, "kinds": vocabulary.kinds, "rarity": vocabulary.rarity,
+            "starts": scorer.starts.astype(np.int32), "outputs": scorer.outputs, "weights": scorer.weights, "scales": scorer.scales,
+            "intercepts": scorer.intercepts,
+        }  # fmt: skip
+
     @property
     def bytes(self) -> int:
-        """The size of its arrays."""
-        arrays = (self.vocabulary.grams, self.vocabulary.kinds, self.vocabulary.rarity, self.scorer.outputs, self.scorer.weights)
-        return sum(array.nbytes for array in arrays) + 4 * len(self.scorer.starts)
+        """The size of the stored arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
 
     def scores(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Return the scores of the records, shape (records, outputs)."""
@@ -89,12 +97,7 @@ class Companion:
         arrays: dict[str, NDArray[Any]] = {}
         if self.scorer is not None:
             entries["fields"] = list(self.scorer.fields)
-            vocabulary, scorer = self.scorer.vocabulary, self.scorer.scorer
-            arrays = {
-                "grams": vocabulary.grams, "kinds": vocabulary.kinds, "rarity": vocabulary.rarity,
-                "starts": scorer.starts.astype(np.int32), "outputs": scorer.outputs, "weights": scorer.weights, "scales": scorer.scales,
-                "intercepts": scorer.intercepts,
-            }  # fmt: skip
+            arrays = self.scorer.arrays()
         tensors.save(file, arrays, {"companion": json.dumps(entries)})
 
     @classmethod
