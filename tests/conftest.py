@@ -69,6 +69,22 @@ def home(fitted, tmp_path, monkeypatch) -> Home:
     return Home(tmp_path / "home")
 
 
+@pytest.fixture(scope="session")
+def fleet(tiny_base, tmp_path_factory) -> Home:
+    """A home with the live verticals of the server's tests; no test changes it."""
+    from tests.server.conftest import make_fleet
+
+    return make_fleet(tiny_base, tmp_path_factory.mktemp("fleet") / "home")
+
+
+@pytest.fixture(scope="session")
+def alone(fleet):
+    """What each model of the fleet says by itself, by the vertical's name or the model's id."""
+    from tests.server.conftest import alone_in
+
+    return alone_in(fleet)
+
+
 MEASURED = {"latency": {"16": 0.001, "128": 0.002}, "throughput": 1000.0, "memory": 1_000_000, "threads": 1}
 """What a measurement in a process of its own would give; most tests of compression need no figure of it."""
 

@@ -1,5 +1,5 @@
-"""The verticals of the server's tests."""
+"""What the servers of tests need."""
 
 from __future__ import annotations
 
-from tests.server.conftest import _quick_start, alone, fleet  # noqa: F401 - fixtures
+from tests.server.conftest import _quick_start  # noqa: F401 - a fixture

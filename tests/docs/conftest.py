@@ -48,12 +48,10 @@ def serve(monkeypatch) -> Iterator[Callable[[], str]]:
 
 @pytest.fixture
 def session(page_base, tmp_path, monkeypatch, serve) -> Session:
-    """An empty folder, in which `minilm` is a tiny base, a compressed model is not timed, and trainings that compare others are short."""
+    """An empty folder, in which `minilm` is a tiny base, a compressed model is not timed, and no candidates are compared on few rows."""
     monkeypatch.setattr(base, "resolve", lambda name: page_base if name == "minilm" else RESOLVE(name))
     monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *_: MEASURED)
-    monkeypatch.setattr("vertune.learning.few._FOLDS", (2,))
-    monkeypatch.setattr("vertune.learning.contrastive.EPOCHS", 2.0)
-    monkeypatch.setattr("vertune.learning.contrastive.FITS", 1)
+    monkeypatch.setattr("vertune.learning.few.ROWS", 0)
     monkeypatch.setattr("vertune.steps.compress.folds._FOLDS", 2)
     monkeypatch.setattr("vertune.steps.compress.folds.ROUNDS", 1)
     monkeypatch.delenv("VERTUNE_HOME", raising=False)

@@ -145,6 +145,7 @@ def made(tmp_path_factory):
     model = train(settings, prepare(settings, home), home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.ECE", 10)
+        patch.setattr("vertune.evaluation.gate._ROUNDS", 1)
         return home, model, compress(model, home)
 
 

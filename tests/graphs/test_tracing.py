@@ -68,7 +68,7 @@ def test_every_family_answers_the_same_as_a_graph(stand, family):
 
 
 @pytest.mark.parametrize("task", part.names("tasks"))
-@pytest.mark.parametrize("pooling", ["auto", "native"])
+@pytest.mark.parametrize("pooling", ["auto", pytest.param("native", marks=pytest.mark.matrix)])
 def test_every_task_answers_the_same_as_a_graph(stand, task, pooling):
     try:
         found = stand("bert", task, pooling)
@@ -79,7 +79,7 @@ def test_every_task_answers_the_same_as_a_graph(stand, task, pooling):
 
 
 @pytest.mark.parametrize("method", part.names("methods"))
-@pytest.mark.parametrize("family", ["bert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", pytest.param("modernbert", marks=pytest.mark.matrix)])
 def test_every_method_answers_the_same_as_a_graph(stand, method, family):
     found = stand(family)
     try:

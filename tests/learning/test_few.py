@@ -121,7 +121,13 @@ def trained(configured, folder, cut=True, **options):
     return result, events
 
 
-def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path):
+@pytest.fixture
+def two_folds(monkeypatch):
+    """The least that can be compared: fewer trainings."""
+    monkeypatch.setattr(few, "_FOLDS", (2,))
+
+
+def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path, monkeypatch, two_folds):
     result, events = trained(configured, tmp_path)
     rows = result.chosen["candidates"]
     assert [row["name"] for row in rows] == ["probe", "fine-tuning", "contrastive"]
@@ -131,15 +137,12 @@ def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path
     kinds = [named[row["name"]] for row in rows if row["accuracy"] == best]
     assert (result.config.method.name, result.config.training.objective) in kinds
     assert result.chosen["refit"] == 45
-    assert [fields["step"] for kind, fields in events if kind == "comparing"] == list(range(15))
+    assert [fields["step"] for kind, fields in events if kind == "comparing"] == list(range(6))
 
-
-def test_a_resumed_comparison_is_not_repeated(configured, tmp_path, monkeypatch):
-    first, _ = trained(configured, tmp_path)
-    monkeypatch.setattr(few, "_cross_validate", lambda *ignored: pytest.fail("compared again"))
+    monkeypatch.setattr(few, "_cross_validate", lambda *ignored: pytest.fail("a resumed run compared again"))
     again, _ = trained(configured, tmp_path)
-    assert again.chosen["candidates"] == first.chosen["candidates"]
-    for name, value in first.model.state_dict().items():
+    assert again.chosen["candidates"] == rows
+    for name, value in result.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
 
 
@@ -150,8 +153,9 @@ def test_who_asks_for_something_gets_it_without_a_comparison(configured, tmp_pat
     assert result.chosen["objective"] == "labels"
 
 
-@pytest.mark.parametrize("name", ["full", "top_layers", "lora", "bitfit"])
-def test_the_contrastive_objective_moves_what_the_method_moves_and_repeats(configured, tmp_path, name):
+@pytest.mark.parametrize("name", ["full", pytest.param("top_layers", marks=pytest.mark.matrix), "lora", "bitfit"])
+def test_the_contrastive_objective_moves_what_the_method_moves_and_repeats(configured, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(contrastive, "FITS", 2)
     options = {"method": method(name).model_dump(), "training": {"objective": "contrastive", "refit": "never"}}
     runs = [trained(configured, tmp_path / str(row), **options)[0] for row in range(2)]
     assert runs[0].chosen["steps"] == 30
@@ -162,7 +166,7 @@ def test_the_contrastive_objective_moves_what_the_method_moves_and_repeats(confi
         assert torch.equal(value, runs[1].model.state_dict()[key]), key
 
 
-def test_several_labels_are_compared_too(configured, tmp_path, base):
+def test_several_labels_are_compared_too(configured, tmp_path, base, two_folds):
     import polars as pl
 
     task = part.find("tasks", "multilabel")()

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.server.conftest import alone, fleet, home  # noqa: F401 - fixtures
+from tests.server.conftest import home  # noqa: F401 - a fixture

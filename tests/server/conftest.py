@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,12 +28,11 @@ OTHER = ("classify", "bitfit")
 TEXTS = ["tell me 3 of rome and bread", "soup", "oslo " * 9, "tell me of cake", "你好 lima!", "a b c d e f g"]
 
 
-@pytest.fixture(scope="session")
-def fleet(tiny_base, tmp_path_factory) -> Home:
-    """The home; no test changes it."""
+def make_fleet(tiny_base: Path, folder: Path) -> Home:
+    """Train the verticals and make them ready to be served."""
     from vertune.steps.share import make_servable
 
-    home = Home(tmp_path_factory.mktemp("fleet") / "home")
+    home = Home(folder)
     models = [_trained(home, name, task, method, tiny_base) for name, (task, method) in VERTICALS.items()]
     for name, model in zip(VERTICALS, models, strict=True):
         home.alias(f"{name}@live", model.id)
@@ -86,9 +86,8 @@ def home(fleet, tmp_path) -> Home:
     return Home(tmp_path / "home")
 
 
-@pytest.fixture(scope="session")
-def alone(fleet):
-    """What each model says by itself, by the vertical's name or the model's id: in torch, or by its graph where it was compressed."""
+def alone_in(fleet: Home) -> Callable[..., list[dict]]:
+    """Return a function that asks one model of the home by itself: in torch, or its graph where it was compressed."""
     from vertune.runtime.fleet import graph_of
     from vertune.runtime.predictor import Predictor
     from vertune.steps.predict import predict

@@ -17,7 +17,7 @@ from vertune.runtime.fleet import Fleet
 from vertune.steps.bundle import bundle
 from vertune.steps.sign import sign
 
-fleet, home = served.fleet, served.home
+home = served.home
 
 
 @pytest.fixture(scope="module")
