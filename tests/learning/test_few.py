@@ -122,12 +122,13 @@ def trained(configured, folder, cut=True, **options):
 
 
 @pytest.fixture
-def two_folds(monkeypatch):
-    """The least that can be compared: fewer trainings."""
+def short(monkeypatch):
+    """Fewer folds, and fewer passes of the contrastive objective."""
     monkeypatch.setattr(few, "_FOLDS", (2,))
+    monkeypatch.setattr(contrastive, "EPOCHS", 6.0)
 
 
-def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path, monkeypatch, two_folds):
+def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path, monkeypatch, short):
     result, events = trained(configured, tmp_path)
     rows = result.chosen["candidates"]
     assert [row["name"] for row in rows] == ["probe", "fine-tuning", "contrastive"]
@@ -166,7 +167,7 @@ def test_the_contrastive_objective_moves_what_the_method_moves_and_repeats(confi
         assert torch.equal(value, runs[1].model.state_dict()[key]), key
 
 
-def test_several_labels_are_compared_too(configured, tmp_path, base, two_folds):
+def test_several_labels_are_compared_too(configured, tmp_path, base, short):
     import polars as pl
 
     task = part.find("tasks", "multilabel")()
@@ -193,7 +194,7 @@ def test_numbers_have_no_contrastive_objective(configured, tmp_path, base):
         session.train(config, session.TrainingData(rows, [], ["text", "score"]), session.TrainingFolders(tmp_path), lambda *a, **b: None)
 
 
-def test_the_weights_of_several_fits_are_averaged(configured, tmp_path, monkeypatch):
+def test_the_weights_of_several_fits_are_averaged(configured, tmp_path, monkeypatch, short):
     options = {"method": "full", "training": {"objective": "contrastive", "refit": "never"}}
 
     def weights(seeds: list[int], name: str):

@@ -46,7 +46,7 @@ def trained(folder: Path, base: Path, config: str, launch: list[str]) -> tuple[l
 
 @pytest.mark.parametrize("method", ["full", pytest.param("{name: top_layers, n: 1}", marks=pytest.mark.matrix)])
 def test_two_processes_learn_what_one_learns(tmp_path, still, method):
-    config = f"method: {method}\ntraining: {{epochs: 2, start: random}}"
+    config = f"method: {method}\ncompanion: none\ntraining: {{epochs: 2, start: random}}"
     one = trained(tmp_path / "one", still, config, [])
     two = trained(tmp_path / "two", still, config, LAUNCH)
     assert len(one[0]) == len(two[0]) > 4

@@ -190,11 +190,11 @@ def _spawn(config: Config, home: Home, data: Artifact, resume: bool) -> subproce
 
 @pytest.mark.parametrize("name", ["auto", pytest.param("full", marks=pytest.mark.matrix)])
 def test_a_process_killed_at_a_random_step_goes_on_to_the_same_weights(home, base, name):
-    options = {"checkpoint": 0, "epochs": 8, "refit": "never"}
-    config = config_of(base, method=name, training=options)
+    options = {"checkpoint": 0, "epochs": 4, "refit": "never"}
+    config = config_of(base, method=name, training=options, companion="none")
     data = dataset_of(home)
     with _spawn(config, home, data, resume=False) as child:
-        until = int(np.random.default_rng().integers(3, 30))
+        until = int(np.random.default_rng().integers(3, 15))
         deadline = time.monotonic() + 300
         while child.poll() is None and time.monotonic() < deadline:
             if sum(event["event"] == "step" for run in home.runs() for event in run.events()) >= until:
