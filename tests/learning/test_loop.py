@@ -246,6 +246,6 @@ def test_rates_and_decay_go_by_depth_and_by_kind_of_weight(configured):
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_every_optimiser_learns_at_its_own_rate(configured, quiet, tmp_path, optimiser):
     config, material = configured(
-        rows=240, method="full", training={"epochs": 30, "start": "random", "evaluations": 0, "optimiser": {"name": optimiser}}
+        rows=160, method="full", training={"epochs": 20, "start": "random", "evaluations": 0, "optimiser": {"name": optimiser}}
     )
     assert session.train(config, material, session.TrainingFolders(tmp_path), quiet).metrics["accuracy"] > 0.8
