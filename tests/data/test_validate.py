@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from vertune.core.errors import ConfigError, DataError
 from vertune.data.validate import (
     MAX_RECORDS_WITHOUT_FRAME,
+    frame_of_records,
+    model_columns,
     record_of_texts,
     records_of_texts,
     select_fields,
@@ -93,3 +97,12 @@ def test_bare_texts_become_records() -> None:
     assert records_of_texts(Classify(), "intent", ["a", "b"]) == [{"text": "a"}, {"text": "b"}]
     with pytest.raises(DataError, match=r"'faq' reads the fields question and context, .* Send records"):
         records_of_texts(Extract(), "faq", ["a"])
+
+
+@pytest.mark.parametrize("other", [["a", "b"], {"a": 1}, b"\xff", 7, True, date(2026, 1, 2), timedelta(1), None])
+def test_a_column_with_the_name_of_a_field_may_hold_anything(other) -> None:
+    frame = pl.DataFrame({"query": ["one", None], "text": [other, other]})
+    kept = model_columns(frame, predictor(text="query"))["text"].to_list()
+    assert kept[0] == "one"
+    records = [{"query": "one", "text": other}, {"query": "two", "text": other}]
+    assert model_columns(frame_of_records(records), predictor(text="query"))["text"].to_list() == ["one", "two"]

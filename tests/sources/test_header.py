@@ -22,6 +22,7 @@ DATA = [["1", "the card was swallowed", "card"], ["2", "the rate is too high", "
         ([["a", "a"], ["b", "c"]], None),
         ([["name", "label"], ["x", "y"], ["name", "label"], ["z", "y"]], 0),
         ([["2024", "text", "label"], ["2021", "brake", "a"], ["2022", "wheel", "b"]], 0),  # names may be numbers
+        ([["2.5", "label", "1", "text"], ["3", "a", "0", "brake"], ["1", "b", "1", "wheel"], ["6", "c", "0", "oil"]], 0),  # usual names
         ([["2.5", "Ticket No.", "%"], ["3.4", "a", "7"], ["1.2", "b", "9"], ["0.6", "", "8"]], None),  # as likely as not
         ([["2.5", "Ticket", "%", "rank"], ["3.4", "a", "7", "1"], ["1.2", "b", "9", "2"], ["0.6", "c", "8", "3"]], 0),
         ([["2024", "x"], ["2021", "y"], ["2022", "z"]], None),

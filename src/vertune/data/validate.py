@@ -7,6 +7,7 @@ A few records of plain text are checked one by one. All others are converted to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,8 +90,6 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
 
     A column may have the name that it had in the training data, or the name of the task's field.
     """
-    import polars as pl
-
     inputs = [column.name for column in predictor.task.input_columns]
     optional = {column.name for column in predictor.task.input_columns if not column.required}
     sources = {name: _as_list(value) for name, value in predictor.fields.items() if name in inputs}
@@ -98,7 +97,7 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     for name, source in sources.items():
         complete = set(source) <= set(frame.columns)
         if complete and name in frame.columns and len(source) == 1:
-            frame = frame.with_columns(pl.coalesce(named(source[0]), named(name)).alias(source[0]))  # records of either naming may be mixed
+            frame = _either(frame, source[0], name)
         if complete or (name not in frame.columns and name not in optional):
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())
@@ -107,6 +106,20 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     for cleaner in predictor.cleaners:
         mapped = cleaner.edit_inputs(mapped, predictor.task.columns)
     return mapped
+
+
+def _either(frame: pl.DataFrame, source: str, name: str) -> pl.DataFrame:
+    """Fill the gaps of the column `source` from the column `name`, because records of either naming may be mixed.
+
+    A column of other values, such as lists or bytes beside texts, belongs to something else, and nothing is filled from it.
+    """
+    import polars as pl
+
+    if (frame.schema[name] == pl.Binary) != (frame.schema[source] == pl.Binary):
+        return frame
+    with suppress(pl.exceptions.PolarsError):
+        return frame.with_columns(pl.coalesce(named(source), named(name)).alias(source))
+    return frame
 
 
 class ModelInputs(Protocol):

@@ -40,7 +40,7 @@ def is_data(first: Sequence[str], rest: Cells) -> bool:
     """Return whether the cells of a row are values like those below them, and not names of columns.
 
     A header may have a name such as `2024` above numbers; so there must be at least as many values as names. A usual name, such as
-    `text`, and a word above numbers count as names.
+    `text`, and a word above numbers count as names; if several are usual, there must be more values than names.
     """
     filled = [cell for cell in first if cell]
     if not rest or not filled:
@@ -48,13 +48,14 @@ def is_data(first: Sequence[str], rest: Cells) -> bool:
     if len(set(filled)) < len(filled):
         return True
     other = [row for row in rest if list(row) != list(first)]  # a header may be repeated, where files were joined
-    values = names = 0
+    values = names = usual_names = 0
     for place, cell in enumerate(first):
         below = [row[place] for row in other if place < len(row) and row[place]]
         values += bool(cell and below and _is_value(cell, below))
         usual = cell not in below and max(roles(cell).values(), default=0.0) >= _USUAL
+        usual_names += usual
         names += bool(cell) and (usual or any(not form.fullmatch(cell) and _mostly(form, below) for form in (_NUMBER, _DATE)))
-    return values >= max(1, names)
+    return values >= max(1, names + (usual_names > 1))
 
 
 def _is_value(cell: str, below: Sequence[str]) -> bool:
