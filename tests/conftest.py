@@ -85,6 +85,14 @@ def alone(fleet):
     return alone_in(fleet)
 
 
+@pytest.fixture(scope="session")
+def table_model(tmp_path_factory):
+    """A home with a trained model on a table and the graph that was made of it."""
+    from tests.encoders.test_table import make_table_model
+
+    return make_table_model(tmp_path_factory.mktemp("table"))
+
+
 MEASURED = {"latency": {"16": 0.001, "128": 0.002}, "throughput": 1000.0, "memory": 1_000_000, "threads": 1}
 """What a measurement in a process of its own would give; most tests of compression need no figure of it."""
 

@@ -48,7 +48,7 @@ def tree(folder: Path) -> list[Path]:
     return [folder]
 
 
-@pytest.fixture(scope="module", params=[package, tree], ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=[package, pytest.param(tree, marks=pytest.mark.matrix)], ids=lambda make: make.__name__)
 def life(request, tmp_path_factory):
     """What came of a vertical that is made of the new parts."""
     folder = tmp_path_factory.mktemp(request.param.__name__)

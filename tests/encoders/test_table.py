@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vertune.core.artifact import Home
+from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder
@@ -133,14 +133,13 @@ def config(home: Home, **changes: object) -> Config:
     return build(Config, {**value, **changes})
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A home with a trained model on a table and the graph that was made of it."""
+def make_table_model(folder: Path) -> tuple[Home, Artifact, Artifact]:
+    """Return a home with a trained model on a table and the graph that was made of it, and both."""
     from vertune.steps.compress import compress
     from vertune.steps.prepare import prepare
     from vertune.steps.train import train
 
-    home = Home(tmp_path_factory.mktemp("table") / "home")
+    home = Home(folder / "home")
     settings = config(home)
     model = train(settings, prepare(settings, home), home)
     with pytest.MonkeyPatch.context() as patch:
@@ -152,8 +151,8 @@ def made(tmp_path_factory):
 RECORDS = [{"age": 70.0, "job": "clerk"}, {"age": 25.0, "job": "nurse"}, {"age": 70.0, "job": "pilot"}, {"age": None, "job": "new"}]
 
 
-def test_it_learns_and_the_graph_answers_as_the_model(made) -> None:
-    _, model, graph = made
+def test_it_learns_and_the_graph_answers_as_the_model(table_model) -> None:
+    _, model, graph = table_model
     ours, theirs = Predictor.open(model).answer(RECORDS), Predictor.open(graph).answer(RECORDS)
     assert [answer["label"] for answer in ours[:3]] == ["high", "low", "low"]
     assert not any(answer["truncated"] for answer in ours)
@@ -163,83 +162,81 @@ def test_it_learns_and_the_graph_answers_as_the_model(made) -> None:
     assert graph.manifest["candidates"][0]["measured"]["latency"].keys() == {"1"}
 
 
-def test_evaluation_compares_it_with_simple_baselines(made) -> None:
+def test_evaluation_compares_it_with_simple_baselines(table_model) -> None:
     from vertune.core.files import read_json
     from vertune.steps.evaluate import evaluate
 
-    home, model, _ = made
+    home, model, _ = table_model
     metrics = read_json(evaluate(model, home).folder / "metrics.json")
     assert metrics["metrics"]["accuracy"]["value"] > 0.85
     assert metrics["baselines"]
 
 
-def test_answering_with_the_graph_needs_no_torch(made) -> None:
+def test_answering_with_the_graph_needs_no_torch(table_model) -> None:
     code = f"""
         import sys, vertune
-        from vertune.core.artifact import Artifact
         from pathlib import Path
+        from vertune.core.artifact import Artifact
         from vertune.runtime.predictor import Predictor
-        found = Predictor.open(Artifact(Path({str(made[2].folder)!r}))).answer({RECORDS!r})
+        found = Predictor.open(Artifact(Path({str(table_model[2].folder)!r}))).answer({RECORDS!r})
         assert found[0]["label"] == "high", found
         assert not {{"torch", "transformers", "tokenizers"}} & set(sys.modules)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
-def test_a_changed_model_file_is_seen(made, tmp_path) -> None:
+def test_a_changed_model_file_is_seen(table_model, tmp_path) -> None:
     import shutil
 
-    from vertune.core.artifact import Artifact
     from vertune.core.errors import ModelError
 
-    folder = Path(shutil.copytree(made[2].folder, tmp_path / "copy"))
+    folder = Path(shutil.copytree(table_model[2].folder, tmp_path / "copy"))
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(ModelError, match="graph of"):
         Predictor.open(Artifact(folder))
 
 
-def test_a_bundle_holds_all_that_is_needed(made, tmp_path) -> None:
-    from vertune.core.artifact import Artifact
+def test_a_bundle_holds_all_that_is_needed(table_model, tmp_path) -> None:
     from vertune.steps.bundle import bundle
 
-    folder = bundle(made[1], tmp_path / "bundle")
-    assert Predictor.open(Artifact(folder)).answer(RECORDS) == Predictor.open(made[1]).answer(RECORDS)
+    folder = bundle(table_model[1], tmp_path / "bundle")
+    assert Predictor.open(Artifact(folder)).answer(RECORDS) == Predictor.open(table_model[1]).answer(RECORDS)
 
 
-def test_the_onnx_export_answers_as_the_model_and_other_software_is_refused(made, tmp_path) -> None:
+def test_the_onnx_export_answers_as_the_model_and_other_software_is_refused(table_model, tmp_path) -> None:
     from vertune.steps.export import export
 
-    folder = export(made[1], "onnx", tmp_path / "onnx")
+    folder = export(table_model[1], "onnx", tmp_path / "onnx")
     assert {path.name for path in folder.iterdir()} >= {"model.onnx", "README.md"}
     for form in ("transformers", "sentence_transformers", "peft"):
         with pytest.raises(ConfigError, match="reads no token sequences"):
-            export(made[1], form, tmp_path / form)
+            export(table_model[1], form, tmp_path / form)
 
 
-def test_a_backbone_is_not_shared_and_says_why(made) -> None:
+def test_a_backbone_is_not_shared_and_says_why(table_model) -> None:
     from vertune.steps.share import share
 
-    home, model, _ = made
+    home, model, _ = table_model
     (reason,) = share([model], home).values()
     assert "reads no token sequences" in reason
 
 
 @pytest.mark.parametrize("method", ["head", "top_layers"])
-def test_other_methods_train(made, method) -> None:
+def test_other_methods_train(table_model, method) -> None:
     from vertune.steps.prepare import prepare
     from vertune.steps.train import train
 
-    settings = config(made[0], method=method, training={"epochs": 2, "refit": "never"})
-    model = train(settings, prepare(settings, made[0]), made[0])
+    settings = config(table_model[0], method=method, training={"epochs": 2, "refit": "never"})
+    model = train(settings, prepare(settings, table_model[0]), table_model[0])
     assert Predictor.open(model).answer(RECORDS)
 
 
 @pytest.mark.parametrize("method", ["lora", "prefix", "prompt"])
-def test_methods_that_need_attention_are_refused(made, method) -> None:
+def test_methods_that_need_attention_are_refused(table_model, method) -> None:
     from vertune.steps.prepare import prepare
     from vertune.steps.train import train
 
-    settings = config(made[0], method=method)
+    settings = config(table_model[0], method=method)
     with pytest.raises(ConfigError, match=r"Choose (the method )?full or"):
-        train(settings, prepare(settings, made[0]), made[0])
+        train(settings, prepare(settings, table_model[0]), table_model[0])

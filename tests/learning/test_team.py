@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.learning.conftest import FILLERS, TOPICS, sentences
+from vertune.cli import main
 from vertune.core.artifact import Home
 from vertune.learning import team
 from vertune.testing import tiny
@@ -28,20 +29,36 @@ def still(tmp_path_factory) -> Path:
 
 
 def trained(folder: Path, base: Path, config: str, launch: list[str]) -> tuple[list[float], dict[str, torch.Tensor], dict]:
-    """Losses, delta and manifest of a training in processes of its own."""
+    """Losses, delta and manifest of a training in the processes that `launch` starts, or in this one."""
     folder.mkdir()
     pl.DataFrame(sentences(90)).write_csv(folder / "rows.csv")
     device = "device: {threads: 1, precision: float32, tokens: 64}"
     (folder / "run.yaml").write_text(f"name: topics\ndata: {{source: rows.csv}}\nbase: {base}\n{device}\n{config}\n")
-    command = [sys.executable, *launch, "-m", "vertune", "train", str(folder / "run.yaml"), "--home", str(folder / "home")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = ["train", str(folder / "run.yaml"), "--home", str(folder / "home")]
+    if launch:
+        _in_processes(launch, command, folder)
+    else:
+        with pytest.raises(SystemExit, match="0"):
+            main(command)
     home = Home(folder / "home")
     (model,) = home.shelf("models")
     assert not home.runs()
     losses = [event["loss"] for event in model.events() if event["event"] == "step"]
     return losses, load_file(model.folder / "delta.safetensors"), model.manifest
+
+
+def _in_processes(launch: list[str], command: list[str], folder: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "vertune", *command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=folder,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("method", ["full", pytest.param("{name: top_layers, n: 1}", marks=pytest.mark.matrix)])

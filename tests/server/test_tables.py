@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.encoders.test_table import RECORDS, made  # noqa: F401 - a fixture
+from tests.encoders.test_table import RECORDS
 from tests.server.running import problem, same
 from vertune.runtime.predictor import Predictor
 
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 JSON = {"Content-Type": "application/json"}
 
 
-def test_records_with_numbers_are_answered_as_the_graph_answers_them(made, start) -> None:  # noqa: F811 - the fixture
-    home, model, graph = made
+def test_records_with_numbers_are_answered_as_the_graph_answers_them(table_model, start) -> None:
+    home, model, graph = table_model
     home.alias("risk@live", model.id)
     running = start(home)
     found = running.ask.post("/v1/verticals/risk/predict", json={"records": RECORDS})
@@ -22,15 +22,15 @@ def test_records_with_numbers_are_answered_as_the_graph_answers_them(made, start
     assert running.ask.get("/health/ready").json()["ready"] is True
 
 
-def test_a_number_that_is_none_is_refused_with_its_field(made, start) -> None:  # noqa: F811 - the fixture
-    home, model, _ = made
+def test_a_number_that_is_none_is_refused_with_its_field(table_model, start) -> None:
+    home, model, _ = table_model
     home.alias("risk@live", model.id)
     found = start(home).ask.post("/v1/verticals/risk/predict", json={"records": [{"age": "old", "job": "clerk"}]})
     assert "age" in problem(found, 422)
 
 
-def test_a_number_is_a_number(made, start) -> None:  # noqa: F811 - the fixture
-    home, model, _ = made
+def test_a_number_is_a_number(table_model, start) -> None:
+    home, model, _ = table_model
     home.alias("risk@live", model.id)
     ask = start(home).ask
     for age, status in (
