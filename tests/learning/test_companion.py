@@ -11,6 +11,8 @@ from vertune.core.kinds import Task
 from vertune.core.parse import build
 from vertune.learning import companion, held_out, session
 from vertune.learning.companion import LEAST_WEIGHT, Mixing
+from vertune.learning.examples import encode
+from vertune.learning.training_input import TrainingInput
 
 
 def numbers(rows: int = 400, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,6 +86,26 @@ def test_a_model_that_is_always_wrong_still_tells_records_apart() -> None:
     truth = np.arange(40) % 2
     wrong = np.eye(2)[1 - truth] * 4.0
     assert Mixing("softmax", truth).learn([wrong, wrong]) == (LEAST_WEIGHT, 0.0)
+
+
+@pytest.mark.parametrize(("weights", "kept"), [((1.0, 0.01), "words"), ((0.1, 1.0), "model")])
+def test_a_mix_that_loses_to_one_side_is_replaced_by_it(configured, quiet, monkeypatch, weights, kept) -> None:
+    """One side is always right, the other always wrong, and the mix listens to the wrong one."""
+    config, data = configured()
+    columns = config.task.views(["text", "label"])
+    train, held = (encode(records, config.task, config.encoder, columns) for records in (data.train, data.validation))
+    lesson = TrainingInput(config, config.task, config.encoder, train, None, quiet)
+    truth = np.array([held.targets.values[row] for row in range(len(held))])
+    sure = np.eye(3)[truth] * 9.0
+    words = companion.fit_words(lesson, held)
+    monkeypatch.setattr(type(words), "scores", lambda self, records: sure if kept == "words" else -sure)
+    found = held_out.decoded(config.task, held, list(sure if kept == "model" else -sure))
+    learn = Mixing.learn
+    monkeypatch.setattr(Mixing, "learn", lambda self, parts: weights if len(parts) > 1 else learn(self, parts))
+    learnt = companion.learn(words, lesson, held, found)
+    assert learnt.mixed.metrics["accuracy"] == learnt.figures["validation"][kept]["accuracy"] == 1
+    assert (learnt.companion.model == 0) == (kept == "words")
+    assert (learnt.companion.scorer is None) == (kept == "model")
 
 
 def test_copies_of_a_record_count_as_one(configured, quiet, tmp_path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from vertune.core.records import Feature
 from vertune.decoders import classify, multilabel, windows
@@ -62,7 +63,7 @@ def test_scores_equal_the_decision_function_of_scikit_learn(fields: int) -> None
     vocabulary = fit_vocabulary([text for side in data.texts for text in side], 5_000)
     matrix = to_matrix(vocabulary.vectors(data.texts), 90, vocabulary.columns(fields))
     model = LogisticRegression(max_iter=300).fit(matrix, data.truth)
-    scorer = sparse_scorer(model.coef_, np.ones(3, np.float32), model.intercept_)
+    scorer = sparse_scorer(csr_matrix(model.coef_), np.ones(3, np.float32), model.intercept_)
     found = scorer.scores(vocabulary.vectors(data.texts), 90)
     np.testing.assert_allclose(found, model.decision_function(matrix), atol=1e-6)
 
@@ -76,6 +77,19 @@ def test_one_byte_a_weight_changes_scores_little(fields: int) -> None:
     exact = matrix @ coefficients.T + intercepts
     found = fitting.quantised(coefficients, intercepts).scores(vocabulary.vectors(data.texts), 90)
     assert np.abs(found - exact).max() < 0.02 * np.abs(exact).max()
+
+
+def test_scores_of_many_labels_are_cosines_to_their_centroids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "_CHARACTERS_TIMES_OUTPUTS", 90)
+    data = labelled()
+    vectors = dense(fit_vocabulary(data.texts[0], 100_000), data.texts)
+    means = np.stack([vectors[data.truth == place].mean(axis=0) for place in range(3)])
+    expected = fitting._STEEPNESS * vectors @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+    records = [{"text": text} for text in data.texts[0]]
+    np.testing.assert_allclose(fit(data, "softmax", 3).scores(records), expected, atol=0.15)
+    several = fit(LabelledTexts(data.fields, data.texts, np.eye(3, dtype=bool)[data.truth]), "sigmoid", 3).scores(records)
+    halves = [expected[data.truth == place, place].mean() / 2 for place in range(3)]
+    np.testing.assert_allclose(several, expected - halves, atol=0.15)
 
 
 def test_a_text_has_the_same_scores_alone_and_among_others() -> None:

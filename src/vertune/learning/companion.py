@@ -1,7 +1,8 @@
 """Learns the companion of a model: how much of its answers is left to words, and how sure they are; independent of training loops.
 
 Two weights are fitted on validation records, which neither the model nor the words were trained on, so that the log-loss (for numbers:
-the squared error) is smallest. A penalty draws the weight of the words to 0, and words that hardly change outputs are left out.
+the squared error) is smallest. A penalty draws the weight of the words to 0, and words that hardly change outputs are left out. If the
+mix has a worse main metric than the words or the model alone, by more than one standard error, that one answers alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vertune.core import content
 from vertune.core.kinds import Task
 from vertune.core.records import Activation, Feature, Record, texts
 from vertune.learning.examples import Examples
-from vertune.learning.held_out import HeldOutPredictions, decoded
+from vertune.learning.held_out import HeldOutPredictions, decoded, is_worse, sign
 from vertune.learning.training_input import TrainingInput
 from vertune.lexical.companion import Companion, WordModel, merged
 from vertune.lexical.fitting import LabelledTexts, fit
@@ -68,26 +69,36 @@ def learn(words: WordModel | None, training_input: TrainingInput, held_out: Exam
     task, records, features, outputs = training_input.task, held_out.records, held_out.features, found.outputs
     if not _is_wanted(training_input, held_out) or (words is None and task.activation == "identity"):
         return None
-    assert task.activation is not None
+    activation = task.activation
+    assert activation is not None
     started = time.perf_counter()
-    parts = [merged(task.activation, len(records), features, outputs), *([words.scores(records)] if words else [])]
+    parts = [merged(activation, len(records), features, outputs), *([words.scores(records)] if words else [])]
     seconds = time.perf_counter() - started
     truth, importance = _truth(task, records)
     group = _groups(task, records)
     shared = 1 / np.bincount(group)[group]  # copies of a record count as one record
-    mixing = Mixing(task.activation, truth, shared if importance is None else importance * shared)
+    mixing = Mixing(activation, truth, shared if importance is None else importance * shared)
+
+    def weighed(model: float, rest: float, seconds: float) -> tuple[Companion, HeldOutPredictions]:
+        companion = Companion(activation, model, rest, words if rest else None)
+        return companion, decoded(task, held_out, companion.mixed(records, features, outputs), seconds)
+
     weights = mixing.learn(parts)
-    companion = Companion(task.activation, *weights, scorer=words if weights[1] else None)
+    companion, mixed = weighed(*weights, found.seconds + (seconds if weights[1] else 0.0))
     sides = {"model": found}
     if words:
-        alone = Companion(task.activation, 0.0, mixing.fit(parts[1:])[0], words)
-        sides["words"] = decoded(task, held_out, alone.mixed(records, features, outputs), seconds)
-    both = found.seconds + (seconds if companion.scorer else 0.0)
-    sides["mixed"] = decoded(task, held_out, companion.mixed(records, features, outputs), both)
+        alone = {"model": (mixing.learn(parts[:1]), found.seconds), "words": ((0.0, mixing.fit(parts[1:])[0]), seconds)}
+        sides["words"] = weighed(*alone["words"][0], seconds)[1]
+        better = [name for name, (pair, _) in alone.items() if any(pair) and is_worse(task, mixed.units, sides[name].units)]
+        if better:
+            best = max(better, key=lambda name: sign(task) * sides[name].metrics[task.goal])
+            weights = alone[best][0]
+            companion, mixed = weighed(*weights, alone[best][1])
+    sides["mixed"] = mixed
     share = share_of_words(weights, parts) if words else 0.0
     measured = {side: _measured(predictions) for side, predictions in sides.items()}
     figures = {"model": round(weights[0], 4), "words": round(weights[1], 4), "share": round(share, 4), "validation": measured}
-    return LearntCompanion(companion, sides["mixed"], sides.get("words"), figures)
+    return LearntCompanion(companion, mixed, sides.get("words"), figures)
 
 
 def share_of_words(weights: Sequence[float], parts: Sequence[NDArray[np.float64]]) -> float:

@@ -1,6 +1,8 @@
-"""Fits the model of the words with scikit-learn; only training imports this module.
+"""Fits the model of the words on TF-IDF vectors of words and characters; only training imports this module.
 
-Each class or label gets a logistic regression of its own, a number a ridge regression, on TF-IDF vectors of words and characters.
+Each class or label gets a logistic regression of its own, a number a ridge regression; both are those of scikit-learn. The time of the
+regressions grows with rows times labels. Where they could be fitted on less than half of the rows, each label gets the centroid of its
+vectors instead (Rocchio's method), which takes all rows: on the rows that are left, a regression would know too little of each label.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ _WEIGHTS_PER_COLUMN, _SHARE = 24, 4
 _RARE = 500
 """Number of texts above which an n-gram must occur in two of them."""
 _INVERSE_REGULARISATION, _PENALTY = 10.0, 3.0
+_STEEPNESS = 20.0
+"""Factor of the cosines to the centroids, with which they are about as far apart as the scores of a regression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,17 @@ class LabelledTexts:
 
 def fit(data: LabelledTexts, activation: Activation, size: int) -> WordModel:
     """Fit a model with `size` outputs; it is the same for the same data, and takes at most about 5 MB when it is stored."""
-    rows = _sample(data.texts, size)
+    rows = _sample(data.texts, min(CHARACTERS, _CHARACTERS_TIMES_OUTPUTS // max(1, size)))
+    all_rows = _sample(data.texts, CHARACTERS)
+    many_labels = activation != "identity" and 2 * len(rows) < len(all_rows)
+    rows = all_rows if many_labels else rows
     texts = [[side[row] for row in rows] for side in data.texts]
-    most = min(FEATURES, max(1_000, _WEIGHTS // max(1, size)))
+    most = FEATURES if many_labels else min(FEATURES, max(1_000, _WEIGHTS // max(1, size)))
     vocabulary = fit_vocabulary([text for side in texts for text in side], most if len(texts) == 1 else most // 4)
     matrix = to_matrix(vocabulary.vectors(texts), len(rows), vocabulary.columns(len(texts)))
     weights = None if data.weights is None else np.asarray(data.weights, np.float64)[rows]
-    coefficients, intercepts = fit_linear(matrix, data.truth[rows], (activation, size), weights)
+    fit_scorer = centroids if many_labels else fit_linear
+    coefficients, intercepts = fit_scorer(matrix, data.truth[rows], (activation, size), weights)
     influence = np.sqrt(np.asarray(matrix.power(2).mean(axis=0), np.float32)).ravel()
     room = BYTES - 13 * len(vocabulary) - 4 * matrix.shape[1] - 8 * size
     most = min(max(0, room) // (1 + _index_type(size).itemsize), matrix.shape[1] * max(_WEIGHTS_PER_COLUMN, size // _SHARE))
@@ -112,8 +120,9 @@ def to_matrix(vectors: Vectors, rows: int, columns: int) -> sparse.csr_matrix:
 
 def fit_linear(
     matrix: sparse.csr_matrix, truth: NDArray[Any], kind: tuple[Activation, int], weights: NDArray[np.float64] | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[sparse.csr_matrix, NDArray[np.float32]]:
     """Return the coefficients, shape (outputs, columns), and the intercepts; `kind` is the activation and the number of outputs."""
+    from scipy import sparse
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -122,7 +131,7 @@ def fit_linear(
     if activation == "identity":
         ridge = Ridge(alpha=_PENALTY, solver="sparse_cg", tol=1e-3).fit(matrix, truth.ravel(), sample_weight=weights)
         coefficients[0], intercepts[0] = ridge.coef_, ridge.intercept_
-        return coefficients, intercepts
+        return sparse.csr_matrix(coefficients), intercepts
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations would hardly change the scores
         for place in range(size):
@@ -134,43 +143,74 @@ def fit_linear(
             one = LogisticRegression(C=_INVERSE_REGULARISATION, solver="liblinear", dual=True, tol=0.1, random_state=0)
             one.fit(matrix, present, sample_weight=weights)
             coefficients[place], intercepts[place] = one.coef_[0], one.intercept_[0]
-    return coefficients, intercepts
+    return sparse.csr_matrix(coefficients), intercepts
 
 
-def quantised(coefficients: NDArray[np.float32], intercepts: NDArray[np.float32]) -> Scorer:
+def centroids(
+    matrix: sparse.csr_matrix, truth: NDArray[Any], kind: tuple[Activation, int], weights: NDArray[np.float64] | None
+) -> tuple[sparse.csr_matrix, NDArray[np.float32]]:
+    """Return coefficients and intercepts as `fit_linear` does, with which the score of a label is the cosine to its mean vector.
+
+    If a record may have several labels, a score of 0 is half the mean cosine of the label's own records.
+    """
+    from scipy import sparse
+
+    activation, size = kind
+    rows, labels = (np.arange(len(truth)), truth) if activation == "softmax" else np.nonzero(truth)
+    shares = np.ones(len(rows)) if weights is None else weights[rows]
+    sums = (sparse.csr_matrix((shares, (labels, rows)), (size, matrix.shape[0])) @ matrix).tocsr()
+    lengths = np.sqrt(np.asarray(sums.multiply(sums).sum(axis=1))).ravel()
+    coefficients = sparse.diags(_STEEPNESS / np.maximum(lengths, 1e-12)) @ sums
+    own = lengths / np.maximum(np.bincount(labels, shares, size), 1e-12)
+    intercepts = np.zeros(size) if activation == "softmax" else -0.5 * _STEEPNESS * own
+    return coefficients.astype(np.float32).tocsr(), intercepts.astype(np.float32)
+
+
+def quantised(coefficients: sparse.csr_matrix, intercepts: NDArray[np.float32]) -> Scorer:
     """Return the coefficients, shape (outputs, columns), as whole numbers from -127 to 127 with a scale per output."""
-    scales = np.maximum(np.abs(coefficients).max(axis=1, initial=0), 1e-12).astype(np.float32) / 127
-    return sparse_scorer(np.rint(coefficients / scales[:, None]).astype(np.int8), scales, intercepts)
+    from scipy import sparse
+
+    largest = abs(coefficients).max(axis=1).toarray().ravel()
+    scales = np.maximum(largest, 1e-12).astype(np.float32) / 127
+    whole = np.rint(coefficients.data / np.repeat(scales, np.diff(coefficients.indptr))).astype(np.int8)
+    return sparse_scorer(sparse.csr_matrix((whole, coefficients.indices, coefficients.indptr), coefficients.shape), scales, intercepts)
 
 
-def sparse_scorer(weights: NDArray[Any], scales: NDArray[np.float32], intercepts: NDArray[np.float32]) -> Scorer:
+def sparse_scorer(weights: sparse.csr_matrix, scales: NDArray[np.float32], intercepts: NDArray[np.float32]) -> Scorer:
     """Return the weights, shape (outputs, columns), without those that are 0."""
-    columns, outputs = np.nonzero(weights.T)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=weights.shape[1]))])
-    return Scorer(starts, outputs.astype(_index_type(len(scales))), weights[outputs, columns], scales, intercepts)
+    by_column = weights.tocsc()
+    by_column.eliminate_zeros()
+    by_column.sort_indices()
+    outputs = by_column.indices.astype(_index_type(len(scales)))
+    return Scorer(by_column.indptr.astype(np.int64), outputs, by_column.data, scales, intercepts)
 
 
-def _most_influential(coefficients: NDArray[np.float32], influence: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+def _most_influential(coefficients: sparse.csr_matrix, influence: NDArray[np.float32], most: int) -> sparse.csr_matrix:
     """Return the coefficients, with 0 for all but the `most` ones that change scores the most.
 
     `influence` is the root mean square of each column of the vectors.
     """
-    if np.count_nonzero(coefficients) <= most:
+    if coefficients.nnz <= most:
         return coefficients
-    effect = np.abs(coefficients) * influence
-    limit = np.partition(effect, effect.size - most, axis=None)[effect.size - most] if most else np.inf
-    return np.where(effect > limit, coefficients, np.float32(0))
+    effect = np.abs(coefficients.data) * influence[coefficients.indices]
+    limit = np.partition(effect, effect.size - most)[effect.size - most] if most else np.inf
+    kept = coefficients.copy()
+    kept.data[effect <= limit] = 0
+    kept.eliminate_zeros()
+    return kept
 
 
 def _index_type(size: int) -> np.dtype[Any]:
     return np.dtype(np.uint8 if size <= 256 else np.uint16)
 
 
-def _sample(texts: Sequence[Sequence[str]], size: int) -> NDArray[np.int64]:
-    """Return the indices of the rows on which the model is fitted: all, or a random sample that is the same in every call."""
+def _sample(texts: Sequence[Sequence[str]], limit: int) -> NDArray[np.int64]:
+    """Return the indices of the rows on which the model is fitted: all, or a random sample with at most `limit` characters.
+
+    The sample is the same in every call.
+    """
     lengths = np.array([[len(text) for text in side] for side in texts], np.int64).sum(axis=0)
     order = np.random.default_rng(0).permutation(len(lengths))
-    limit = min(CHARACTERS, _CHARACTERS_TIMES_OUTPUTS // max(1, size))
     fitting = int(np.searchsorted(np.cumsum(lengths[order]), limit, side="right"))
     if len(order) <= ROWS and fitting >= len(order):
         return np.arange(len(order))
