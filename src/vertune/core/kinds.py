@@ -204,10 +204,11 @@ class Encoder(Part):
         """The largest cost (size; for a text, the number of tokens) of a model input that the pretrained model accepts."""
         return self.max_cost
 
-    def choose_base(self, texts: Sequence[str]) -> Self:
+    def choose_base(self, texts: Sequence[str], views: Sequence[View]) -> Self:
         """Return a copy whose pretrained model suits these training texts, if the option `base` has the value `auto`.
 
-        This comes before `read` and `resolve`, which need the tokenizer of the pretrained model.
+        So does each other option on which tokens depend; `views` are the definitions of the task's model inputs. This comes before `read`
+        and `resolve`, which need the tokenizer of the pretrained model.
         """
         return self
 
@@ -222,7 +223,7 @@ class Encoder(Part):
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> Tokens | None:
         """Return the tokens of these fields, to be stored and reused; None if this encoder stores no tokens.
 
-        The tokens may depend on the option `base` (the pretrained model), but on no other option, so that they can be reused after other
+        The tokens may depend on the options that `choose_base` decides, but on no other option, so that they can be reused after other
         options have changed.
         """
         return None

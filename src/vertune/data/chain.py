@@ -239,7 +239,7 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     splits["train"] = trained
     task = inputs.task.fit(trained)
     present, used = fields_of(trained, task)
-    encoder = inputs.encoder.choose_base(sample_texts(trained, task))
+    encoder = inputs.encoder.choose_base(sample_texts(trained, task), task.views(used))
     read_once = tokens.read(encoder, task, {name: splits[name] for name in ("train", "validation")}, used)
     encoder = encoder.resolve(FrameRecords(only(trained, present)), task.views(used), read_once.get("train"))
     return ChainResult(splits=splits, unused=unused.height, added=added, cut=sorted(cut), task=task, encoder=encoder, tokens=read_once)

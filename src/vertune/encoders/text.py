@@ -24,7 +24,7 @@ from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Encoder, Pooling, Tokens
 from vertune.core.language import detect
 from vertune.core.records import Feature, InputNames, Record, View, texts
-from vertune.encoders import _loading, _tokens
+from vertune.encoders import _characters, _loading, _tokens
 from vertune.encoders._tokens import Cutting, FieldTokens, Template, TokenIds
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _PARTS = ("ids", "offsets", "starts")
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
-    """The tokens of some fields of many records, not truncated, and the sha256 of the tokenizer that made the tokens."""
+    """The tokens of some fields of many records, not truncated, and the way they were made (`Text._reading`)."""
 
     fields: dict[str, FieldTokens]
     tokenizer: str
@@ -77,6 +77,10 @@ class Text(Encoder):
     Hugging Face hub, or a folder; auto is minilm if the training texts are English, else e5."""
     prefix: str = Field(default="", max_length=100)
     """Text whose tokens stand in front of every text that the model reads, such as `query: `, which e5 was pretrained with."""
+    split: Literal["auto", "tokenizer", "characters"] = "auto"
+    """What a token may contain: tokenizer leaves it to the tokenizer of the pretrained model; characters makes each Chinese and Japanese
+    character and each punctuation mark a token of its own, so that a span can begin and end at each. auto chooses characters for tasks
+    that mark spans, if the tokenizer joins such characters in the training texts."""
     pooling: Literal["auto", "mean", "cls", "native"] = "auto"
     """How the token vectors become one vector: their mean, the first token (cls), or the classification head of the model family (native);
     auto reads the choice from the pretrained model, else takes the mean."""
@@ -110,6 +114,11 @@ class Text(Encoder):
         return tokenizer
 
     @cached_property
+    def reader(self) -> tokenizers.Tokenizer:
+        """The tokenizer that divides texts as the option `split` says; its vocabulary is in memory once."""
+        return _characters.by_characters(self.tokenizer) if self.split == "characters" else self.tokenizer
+
+    @cached_property
     def longest(self) -> int:
         """The maximum sequence length of the pretrained model, special tokens included."""
         positions = self.settings.get("max_position_embeddings")
@@ -133,8 +142,13 @@ class Text(Encoder):
 
     @cached_property
     def tokenizer_hash(self) -> str:
-        """The sha256 hex digest of the tokenizer."""
+        """The sha256 hex digest of the tokenizer of the pretrained model."""
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
+
+    @property
+    def _reading(self) -> str:
+        """What tells tokens apart that were made in another way: the hash of the tokenizer, and how texts are divided."""
+        return self.tokenizer_hash + ("/characters" if self.split == "characters" else "")
 
     @property
     def base_name(self) -> str:
@@ -196,11 +210,20 @@ class Text(Encoder):
         """Return a copy whose pretrained model is the one in this folder."""
         return type(self).model_validate({**self.model_dump(), "base": str(folder)})
 
-    def choose_base(self, texts: Sequence[str]) -> Self:
-        """Return a copy in which the base `auto` is replaced by an alias that suits the language of these texts.
+    def choose_base(self, texts: Sequence[str], views: Sequence[View]) -> Self:
+        """Return a copy in which the base `auto` is replaced by an alias that suits the language of these texts, and `split` by its choice.
 
         Raises MissingExtra if the package with this base is not installed.
         """
+        chosen = self._with_base(texts)
+        if self.split != "auto":
+            return chosen
+        divided = any(view.places for view in views) and _characters.joins_characters(chosen.tokenizer, texts)
+        decided = chosen.model_copy(update={"split": "characters" if divided else "tokenizer"})
+        decided.__dict__.pop("reader", None)
+        return decided
+
+    def _with_base(self, texts: Sequence[str]) -> Self:
         if self.base != bases.AUTO:
             return self
         language = detect(texts)
@@ -267,13 +290,13 @@ class Text(Encoder):
 
         `tokens`, if given, are the tokens of these texts, so that the texts are not tokenised again.
         """
-        fields = [_tokens.tokenise(self.tokenizer, strings)] if not isinstance(tokens, TextTokens) else list(tokens.fields.values())
+        fields = [_tokens.tokenise(self.reader, strings)] if not isinstance(tokens, TextTokens) else list(tokens.fields.values())
         total = sum(len(field.ids) for field in fields)
         return sum(int((field.ids == self.unknown).sum()) for field in fields) / total if total and self.unknown is not None else 0.0
 
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> TextTokens:
         """Tokenise these fields of all records without truncation."""
-        return TextTokens({field: _tokens.tokenise(self.tokenizer, texts(records, field)) for field in fields}, self.tokenizer_hash)
+        return TextTokens({field: _tokens.tokenise(self.reader, texts(records, field)) for field in fields}, self._reading)
 
     def load_tokens(self, file: Path) -> TextTokens | None:
         """Load tokens from a file; return None if another tokenizer made the tokens. Raise StorageError if the file can't be read."""
@@ -281,13 +304,13 @@ class Text(Encoder):
 
         try:
             with safe_open(file, "numpy") as stored:
-                if (stored.metadata() or {}).get("tokenizer") != self.tokenizer_hash:
+                if (stored.metadata() or {}).get("tokenizer") != self._reading:
                     return None
                 names = dict.fromkeys(name.rpartition("/")[0] for name in stored.keys())  # noqa: SIM118 - not a mapping
                 fields = {name: FieldTokens(*(stored.get_tensor(f"{name}/{part}") for part in _PARTS)) for name in names}
         except (OSError, SafetensorError) as error:
             raise StorageError(f"The tokens in {file} can't be read: {error}. Prepare the dataset again.") from error
-        return TextTokens(fields, self.tokenizer_hash)
+        return TextTokens(fields, self._reading)
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
         """Return the model inputs of all records, ordered by record, then by view, then by window.
@@ -297,7 +320,7 @@ class Text(Encoder):
         truncated tokens of its input is then too low.
         """
         if tokens is None and self.cutting(views) == "head":
-            fields = {name: _tokens.tokenise_heads(self.tokenizer, texts(records, name), self.max_cost) for name in _fields_of(views)}
+            fields = {name: _tokens.tokenise_heads(self.reader, texts(records, name), self.max_cost) for name in _fields_of(views)}
         else:
             fields = self._fields(records, _fields_of(views), tokens)
         return _tokens.encode(records, views, fields, Cutting(self.max_cost, self.cutting(views), self.stride, self.templates))
@@ -305,7 +328,7 @@ class Text(Encoder):
     def _fields(self, records: Sequence[Record], names: Sequence[str], tokens: Tokens | None) -> dict[str, FieldTokens]:
         """Return the tokens of these fields; the fields that are missing in `tokens` are tokenised now."""
         known = tokens.fields if isinstance(tokens, TextTokens) else {}
-        return {name: known[name] if name in known else _tokens.tokenise(self.tokenizer, texts(records, name)) for name in names}
+        return {name: known[name] if name in known else _tokens.tokenise(self.reader, texts(records, name)) for name in names}
 
     def content(self, feature: Feature) -> bytes:
         """Return the token ids and token type ids of a model input as bytes; inputs with equal bytes have equal outputs."""
@@ -383,18 +406,18 @@ class Text(Encoder):
     def complete_tokenizer(self) -> tokenizers.Tokenizer:
         """A tokenizer that adds the prefix by itself, for other software; it is the tokenizer if there is no prefix."""
         if not self.prefix:
-            return self.tokenizer
+            return self.reader
         from tokenizers import Tokenizer
 
         from vertune.encoders._prefix import with_prefix
 
-        described = with_prefix(json.loads(self.tokenizer.to_str()), self.templates, self.tokenizer.id_to_token)
+        described = with_prefix(json.loads(self.reader.to_str()), self.templates, self.tokenizer.id_to_token)
         return Tokenizer.from_str(json.dumps(described))
 
     @cached_property
     def templates(self) -> dict[int, Template]:
         """The special tokens, and those of the prefix, around one text (key 1) and around a pair (key 2)."""
-        prefix = self.tokenizer.encode(self.prefix, add_special_tokens=False).ids if self.prefix else []
+        prefix = self.reader.encode(self.prefix, add_special_tokens=False).ids if self.prefix else []
         return {1: _tokens.template_of(self.tokenizer, False, prefix), 2: _tokens.template_of(self.tokenizer, True, prefix)}
 
 

@@ -135,7 +135,8 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
     records = only(frame, present).to_dicts()
     learnt = _learnt_in_prepare(config, manifest)
     task = learnt[0] if learnt else config.task.fit(frame)
-    encoder = learnt[1] if learnt else config.encoder.choose_base(sample_texts(frame, task)).resolve(records, task.views(used))
+    views = task.views(used)
+    encoder = learnt[1] if learnt else config.encoder.choose_base(sample_texts(frame, task), views).resolve(records, views)
     held_out = only(validation, present).to_dicts()
     return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
         records, held_out, used, bool(manifest.get("validation_cut")),
