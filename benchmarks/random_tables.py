@@ -60,7 +60,7 @@ WORDS = {
 }
 NAMES = [
     "text", "label", "Label ", "问题", "类别", "id", "Ticket No.", "score", "a b", "x:y", "yes", "no", "null", "1", "2.5", "#", "- a",
-    "[a]", "{b}", "it's", 'say "x"', "spalte ä", "two\nlines", "?", "*", "&a", "!b", "%", "@c", "true", "date", "answer", "comment",
+    "[a]", "{b}", "it's", 'say "x"', "spalte ä", "two\nlines", "?", "*", "^$", "&a", "!b", "%", "@c", "true", "date", "answer", "comment",
     "class", "tags", "~", "|", ">",
 ]  # fmt: skip
 FORMS = ("csv", "csv", "tsv", "semicolon", "jsonl", "json", "xlsx", "parquet")

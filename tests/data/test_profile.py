@@ -4,7 +4,7 @@ import datetime
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vertune.core.column_names import roles
@@ -76,6 +76,7 @@ VALUES = st.one_of(st.none(), st.text(max_size=30), st.integers(-(2**62), 2**62)
 
 
 @given(st.lists(VALUES, max_size=30), st.text(max_size=10))
+@example(["a"], "^$")
 def test_every_column_is_measured(values, name):
     name = name.lstrip("_") or "x"
     frame = pl.DataFrame({name: pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)})

@@ -113,6 +113,15 @@ def test_group_never_divides_a_group():
         Group(by="one").divide(frame.with_columns(one=pl.lit("x")), COLUMNS)
 
 
+@pytest.mark.parametrize("name", ["^.$", "^$", "*"])
+def test_the_column_may_have_any_name(name):
+    frame = table({"a": 90}).with_columns((pl.int_range(90) // 3).cast(pl.String).alias(name))
+    assert set(Group(by=name).divide(frame, COLUMNS)) == {"train", "validation", "test"}
+    assert set(Time(by=name).divide(frame, COLUMNS)) == {"train", "validation", "test"}
+    given = frame.with_columns(pl.Series(name, ["train", "dev", "test"] * 30))
+    assert Given(by=name).divide(given, COLUMNS).to_list() == ["train", "validation", "test"] * 30
+
+
 def test_rows_without_a_group_are_their_own():
     frame = table({"a": 100}).with_columns(customer=pl.lit(None, dtype=pl.String))
     assert Counter(Group(by="customer").divide(frame, COLUMNS))["test"] == 20

@@ -1,6 +1,7 @@
 """Names columns of Polars frames exactly, whatever they are called.
 
-Polars reads names such as `*` and `^a$` as patterns for several columns; headers of real tables contain them.
+Polars reads names such as `*` and `^a$` as patterns for several columns; headers of real tables contain them. It does so even inside the
+methods of a column with such a name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ def named(name: str) -> pl.Expr:
     from polars import selectors
 
     return selectors.by_name(name).as_expr()
+
+
+def values(frame: pl.DataFrame, name: str) -> pl.Series:
+    """Return the values of the column of exactly this name, as a column without a name, whose methods work whatever the name is."""
+    return frame[name].alias("")
 
 
 def only(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from vertune.core import column_names, numerals, separators
+from vertune.core import column_names, columns, numerals, separators
 from vertune.core.profile import SPLIT_WORDS, ColumnProfile, Kind, TableProfile
 
 SAMPLE_ROWS = 20_000
@@ -51,38 +51,39 @@ def profile_table(frame: pl.DataFrame, texts: Sequence[str] = (), label: str | N
     `texts` and `label` are the columns that the user requested.
     """
     sample = frame.head(SAMPLE_ROWS)
-    columns = [_profile(sample[name], name == frame.columns[-1]) for name in frame.columns if not name.startswith("__")]
-    return TableProfile(tuple(column for column in columns if column is not None), frame.height, tuple(texts), label)
+    names = [name for name in frame.columns if not name.startswith("__")]
+    measured = [_profile(name, columns.values(sample, name), name == frame.columns[-1]) for name in names]
+    return TableProfile(tuple(column for column in measured if column is not None), frame.height, tuple(texts), label)
 
 
 def names_splits(frame: pl.DataFrame, column: ColumnProfile) -> bool:
     """Return whether a column assigns rows to splits: all its values are names of splits, among them train and at least one other."""
     if column.kind not in {"category", "text"} or column.unique > len(_SPLITS):
         return False
-    values = {str(value).strip().lower() for value in frame[column.name].drop_nulls().unique()} - {""}
+    values = {str(value).strip().lower() for value in columns.values(frame, column.name).drop_nulls().unique()} - {""}
     return values <= _SPLITS and len(values) > 1 and any(value.startswith(("train", "训练")) for value in values)
 
 
-def _profile(series: pl.Series, last: bool) -> ColumnProfile | None:
+def _profile(name: str, series: pl.Series, last: bool) -> ColumnProfile | None:
     """Measure one column; return None if it has no values. `last` is true for the last column of the table."""
     values = series.drop_nulls()
     if values.dtype == pl.String:
         values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
     if not len(values) or values.dtype == pl.Null:
         return None
-    roles = column_names.roles(series.name)
+    roles = column_names.roles(name)
     nested = _nested_kind(values)
     if nested is not None:
         items = _items(values, None) if nested == "labels" else []
         about = _describe_labels(items, len(values)) if nested == "labels" else _NESTED.get(nested, "lists or mappings")
-        return ColumnProfile(series.name, nested, len(values), len(set(items)), length=0.0, description=about, roles=roles, last=last)
+        return ColumnProfile(name, nested, len(values), len(set(items)), length=0.0, description=about, roles=roles, last=last)
     if values.dtype.is_float() and bool((values == values.round()).all()):
         values = values.cast(pl.Int64, strict=False).drop_nulls()  # workbooks store whole numbers as 1.0
     texts = values.cast(pl.String, strict=False).drop_nulls().str.strip_chars()
     if not len(texts):
         return None
     unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
-    measured = ColumnProfile(series.name, "other", len(texts), unique, length, description="", roles=roles, last=last)
+    measured = ColumnProfile(name, "other", len(texts), unique, length, description="", roles=roles, last=last)
     return _measured(measured, values.dtype, texts)
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vertune.core import content
+from vertune.core.columns import values
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.records import Column
 
@@ -32,7 +33,7 @@ def column(frame: pl.DataFrame, name: str, purpose: str) -> pl.Series:
         raise ConfigError(
             f"The split needs the column '{name}' for {purpose}, but the data has only the columns {known}. Name one of them."
         )
-    return frame[name]
+    return values(frame, name)
 
 
 def inputs(columns: Sequence[Column]) -> list[str]:
