@@ -31,12 +31,24 @@ def test_every_how_to_page_is_run():
     assert sorted(path.stem for path in (DOCS / "how-to").glob("*.md")) == sorted(ON_THEIR_OWN + CONTINUED)
 
 
+BANK, LAW = ("bank_support/train.csv", "category"), ("law_zh/articles.csv", "law")
+"""The data of an example, and the column with its labels."""
+
+
 @pytest.mark.enable_socket
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "tutorial.md"], ids=lambda page: page.stem)
-def test_the_way_from_a_file_to_a_served_model_runs(page, session):
+@pytest.mark.parametrize(
+    ("page", "data"),
+    [
+        pytest.param(ROOT / "README.md", BANK, id="README"),
+        pytest.param(DOCS / "tutorial.md", BANK, id="tutorial"),
+        pytest.param(ROOT / "README.zh-CN.md", LAW, id="README.zh-CN", marks=pytest.mark.matrix),
+    ],
+)
+def test_the_way_from_a_file_to_a_served_model_runs(page, data, session):
     """On a few labels of the example's data, in the files that the page names."""
-    rows = pl.read_csv(ROOT / "examples" / "bank_support" / "train.csv").filter(pl.col("category").str.starts_with("card_"))
-    rows = pl.concat([part.head(12) for part in rows.partition_by("category", maintain_order=True)])
+    file, label = data
+    parts = pl.read_csv(ROOT / "examples" / file).partition_by(label, maintain_order=True)
+    rows = pl.concat([part.head(12) for part in parts[:12]])
     rows.write_csv("messages.csv")
     rows.sample(20, seed=0).write_csv("test.csv")
     rows.select("text").head(3).write_csv("new.csv")
