@@ -106,6 +106,7 @@ def test_train_takes_the_dataset_that_is_there(run, home, run_yaml):
     assert len(home.shelf("datasets")) == 1
     assert len(home.shelf("models")) == 2
     assert "accuracy" in shown
+    assert "chosen " not in shown, "only method: auto has a reason"
     assert "vertune evaluate support" in said
 
 

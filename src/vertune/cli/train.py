@@ -100,11 +100,4 @@ def _reason(chosen: object) -> str | None:
 
     `chosen` is the entry of the model's manifest about this choice. Returns None if the config names a method itself.
     """
-    if isinstance(chosen, dict):
-        reason = chosen.get("reason") or chosen.get("why")
-        return (
-            str(reason)
-            if reason
-            else ", ".join(f"{key}: {output.format_cell(value)}" for key, value in chosen.items() if not isinstance(value, dict))
-        )
-    return str(chosen) if chosen else None
+    return str(chosen["why"]) if isinstance(chosen, dict) and chosen.get("why") else None
