@@ -10,7 +10,7 @@ def test_training_and_refit_tokenise_nothing_that_was_read(configured, tmp_path,
     config, material = configured(training={"epochs": 1, "refit": "always"})
     encoder = config.encoder
     encoder.templates  # noqa: B018 - the special tokens are learnt from a short text, once
-    encoder.__dict__["tokenizer"] = counting = Counting(encoder.tokenizer)
+    encoder.__dict__["reader"] = counting = Counting(encoder.reader)
     material.train_tokens = encoder.read(material.train, ["text"])
     material.validation_tokens = encoder.read(material.validation, ["text"])
     texts = len(material.train) + len(material.validation)
