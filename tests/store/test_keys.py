@@ -451,7 +451,7 @@ def test_another_process_that_writes_for_long(file, monkeypatch):
     database = sqlite3.connect(file, isolation_level=None)
     database.execute("BEGIN IMMEDIATE")
     start = time.monotonic()
-    with pytest.raises(StorageError, match=r"locked by another process .* Stop that process"):
+    with pytest.raises(StorageError, match=r"locked by another process.* Stop that process"):
         keys.revoke(key.id)
     assert keys.check(secret) == key  # who reads waits for nobody
     assert 0.05 <= time.monotonic() - start < 0.5
@@ -645,6 +645,19 @@ def test_a_place_that_can_not_be_written(tmp_path):
     (tmp_path / FILE).mkdir()
     with pytest.raises(StorageError):
         Keys(tmp_path / FILE)
+
+
+def test_the_first_read_waits_for_a_writer_because_nothing_is_cached(file):
+    secret, key = Keys(file).create("a", ["predict"])
+    other = Keys(file)
+    writing = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    writing.execute("BEGIN EXCLUSIVE")
+    later = threading.Timer(0.3, writing.execute, ["COMMIT"])
+    later.start()
+    assert other.check(secret) == key
+    later.join()
+    writing.close()
+    other.close()
 
 
 def test_many_open_a_new_database_at_the_same_time(file):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
 import re
 import secrets
@@ -49,9 +50,9 @@ _LOW_SPACE = 1 << 20
 _MIN_QUERY_INTERVAL = 0.005
 """Minimum seconds between database queries for unknown secrets, so that attempts to guess a secret do not overload the database."""
 _BUSY_TIMEOUT = 5.0
-"""Seconds for which a write waits while another process holds the lock of the database."""
+"""Seconds for which a write, and the first read, waits while another process holds the lock of the database."""
 _READ_TIMEOUT = 0.05
-"""Seconds for which a read waits. Requests wait for it, and other processes need the lock only for the end of a transaction."""
+"""Seconds for which another read waits. Requests wait for it, and other processes need the lock only for the end of a transaction."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _TABLE = """CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL, verticals TEXT,
@@ -383,12 +384,17 @@ class Keys:
         now = time.monotonic()
         if now - self._queried_at < max_age:
             return self._rows
+        first = not math.isfinite(self._read_at)  # there are no cached rows yet to use while another process writes
         try:
-            self._reopen_if_changed(_READ_TIMEOUT)
+            self._reopen_if_changed(_BUSY_TIMEOUT if first else _READ_TIMEOUT)
+            if first:
+                _wait_for_locks(self._db, _BUSY_TIMEOUT)
             (version,) = self._db.execute("PRAGMA data_version").fetchone()
             if version != self._version:
                 self._rows = self._read()
                 self._version = version
+            if first:
+                _wait_for_locks(self._db, _READ_TIMEOUT)
         except (sqlite3.Error, StorageError) as error:
             cause = error if isinstance(error, sqlite3.Error) else error.__cause__
             unchanged = _identity(self.file) == self._identities[0]
@@ -446,7 +452,7 @@ class Keys:
         """Convert an error of SQLite to a StorageError whose message contains advice on how to fix the problem."""
         if _is_busy(error):
             return StorageError(
-                f"The database {self.file} was locked by another process for {_BUSY_TIMEOUT:g} s. Stop that process, or try again."
+                f"The database {self.file} is locked by another process, which did not finish in time. Stop that process, or try again."
             )
         code = _code(error)
         if code == sqlite3.SQLITE_READONLY:
