@@ -152,7 +152,6 @@ class Keys:
                     _wait_for_locks(database, timeout)
                     database.execute("PRAGMA synchronous = FULL")  # a power failure must not bring a revoked key back
                     database.execute(_TABLE)
-                _wait_for_locks(database, _READ_TIMEOUT)
             except sqlite3.Error:
                 database.close()
                 raise
@@ -341,8 +340,6 @@ class Keys:
             except sqlite3.Error as error:
                 raise self._storage_error(error) from error
             finally:
-                with suppress(sqlite3.Error):
-                    _wait_for_locks(self._db, _READ_TIMEOUT)
                 # `data_version` does not count the writes of its own connection.
                 self._version, self._queried_at = None, -float("inf")
 
@@ -384,17 +381,14 @@ class Keys:
         now = time.monotonic()
         if now - self._queried_at < max_age:
             return self._rows
-        first = not math.isfinite(self._read_at)  # there are no cached rows yet to use while another process writes
+        timeout = _READ_TIMEOUT if math.isfinite(self._read_at) else _BUSY_TIMEOUT  # before the first read, nothing is cached
         try:
-            self._reopen_if_changed(_BUSY_TIMEOUT if first else _READ_TIMEOUT)
-            if first:
-                _wait_for_locks(self._db, _BUSY_TIMEOUT)
+            self._reopen_if_changed(timeout)
+            _wait_for_locks(self._db, timeout)
             (version,) = self._db.execute("PRAGMA data_version").fetchone()
             if version != self._version:
                 self._rows = self._read()
                 self._version = version
-            if first:
-                _wait_for_locks(self._db, _READ_TIMEOUT)
         except (sqlite3.Error, StorageError) as error:
             cause = error if isinstance(error, sqlite3.Error) else error.__cause__
             unchanged = _identity(self.file) == self._identities[0]
