@@ -97,7 +97,7 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     for name, source in sources.items():
         complete = set(source) <= set(frame.columns)
         if complete and name in frame.columns and len(source) == 1:
-            frame = _either(frame, source[0], name)
+            frame = _fill_gaps(frame, source[0], name)
         if complete or (name not in frame.columns and name not in optional):
             fields[name] = source[0] if len(source) == 1 else source
     read = set(inputs).union(*sources.values())
@@ -108,7 +108,7 @@ def model_columns(frame: pl.DataFrame, predictor: Predictor) -> pl.DataFrame:
     return mapped
 
 
-def _either(frame: pl.DataFrame, source: str, name: str) -> pl.DataFrame:
+def _fill_gaps(frame: pl.DataFrame, source: str, name: str) -> pl.DataFrame:
     """Fill the gaps of the column `source` from the column `name`, because records of either naming may be mixed.
 
     A column of other values, such as lists or bytes beside texts, belongs to something else, and nothing is filled from it.

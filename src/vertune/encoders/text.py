@@ -38,7 +38,7 @@ _PARTS = ("ids", "offsets", "starts")
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
-    """The tokens of some fields of many records, not truncated, and the way they were made (`Text._reading`)."""
+    """The tokens of some fields of many records, not truncated, and how they were made (`Text._token_source`)."""
 
     fields: dict[str, FieldTokens]
     tokenizer: str
@@ -146,8 +146,8 @@ class Text(Encoder):
         return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
     @property
-    def _reading(self) -> str:
-        """What tells tokens apart that were made in another way: the hash of the tokenizer, and how texts are divided."""
+    def _token_source(self) -> str:
+        """How tokens are made: the hash of the tokenizer, and the option `split` if it changes tokens. Tokens of another source differ."""
         return self.tokenizer_hash + ("/characters" if self.split == "characters" else "")
 
     @property
@@ -224,6 +224,7 @@ class Text(Encoder):
         return decided
 
     def _with_base(self, texts: Sequence[str]) -> Self:
+        """Return a copy with the alias that suits the language of these texts, if the base is `auto`."""
         if self.base != bases.AUTO:
             return self
         language = detect(texts)
@@ -296,7 +297,7 @@ class Text(Encoder):
 
     def read(self, records: Sequence[Record], fields: Sequence[str]) -> TextTokens:
         """Tokenise these fields of all records without truncation."""
-        return TextTokens({field: _tokens.tokenise(self.reader, texts(records, field)) for field in fields}, self._reading)
+        return TextTokens({field: _tokens.tokenise(self.reader, texts(records, field)) for field in fields}, self._token_source)
 
     def load_tokens(self, file: Path) -> TextTokens | None:
         """Load tokens from a file; return None if another tokenizer made the tokens. Raise StorageError if the file can't be read."""
@@ -304,13 +305,13 @@ class Text(Encoder):
 
         try:
             with safe_open(file, "numpy") as stored:
-                if (stored.metadata() or {}).get("tokenizer") != self._reading:
+                if (stored.metadata() or {}).get("tokenizer") != self._token_source:
                     return None
                 names = dict.fromkeys(name.rpartition("/")[0] for name in stored.keys())  # noqa: SIM118 - not a mapping
                 fields = {name: FieldTokens(*(stored.get_tensor(f"{name}/{part}") for part in _PARTS)) for name in names}
         except (OSError, SafetensorError) as error:
             raise StorageError(f"The tokens in {file} can't be read: {error}. Prepare the dataset again.") from error
-        return TextTokens(fields, self._reading)
+        return TextTokens(fields, self._token_source)
 
     def encode(self, records: Sequence[Record], views: Sequence[View], tokens: Tokens | None = None) -> list[Feature]:
         """Return the model inputs of all records, ordered by record, then by view, then by window.

@@ -87,13 +87,13 @@ def learn(words: WordModel | None, training_input: TrainingInput, held_out: Exam
     companion, mixed = weighed(*weights, found.seconds + (seconds if weights[1] else 0.0))
     sides = {"model": found}
     if words:
-        alone = {"model": (mixing.learn(parts[:1]), found.seconds), "words": ((0.0, mixing.fit(parts[1:])[0]), seconds)}
-        sides["words"] = weighed(*alone["words"][0], seconds)[1]
-        better = [name for name, (pair, _) in alone.items() if any(pair) and is_worse(task, mixed.units, sides[name].units)]
+        alone = {"model": mixing.learn(parts[:1]), "words": (0.0, mixing.fit(parts[1:])[0])}
+        sides["words"] = weighed(*alone["words"], seconds)[1]
+        better = [name for name, pair in alone.items() if any(pair) and is_worse(task, mixed.units, sides[name].units)]
         if better:
             best = max(better, key=lambda name: sign(task) * sides[name].metrics[task.goal])
-            weights = alone[best][0]
-            companion, mixed = weighed(*weights, alone[best][1])
+            weights = alone[best]
+            companion, mixed = weighed(*weights, sides[best].seconds)
     sides["mixed"] = mixed
     share = share_of_words(weights, parts) if words else 0.0
     measured = {side: _measured(predictions) for side, predictions in sides.items()}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.kinds import Run, Task
@@ -87,6 +88,9 @@ def is_worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
     smaller difference is ignored, because it means little on a few dozen validation rows, and training more layers is
     usually better.
     """
+    values = [task.summarise(np.asarray(side, np.float64).sum(axis=0))[task.goal] for side in (after, before)]
+    if not (values[0] - values[1]) * sign(task) < 0:
+        return False  # without a bootstrap, which takes much longer
     difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
     error = (difference.high - difference.low) / (2 * 1.96)
     return bool(difference.value * sign(task) < -max(error, 0.0)) if math.isfinite(error) else False

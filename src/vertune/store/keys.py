@@ -52,7 +52,7 @@ _MIN_QUERY_INTERVAL = 0.005
 _BUSY_TIMEOUT = 5.0
 """Seconds for which a write, and the first read, waits while another process holds the lock of the database."""
 _READ_TIMEOUT = 0.05
-"""Seconds for which another read waits. Requests wait for it, and other processes need the lock only for the end of a transaction."""
+"""Seconds for which a later read waits. Requests wait for it, and other processes need the lock only for the end of a transaction."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _TABLE = """CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, hash BLOB NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL, verticals TEXT,
