@@ -106,6 +106,11 @@ class Task(Part):
         """The name of the metric that selects the best weights: `metric`, or the task's default if `metric` is `auto`."""
         return self.metrics[0] if self.metric == "auto" else self.metric
 
+    @property
+    def goal_sign(self) -> float:
+        """1 if higher values of the metric `goal` are better, else -1."""
+        return -1.0 if self.goal in self.lower_is_better else 1.0
+
     def resolve(self, frame: pl.DataFrame) -> Self:
         """Return a copy in which options on how values are written are set from the training rows, which are not cleaned yet.
 

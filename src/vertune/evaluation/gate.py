@@ -131,7 +131,7 @@ class Gate:
         the two were trained. Return the metrics, the differences from the parent, and the verdict, as a Candidate.
         """
         task = self.task
-        sign = -1.0 if task.goal in task.lower_is_better else 1.0
+        sign = task.goal_sign
         tallies = self._tallies(self._tally(answers))
         difference = bootstrap.equivalence(self.tallies, tallies, seed=self.options.seed)[task.goal]
         low, high = sorted((sign * difference.low, sign * difference.high))

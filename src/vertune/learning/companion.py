@@ -19,7 +19,7 @@ from vertune.core import content
 from vertune.core.kinds import Task
 from vertune.core.records import Activation, Feature, Record, texts
 from vertune.learning.examples import Examples
-from vertune.learning.held_out import HeldOutPredictions, decoded, is_worse, sign
+from vertune.learning.held_out import HeldOutPredictions, decoded, is_worse
 from vertune.learning.training_input import TrainingInput
 from vertune.lexical.companion import Companion, WordModel, merged
 from vertune.lexical.fitting import LabelledTexts, fit
@@ -91,7 +91,7 @@ def learn(words: WordModel | None, training_input: TrainingInput, held_out: Exam
         sides["words"] = weighed(*alone["words"], seconds)[1]
         better = [name for name, pair in alone.items() if any(pair) and is_worse(task, mixed.units, sides[name].units)]
         if better:
-            best = max(better, key=lambda name: sign(task) * sides[name].metrics[task.goal])
+            best = max(better, key=lambda name: task.goal_sign * sides[name].metrics[task.goal])
             weights = alone[best]
             companion, mixed = weighed(*weights, sides[best].seconds)
     sides["mixed"] = mixed

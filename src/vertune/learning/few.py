@@ -155,11 +155,10 @@ def _scored(task: Task, rows: Examples, raw: list[NDArray[Any]]) -> tuple[float,
 
 def _best(task: Task, scores: Sequence[Score], rows: int, folds: int) -> TrainingGoal:
     """Return the goal of the best candidate: by the main metric, then by the loss, then by the time that it takes."""
-    sign = -1.0 if task.goal in task.lower_is_better else 1.0
 
     def rank(score: Score) -> tuple[float, float, float]:
-        finite = score.metric if math.isfinite(score.metric) else -sign * math.inf
-        return sign * finite, -score.loss, -score.candidate.seconds
+        finite = score.metric if math.isfinite(score.metric) else -task.goal_sign * math.inf
+        return task.goal_sign * finite, -score.loss, -score.candidate.seconds
 
     best = max(scores, key=rank)
     listed = ", ".join(f"{score.candidate.name} {score.metric:.3f}" for score in sorted(scores, key=rank, reverse=True))

@@ -89,11 +89,11 @@ def is_worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
     usually better.
     """
     values = [task.summarise(np.asarray(side, np.float64).sum(axis=0))[task.goal] for side in (after, before)]
-    if not (values[0] - values[1]) * sign(task) < 0:
+    if not (values[0] - values[1]) * task.goal_sign < 0:
         return False  # without a bootstrap, which takes much longer
     difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
     error = (difference.high - difference.low) / (2 * 1.96)
-    return bool(difference.value * sign(task) < -max(error, 0.0)) if math.isfinite(error) else False
+    return bool(difference.value * task.goal_sign < -max(error, 0.0)) if math.isfinite(error) else False
 
 
 def intervals(predictions: HeldOutPredictions, seed: int) -> dict[str, list[float]]:
@@ -103,8 +103,3 @@ def intervals(predictions: HeldOutPredictions, seed: int) -> dict[str, list[floa
     """
     found = bootstrap.intervals(predictions.units, predictions.task.summarise, seed=seed, limits=limits)
     return {name: [entry.low, entry.high] for name, entry in found.items() if math.isfinite(entry.high - entry.low)}
-
-
-def sign(task: Task) -> float:
-    """Return 1 if higher values of the task's main metric are better, else -1."""
-    return -1.0 if task.goal in task.lower_is_better else 1.0

@@ -28,7 +28,7 @@ from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
 from vertune.learning.gradients import StepGradients
-from vertune.learning.held_out import HeldOutPredictions, intervals, is_worse, predict, sign
+from vertune.learning.held_out import HeldOutPredictions, intervals, is_worse, predict
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.memory import avoid_gaps
 from vertune.learning.threads import use_threads
@@ -352,7 +352,7 @@ def _is_beaten(config: Config, after: HeldOutPredictions, before: HeldOutPredict
     """
     task = after.task
     if shortened:
-        return (after.metrics[task.goal] - before.metrics[task.goal]) * sign(task) < 0
+        return (after.metrics[task.goal] - before.metrics[task.goal]) * task.goal_sign < 0
     return config.method == "auto" and is_worse(task, after.units, before.units)
 
 
@@ -410,7 +410,7 @@ def _score(model: VerticalModel, training_input: TrainingInput, held_out: Exampl
     """
     below = _below(training_input, model, held_out, method) if training_input.config.training.evaluations else None
     within = partial(around, accelerator(training_input.config), below)
-    return lambda: predict(model, training_input, held_out, within).metrics[training_input.task.goal] * sign(training_input.task)
+    return lambda: predict(model, training_input, held_out, within).metrics[training_input.task.goal] * training_input.task.goal_sign
 
 
 def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:

@@ -360,7 +360,7 @@ def _training(model: Artifact, dataset: Artifact | None, task: Task) -> dict[str
         "chosen": manifest.get("chosen"),
         "trained": manifest.get("trained"),
         "rows": dataset.manifest.get("rows", {}).get("train") if dataset else None,
-        "curves": measure.curves(model.events(), -1.0 if task.goal in task.lower_is_better else 1.0),
+        "curves": measure.curves(model.events(), task.goal_sign),
     }
 
 
