@@ -145,8 +145,8 @@ def table(row: Row, seed: int, limit: int | None = None) -> pl.DataFrame:
 
 def _read(part: Rows, columns: list[str]) -> pl.DataFrame:
     """The rows of one file."""
-    folder = data_folder()
-    path = folder / (part.source if isinstance(part.source, str) else part.source["path"])
+    written = part.source if isinstance(part.source, str) else part.source["path"]
+    path = (HERE if written.startswith("./") else data_folder()) / written
     if not path.exists():
         raise NotFound(f"There is no {path}. Set VERTUNE_DATA to the folder that holds the data sets.")
     chosen = configs.source_of(str(path)) if isinstance(part.source, str) else {**part.source, "path": str(path)}
