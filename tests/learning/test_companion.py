@@ -98,7 +98,7 @@ def test_a_mix_that_loses_to_one_side_is_replaced_by_it(configured, quiet, monke
     truth = np.array([held.targets.values[row] for row in range(len(held))])
     sure = np.eye(3)[truth] * 9.0
     words = companion.fit_words(lesson, held)
-    monkeypatch.setattr(type(words), "scores", lambda self, records: sure if kept == "words" else -sure)
+    monkeypatch.setattr(type(words), "scores", lambda self, records, features: sure if kept == "words" else -sure)
     found = held_out.decoded(config.task, held, list(sure if kept == "model" else -sure))
     learn = Mixing.learn
     monkeypatch.setattr(Mixing, "learn", lambda self, parts: weights if len(parts) > 1 else learn(self, parts))
@@ -167,7 +167,7 @@ TASKS = {
     "multilabel": ({"name": "multilabel"}, lambda row: {"text": row["text"], "labels": [row["label"]]}),
     "regress": ({"name": "regress"}, lambda row: {"text": row["text"], "score": float(len(row["label"]))}),
     "match": ({"name": "match"}, lambda row: {"text": row["text"], "text_pair": row["text"][::-1], "label": row["label"]}),
-    "extract": ({"name": "tag"}, lambda row: {"text": row["text"], "spans": []}),
+    "extract": ({"name": "extract"}, lambda row: {"question": row["label"], "text": row["text"], "answers": []}),
 }
 
 
@@ -180,7 +180,7 @@ def test_tasks_take_part_by_their_activation(name) -> None:
     options, convert = TASKS[name]
     rows = [convert(row) for row in sentences(150)]
     task = build(Task, options).fit(pl.DataFrame(rows)) if name != "extract" else build(Task, options)
-    words = companion._fit(task, rows)
+    words = companion._fit(task, rows, [])
     if task.activation is None:
         assert words is None
         return
@@ -204,4 +204,4 @@ def test_tasks_take_part_by_their_activation(name) -> None:
 
 def test_inputs_other_than_texts_have_no_words() -> None:
     task = build(Task, {"name": "regress", "inputs": {"age": "number", "job": "category"}})
-    assert companion._fit(task, [{"age": 3.0, "job": "a", "score": 1.0}, {"age": 4.0, "job": "b", "score": 2.0}]) is None
+    assert companion._fit(task, [{"age": 3.0, "job": "a", "score": 1.0}, {"age": 4.0, "job": "b", "score": 2.0}], []) is None

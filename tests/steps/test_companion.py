@@ -7,14 +7,16 @@ import json
 import shutil
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.conftest import MEASURED
-from tests.exports.test_portable import asked
+from tests.exports.test_portable import asked, near
 from tests.learning.conftest import sentences
 from tests.steps.test_train import base, config_of, dataset_of
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import ConfigError, ModelError, StorageError
+from vertune.data import dataset as datasets
 from vertune.lexical.companion import FILE, Companion
 from vertune.runtime.fleet import Fleet, decode_outputs
 from vertune.runtime.predictor import Predictor, load_companion
@@ -35,6 +37,51 @@ def made(base, tmp_path_factory) -> tuple[Home, Artifact]:
     model = train(config_of(base, method={"name": "lora", "layers": 1}, training={"epochs": 1, "refit": "never"}), dataset_of(home), home)
     home.alias("topics@live", model.id)
     return home, model
+
+
+def named_people(count: int, seed: int = 0) -> list[dict]:
+    """Texts in which capital letters alone tell the names of people from other words."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        words = [str(word) for word in random.choice(["bank", "loan", "hotel", "soup", "very", "my"], random.integers(2, 8))]
+        place = int(random.integers(len(words)))
+        words[place] = words[place].capitalize()
+        text, start = " ".join(words), len(" ".join(words[:place])) + (place > 0)
+        rows.append({"text": text, "spans": [{"start": start, "end": start + len(words[place]), "label": "person"}]})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def tagger(base, tmp_path_factory) -> tuple[Home, Artifact]:
+    """A home with a tagger on a base that doesn't see the case of letters."""
+    home = Home(tmp_path_factory.mktemp("tagger") / "home")
+    run = home.begin("datasets", "people", step="prepare")
+    frames = {name: pl.DataFrame(named_people(rows, rows)) for name, rows in (("train", 120), ("validation", 40))}
+    datasets.write(run.folder, frames)
+    rows = {name: frame.height for name, frame in frames.items()}
+    dataset = home.finish(run, rows=rows, data_hash=datasets.fingerprint(frames), config={}, validation_cut=True)
+    config = config_of(base, name="people", task="tag", method="head", training={"epochs": 1, "refit": "never"})
+    model = train(config, dataset, home)
+    home.alias("people@live", model.id)
+    return home, model
+
+
+def test_a_tagger_sees_case_by_its_companion_and_keeps_it_everywhere(tagger, tmp_path, monkeypatch) -> None:
+    home, model = tagger
+    figures = model.manifest["chosen"]["companion"]
+    assert figures["validation"]["mixed"]["f1"] > 0.95 > 0.5 > figures["validation"]["model"]["f1"]
+    rows = [{"text": row["text"]} for row in named_people(25, 3)] + [{"text": "   loan Bank 我的 Soup!"}]
+    expected = Predictor.open(model).answer(rows)
+    assert near(asked(export(model, "onnx", tmp_path / "portable"), rows), expected)
+    assert near(Predictor.open(Artifact(bundle(model, tmp_path / "bundle"))).answer(rows), expected)
+    assert not share([model], home)
+    fleet = Fleet(home, threads=1, exact=True)
+    assert not fleet.follow(fleet.live())
+    assert near(fleet.get("people").predictor.answer(rows), expected)
+    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+    smaller = compress(model, home, ["compress.chain=[]"])
+    assert near(Predictor.open(smaller).answer(rows), expected)
 
 
 @pytest.fixture

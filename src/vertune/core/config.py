@@ -205,8 +205,8 @@ class Config(Section):
     """The fine-tuning method, which decides which weights are trained; auto chooses one that fits `training.time_limit`."""
     companion: Literal["auto", "none"] = "auto"
     """Whether the model's outputs are calibrated and mixed with scores of words and character n-grams, as far as that makes the
-    probabilities of validation records better. auto does it for tasks that assign labels or numbers to texts, if there are at least 20
-    validation records; none leaves the outputs as they are."""
+    probabilities of validation records better. auto does it for tasks that assign labels or numbers to texts, or tags to words, if there
+    are at least 20 validation records; none leaves the outputs as they are."""
     training: Training = Training()
     device: Device = Device()
     evaluate: Evaluation = Evaluation()

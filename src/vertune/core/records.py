@@ -19,8 +19,9 @@ Role = Literal["input", "target", "extra"]
 InputType = Literal["text", "number", "category", "image", "audio", "time", "bytes"]
 TargetType = Literal["label", "labels", "number", "spans", "answers"]
 ColumnType = InputType | TargetType
-Activation = Literal["softmax", "sigmoid", "identity"]
-"""How a task reads the outputs of a model: as logits of classes, as a logit for each label, or as a number."""
+Activation = Literal["softmax", "sigmoid", "identity", "tags"]
+"""How a task reads the outputs of a model: as logits of classes, as a logit for each label, as a number, or as logits of the BIO tags of
+each word."""
 
 
 class Span(TypedDict):

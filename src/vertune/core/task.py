@@ -74,8 +74,9 @@ class Task(Part):
     its source is copied into exports that run without vertune. None if the task overrides `Task.decode`."""
     activation: ClassVar[Activation | None] = None
     """How `decode` reads the outputs of the head: as logits of classes, as a logit for each label, or as a number, and averages the
-    results over the windows of a record. The outputs are then mixed with scores of words (`vertune.lexical`), and `targets` must give
-    each feature the class index, 0 or 1 for each label, or the number. None decodes the outputs of the model alone."""
+    results over the windows of a record; or as logits of the BIO tags of each word, as `vertune.decoders.tag` does. The outputs are then
+    mixed with scores of words (`vertune.lexical`), and `targets` must give each feature the class index, 0 or 1 for each label, the
+    number, or the tag of each word at its first token. None decodes the outputs of the model alone."""
     gives_vectors: ClassVar[bool] = False
     """Whether an answer contains the embedding of the first input as `vector`, so that the server can offer the model for embeddings."""
     metric: str = Field(

@@ -63,7 +63,7 @@ def decode(
     answers: list[Answer] = []
     for start in range(0, len(records), _TOGETHER):
         part = readings[start : start + _TOGETHER]
-        scores = [_log_softmax(_logits(reading, outputs, 1 + 2 * len(labels))) for reading in part]
+        scores = [_log_softmax(unit_outputs(reading, outputs, 1 + 2 * len(labels))) for reading in part]
         for reading, score, path in zip(part, scores, bio.viterbi(scores), strict=True):
             sure = np.take_along_axis(score, path[:, None], axis=1)[:, 0]
             spans = bio.spans(path, reading.merged, labels)
@@ -73,7 +73,7 @@ def decode(
     return answers
 
 
-def _logits(reading: Reading, outputs: Sequence[NDArray[Any]], size: int) -> NDArray[Any]:
+def unit_outputs(reading: Reading, outputs: Sequence[NDArray[Any]], size: int) -> NDArray[Any]:
     """Return the model's outputs at the first token of each unit (word or token) of a record, shape (units, tags)."""
     if not len(reading.merged):
         return np.zeros((0, size))

@@ -1,8 +1,9 @@
 """Learns the companion of a model: how much of its answers is left to words, and how sure they are; independent of training loops.
 
 Two weights are fitted on validation records, which neither the model nor the words were trained on, so that the log-loss (for numbers:
-the squared error) is smallest. A penalty draws the weight of the words to 0, and words that hardly change outputs are left out. If the
-mix has a worse main metric than the words or the model alone, by more than one standard error, that one answers alone.
+the squared error) is smallest; for tags, the log-loss of each word. A penalty draws the weight of the words to 0, and words that hardly
+change outputs are left out. If the mix has a worse main metric than the words or the model alone, by more than one standard error, that
+one answers alone.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 
 from vertune.core import content
 from vertune.core.kinds import Task
-from vertune.core.records import Activation, Feature, Record, texts
+from vertune.core.records import Activation, Feature, Record, Targets, texts
+from vertune.decoders import tag
 from vertune.learning.examples import Examples
 from vertune.learning.held_out import HeldOutPredictions, decoded, is_worse
 from vertune.learning.training_input import TrainingInput
+from vertune.lexical import fitting_tags, tagging
 from vertune.lexical.companion import Companion, WordModel, merged
 from vertune.lexical.fitting import LabelledTexts, fit
+from vertune.lexical.fitting_tags import TaggedTexts
+from vertune.lexical.tagging import UnitModel
 
 ROWS = 20
 """Smallest number of different validation records on which a companion is learnt."""
@@ -48,20 +53,27 @@ class LearntCompanion:
     """The weights, and what the model alone, the words alone and the mix are worth on validation, for the report."""
 
 
-def fit_words(training_input: TrainingInput, held_out: Examples | None) -> WordModel | None:
+def fit_words(training_input: TrainingInput, held_out: Examples | None) -> WordModel | UnitModel | None:
     """Fit the model of words on the training records; None if no companion is to be learnt, or if the task reads anything but texts."""
-    return _fit(training_input.task, training_input.examples.records) if held_out and _is_wanted(training_input, held_out) else None
+    if not held_out or not _is_wanted(training_input, held_out):
+        return None
+    return _fit(training_input.task, training_input.examples.records, training_input.examples.features)
 
 
-def refit(companion: Companion | None, task: Task, records: Sequence[Record]) -> Companion | None:
-    """Fit the words of a companion to other records, such as all labelled ones; the weights of the mix are kept."""
+def refit(companion: Companion | None, task: Task, records: Sequence[Record], features: Sequence[Feature]) -> Companion | None:
+    """Fit the words of a companion to other records, such as all labelled ones; the weights of the mix are kept.
+
+    `features` are the model inputs of these records.
+    """
     if companion is None or companion.scorer is None:
         return companion
-    scorer = _fit(task, records)
+    scorer = _fit(task, records, features)
     return companion if scorer is None else replace(companion, scorer=scorer)
 
 
-def learn(words: WordModel | None, training_input: TrainingInput, held_out: Examples, found: HeldOutPredictions) -> LearntCompanion | None:
+def learn(
+    words: WordModel | UnitModel | None, training_input: TrainingInput, held_out: Examples, found: HeldOutPredictions
+) -> LearntCompanion | None:
     """Learn the weights of the mix on validation records; `found` are the predictions of the model.
 
     Without a model of words, only the weight of the model is learnt. Return None if no companion is to be learnt.
@@ -72,12 +84,10 @@ def learn(words: WordModel | None, training_input: TrainingInput, held_out: Exam
     activation = task.activation
     assert activation is not None
     started = time.perf_counter()
-    parts = [merged(activation, len(records), features, outputs), *([words.scores(records)] if words else [])]
+    scores = [words.scores(records, features)] if words else []
     seconds = time.perf_counter() - started
-    truth, importance = _truth(task, records)
-    group = _groups(task, records)
-    shared = 1 / np.bincount(group)[group]  # copies of a record count as one record
-    mixing = Mixing(activation, truth, shared if importance is None else importance * shared)
+    own, mixing = _per_word(task, held_out, outputs) if activation == "tags" else _per_record(activation, task, held_out, outputs)
+    parts = [own, *scores]
 
     def weighed(model: float, rest: float, seconds: float) -> tuple[Companion, HeldOutPredictions]:
         companion = Companion(activation, model, rest, words if rest else None)
@@ -119,19 +129,54 @@ def _groups(task: Task, records: Sequence[Record]) -> NDArray[np.int64]:
     return content.groups(records, [column.name for column in task.input_columns])
 
 
+def _shared(task: Task, records: Sequence[Record]) -> NDArray[np.float64]:
+    """Return the weight of each record with which all records with equal inputs together count as one."""
+    group = _groups(task, records)
+    weights: NDArray[np.float64] = 1 / np.bincount(group)[group]
+    return weights
+
+
 def _measured(found: HeldOutPredictions) -> dict[str, float]:
     """Return the main metric and, for probabilities, the calibration error."""
     calibration = found.task.details(found.records, found.answers).get("calibration")
     return {found.task.goal: found.metrics[found.task.goal], **({"ece": calibration["ece"]} if calibration else {})}
 
 
-def _fit(task: Task, records: Sequence[Record]) -> WordModel | None:
+def _per_record(
+    activation: Activation, task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]]
+) -> tuple[NDArray[np.float64], Mixing]:
+    """Return a model's outputs for each record, shape (records, outputs), and what fits the weights of the mix to the records."""
+    truth, weights = _truth(task, held_out.records)
+    importance = _shared(task, held_out.records)
+    mixing = Mixing(activation, truth, importance if weights is None else importance * weights)
+    return merged(activation, len(held_out.records), held_out.features, outputs), mixing
+
+
+def _per_word(task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], Mixing]:
+    """Return a model's outputs for each word, shape (words, tags), and what fits the weights of the mix to the words."""
+    readings = tag.read(held_out.records, held_out.features, task.input_columns[0].name)
+    found = np.concatenate([tag.unit_outputs(reading, outputs, task.size) for reading in readings])
+    importance = np.repeat(_shared(task, held_out.records), [len(reading.merged) for reading in readings])
+    return found.astype(np.float64), Mixing("softmax", np.concatenate(_tags(held_out.targets, readings)), importance)
+
+
+def _tags(targets: Targets, readings: Sequence[tag.Reading]) -> list[NDArray[np.int64]]:
+    """Return the tag of each word, which the targets have at its first token."""
+    places = [(reading.owners.tolist(), reading.merged.tokens.tolist()) for reading in readings]
+    return [np.array([targets.values[owner][token] for owner, token in zip(*place, strict=True)], np.int64) for place in places]
+
+
+def _fit(task: Task, records: Sequence[Record], features: Sequence[Feature]) -> WordModel | UnitModel | None:
     """Fit the model of words; None if the task has no activation, or reads anything but one or two texts."""
     columns = [column for column in task.input_columns if any(record.get(column.name) for record in records)]
     readable = 1 <= len(columns) <= 2 and all(column.type == "text" for column in columns)
     if task.activation is None or not readable or not 0 < task.size <= _OUTPUTS:
         return None
     fields = tuple(column.name for column in columns)
+    if task.activation == "tags":
+        readings = tag.read(records, features, fields[0])
+        tagged = TaggedTexts(tagging.units(records, readings, fields[0]), _tags(task.targets(records, features), readings))
+        return fitting_tags.fit(tagged, fields[0], task.size)
     truth, importance = _truth(task, records)
     return fit(LabelledTexts(fields, [texts(records, name) for name in fields], truth, importance), task.activation, task.size)
 

@@ -431,7 +431,9 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
         return result
     return replace(
         result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)},
-        companion=companion.refit(result.companion, training_input.task, training_input.examples.records),
+        companion=companion.refit(
+            result.companion, training_input.task, training_input.examples.records, training_input.examples.features
+        ),
     )  # fmt: skip
 
 

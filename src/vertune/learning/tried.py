@@ -15,6 +15,7 @@ from vertune.learning.examples import Examples
 from vertune.learning.held_out import HeldOutPredictions, intervals
 from vertune.learning.training_input import TrainingInput
 from vertune.lexical.companion import WordModel
+from vertune.lexical.tagging import UnitModel
 
 _WORDS, PROBE, _MIXED = "words", "probe", "mixed"
 """Names of candidates; the others are called like the method with which they were trained."""
@@ -35,7 +36,7 @@ class Tried:
         """Return the seconds since the training started."""
         return time.monotonic() - self.started
 
-    def fit_words(self, training_input: TrainingInput, held_out: Examples | None) -> WordModel | None:
+    def fit_words(self, training_input: TrainingInput, held_out: Examples | None) -> WordModel | UnitModel | None:
         """Fit the model of words, and remember how long this took."""
         before = self.seconds()
         words = companion.fit_words(training_input, held_out)
@@ -57,7 +58,7 @@ class Tried:
             }
         )  # fmt: skip
 
-    def finish(self, kept: str, words: WordModel | None, learnt: LearntCompanion | None) -> list[dict[str, Any]]:
+    def finish(self, kept: str, words: WordModel | UnitModel | None, learnt: LearntCompanion | None) -> list[dict[str, Any]]:
         """Add the words alone and the mix, if there are any; return all candidates with the one that became the model.
 
         `kept` is the name of the method of the model with which the words are mixed; a head that was only fitted is the linear probe.

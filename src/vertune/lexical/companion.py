@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vertune.decoders import windows
 from vertune.lexical import tensors
 from vertune.lexical.scorer import Scorer
+from vertune.lexical.tagging import UnitModel
 from vertune.lexical.vectors import Vocabulary
 
 if TYPE_CHECKING:
@@ -42,20 +43,21 @@ class WordModel:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that are stored, by name."""
-        vocabulary, scorer = self.vocabulary, self.scorer
-        return {
-            "grams": vocabulary.grams, "kinds": vocabulary.kinds, "rarity": vocabulary.rarity,
-            "starts": scorer.starts.astype(np.int32), "outputs": scorer.outputs, "weights": scorer.weights, "scales": scorer.scales,
-            "intercepts": scorer.intercepts,
-        }  # fmt: skip
+        vocabulary = self.vocabulary
+        return {"grams": vocabulary.grams, "kinds": vocabulary.kinds, "rarity": vocabulary.rarity, **self.scorer.arrays()}
+
+    @classmethod
+    def of(cls, fields: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> WordModel:
+        """Return the model of these arrays, which `arrays` returned; raise KeyError if one is missing."""
+        return cls(tuple(fields), Vocabulary(arrays["grams"], arrays["kinds"], arrays["rarity"]), Scorer.of(arrays))
 
     @property
     def bytes(self) -> int:
         """The size of the stored arrays."""
         return sum(array.nbytes for array in self.arrays().values())
 
-    def scores(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Return the scores of the records, shape (records, outputs)."""
+    def scores(self, records: Sequence[Mapping[str, Any]], features: Sequence[Feature] = ()) -> NDArray[np.float64]:
+        """Return the scores of the records, shape (records, outputs); they don't depend on `features`."""
         parts = []
         for start in range(0, len(records), _CHUNK):
             part = records[start : start + _CHUNK]
@@ -73,7 +75,7 @@ class Companion:
     """The weight of the model's outputs: 0 leaves the answers to the words alone."""
     words: float = 0.0
     """The weight of the scores of the words: 0 leaves the answers to the model alone."""
-    scorer: WordModel | None = None
+    scorer: WordModel | UnitModel | None = None
     """The model of the words; None if their weight is 0."""
 
     def mixed(
@@ -81,14 +83,19 @@ class Companion:
     ) -> list[NDArray[Any]]:
         """Return the outputs from which the task decodes answers, one array per feature (model input).
 
-        All features of a record get the same mixed outputs, so the task's average over them changes nothing. `outputs` are those of the
-        model.
+        All features of a record get the same mixed outputs, so the task's average over them changes nothing. If the task tags words, a
+        word has outputs of its own instead, at its first token. `outputs` are those of the model.
         """
         if not features:
             return list(outputs)
+        if self.activation == "tags":
+            scaled = [self.model * np.asarray(output, np.float64) for output in outputs]
+            if isinstance(self.scorer, UnitModel):
+                self.scorer.added(records, features, scaled, self.words)
+            return scaled
         mix = self.model * merged(self.activation, len(records), features, outputs)
-        if self.scorer is not None:
-            mix += self.words * self.scorer.scores(records)
+        if isinstance(self.scorer, WordModel):
+            mix += self.words * self.scorer.scores(records, features)
         return list(mix[windows.owners(features)])
 
     def save(self, file: Path) -> None:
@@ -108,11 +115,7 @@ class Companion:
             entries = json.loads(metadata["companion"])
             scorer = None
             if entries["fields"] is not None:
-                vocabulary = Vocabulary(arrays["grams"], arrays["kinds"], arrays["rarity"])
-                layer = Scorer(
-                    arrays["starts"].astype(np.int64), arrays["outputs"], arrays["weights"], arrays["scales"], arrays["intercepts"]
-                )
-                scorer = WordModel(tuple(entries["fields"]), vocabulary, layer)
+                scorer = (UnitModel if entries["activation"] == "tags" else WordModel).of(entries["fields"], arrays)
             return cls(entries["activation"], float(entries["model"]), float(entries["words"]), scorer)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{file} lacks a part of the companion: {error!r}. Restore it from a copy.") from error

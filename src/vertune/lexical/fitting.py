@@ -76,7 +76,7 @@ def fit(data: LabelledTexts, activation: Activation, size: int) -> WordModel:
     influence = np.sqrt(np.asarray(matrix.power(2).mean(axis=0), np.float32)).ravel()
     room = BYTES - 13 * len(vocabulary) - 4 * matrix.shape[1] - 8 * size
     most = min(max(0, room) // (1 + _index_type(size).itemsize), matrix.shape[1] * max(_WEIGHTS_PER_COLUMN, size // _SHARE))
-    kept = _most_influential(coefficients, influence, most)
+    kept = most_influential(coefficients, influence, most)
     return WordModel(data.fields, vocabulary, quantised(kept, intercepts))
 
 
@@ -185,7 +185,7 @@ def sparse_scorer(weights: sparse.csr_matrix, scales: NDArray[np.float32], inter
     return Scorer(by_column.indptr.astype(np.int64), outputs, by_column.data, scales, intercepts)
 
 
-def _most_influential(coefficients: sparse.csr_matrix, influence: NDArray[np.float32], most: int) -> sparse.csr_matrix:
+def most_influential(coefficients: sparse.csr_matrix, influence: NDArray[np.float32], most: int) -> sparse.csr_matrix:
     """Return the coefficients, with 0 for all but the `most` ones that change scores the most.
 
     `influence` is the root mean square of each column of the vectors.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,18 @@ class Scorer:
     scales: NDArray[np.float32]
     """For each output, the number by which its weights are multiplied."""
     intercepts: NDArray[np.float32]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that are stored, by name."""
+        return {
+            "starts": self.starts.astype(np.int32), "outputs": self.outputs, "weights": self.weights, "scales": self.scales,
+            "intercepts": self.intercepts,
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Scorer:
+        """Return the layer with these arrays, which `arrays` returned; raise KeyError if one is missing."""
+        return cls(arrays["starts"].astype(np.int64), arrays["outputs"], arrays["weights"], arrays["scales"], arrays["intercepts"])
 
     def scores(self, vectors: Vectors, count: int) -> NDArray[np.float64]:
         """Return the scores of `count` vectors, shape (count, outputs)."""

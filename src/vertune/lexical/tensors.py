@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_TYPES: dict[str, Any] = {"I8": np.int8, "U8": np.uint8, "U16": np.uint16, "I32": np.int32, "U64": np.uint64, "F32": np.float32}
+_TYPES: dict[str, Any] = {
+    "I8": np.int8,
+    "U8": np.uint8,
+    "U16": np.uint16,
+    "I32": np.int32,
+    "U32": np.uint32,
+    "U64": np.uint64,
+    "F32": np.float32,
+}
 _ALIGNMENT = 8
 
 

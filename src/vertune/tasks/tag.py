@@ -19,7 +19,7 @@ from vertune.core.columns import named
 from vertune.core.errors import DataError
 from vertune.core.kinds import Task
 from vertune.core.profile import Guess, TableProfile
-from vertune.core.records import Answer, Cleaned, Column, Feature, Record, Span, Targets, View
+from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Span, Targets, View
 from vertune.decoders import bio
 from vertune.decoders import tag as decoder
 from vertune.metrics import spans as metric
@@ -58,6 +58,7 @@ class Tag(Task):
     )
     answer: ClassVar[type[Any]] = TagAnswer
     decoder: ClassVar[str | None] = decoder.__name__
+    activation: ClassVar[Activation | None] = "tags"
     states: ClassVar[str] = "tokens"
     linear_head: ClassVar[bool] = True
     native_head: ClassVar[bool] = True

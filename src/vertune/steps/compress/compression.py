@@ -122,7 +122,9 @@ class Compression:
         """
         from vertune.learning.companion import refit
 
-        companion = refit(self.companion, self.parent.task, fold.train)  # the words must not have seen the rows that are held out
+        # the words must not have seen the rows that are held out
+        features = fold.model.encoder.encode(fold.train, fold.model.task.views(self.columns))
+        companion = refit(self.companion, self.parent.task, fold.train, features)
 
         def answers(model: StandaloneModel, records: Sequence[Record]) -> list[Answer]:
             return self._predictor(model, companion).answer(records)
