@@ -242,6 +242,7 @@ def learn(settings: configs.Config, dataset: Artifact, home: Home, say: Talk, re
 def outcome(row: Row, dataset: Artifact, model: Artifact, report: Artifact) -> dict[str, Any]:
     """What is kept of one seed."""
     made, measured = model.manifest, read_json(report.folder / "metrics.json")
+    details = measured.get("details") or {}
     return {
         "rows": dataset.manifest["rows"],
         "data_hash": dataset.manifest["data_hash"],
@@ -249,7 +250,8 @@ def outcome(row: Row, dataset: Artifact, model: Artifact, report: Artifact) -> d
         "baselines": measured["baselines"],
         "differences": measured["differences"],
         "truncated": measured["truncated"],
-        "classes": (measured.get("details") or {}).get("per_class") if row.metric == "f1" else None,
+        "classes": details.get("per_class") if row.metric == "f1" else None,
+        "calibration_error": (details.get("calibration") or {}).get("ece"),
         "chosen": made.get("chosen"),
         "trained": made.get("trained"),
         "bytes": made.get("bytes"),
