@@ -74,7 +74,7 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left", "memory", "companion"})
+_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left", "memory", "companion", "described"})
 """Events that are printed as lines that stay on the screen."""
 _COUNTED = {
     "step": "training steps",
@@ -98,6 +98,7 @@ _SENTENCES = {
     "split": "splitting {rows:,} rows",
     "augment": "{by}: adding training rows",
     "describe": "describing the data",
+    "described": "descriptions of {labels} labels are training rows too",
     "companion": "words beside the model: outputs times {model:.3g}, scores of words times {words:.3g}",
     "solved": "fitted a linear probe on the frozen encoder in {seconds:.0f} s",
     "memory": "memory: at most about {gigabytes:.1f} GB ({allowed:.1f} GB allowed), {tokens:,} tokens in a pass",

@@ -183,6 +183,14 @@ class Task(Part):
         """
         raise NotImplementedError
 
+    def label_records(self, columns: Sequence[str]) -> tuple[list[Record], bool]:
+        """Return records that describe the labels, as further training records where there are few, and whether they are surely of use.
+
+        Each has the description of a label, such as its name, as its text, and the label as its target; a label without a description has
+        none. `columns` are the columns of the training records. Records that may be of no use are tried first.
+        """
+        return [], False
+
     def likeness(self, targets: torch.Tensor) -> torch.Tensor:
         """Return how alike the targets of each pair of features (model inputs) are, from 0 to 1, shape (features, features).
 

@@ -133,6 +133,7 @@ def _cross_validate(
     seconds = [0.0 for _ in candidates]
     for number, held in enumerate(parts):
         others = pool.subset(np.setdiff1d(np.arange(len(pool)), held))
+        others = others.joined(training_input.described) if training_input.described else others
         for index, candidate in enumerate(candidates):
             done, of = number * len(candidates) + index, len(parts) * len(candidates)
             training_input.progress("comparing", step=done, steps=of, name=candidate.name)

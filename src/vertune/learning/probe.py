@@ -65,6 +65,11 @@ class FrozenStates:
     cost: int = 0
     """Number of tokens that the base model processed to compute the hidden states."""
 
+    def until(self, record: int) -> FrozenStates:
+        """Return the rows of the records before this one."""
+        kept = torch.from_numpy(self.groups < record)
+        return FrozenStates(self.states[kept], self.targets[kept], self.weights[kept], self.groups[self.groups < record])
+
 
 @dataclass(slots=True)
 class ProbeSolution:
@@ -184,6 +189,27 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
         weight = (solution[:-1].T / spread).contiguous()
         heads.append((weight, solution[-1] - weight @ mean))
     return ProbeSolution(*heads[0], best, losses[best], heads[1] if follows else None)
+
+
+def cross_validate(frozen: FrozenStates, records: int, task: Task, size: int) -> float:
+    """Return the mean loss of the first `records` records, each for a head that is fitted without them.
+
+    Further records are used in each fit.
+    """
+    mean, spread = frozen.states.mean(0), frozen.states.std(0)
+    states = (frozen.states - mean) / spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)
+    folds = np.concatenate([np.random.default_rng(0).permutation(records) % _FOLDS, np.full(int(frozen.groups.max()) + 1 - records, -1)])
+    total = weight = 0.0
+    for fold in range(_FOLDS):
+        held, fitted = (torch.from_numpy(np.isin(folds[frozen.groups], chosen)) for chosen in ([fold], [*{-1, *range(_FOLDS)} - {fold}]))
+        if not bool(held.any()) or not bool(fitted.any()):
+            continue
+        found = _minimise(task, states[fitted], frozen.targets[fitted], frozen.weights[fitted], _Problem(size, START, None))
+        share = float(frozen.weights[held].sum())
+        with torch.no_grad():
+            total += share * float(_loss(task, found, states[held], frozen.targets[held], frozen.weights[held]))
+        weight += share
+    return total / weight
 
 
 @dataclass(slots=True)

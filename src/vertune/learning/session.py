@@ -23,7 +23,7 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Method, Tokens, method_that_moves
 from vertune.core.records import Record
-from vertune.learning import auto, choice, clock, companion, contrastive, defaults, few, probe
+from vertune.learning import auto, choice, clock, companion, contrastive, defaults, descriptions, few, probe
 from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
@@ -109,7 +109,10 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
         contrastive.check(training_input)
     held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
     refit = bool(held_out) and _worth_a_refit(config, data)
-    result = _train_first(training_input, held_out, threads, refit, pooled=data.cut)
+    pool = training_input.examples.joined(held_out) if held_out and data.cut else training_input.examples
+    training_input, described = _described(training_input, pool, data.columns)
+    result = _train_first(training_input, held_out, threads, refit, pool)
+    result.chosen |= {"descriptions": described} if described else {}
     if refit or (held_out and result.solved and data.cut and config.training.refit == "auto"):
         rows = [*data.train, *data.validation]
         progress("refit", rows=len(rows))
@@ -117,6 +120,7 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
         both = None if known[0] is None or known[1] is None else known[0].joined(known[1])
         again = _training_input(result.config, replace(data, train=rows, train_tokens=both), folders, progress)
         again.folder, again.deadline = folders.folder / "refit", training_input.deadline
+        again = descriptions.added(again, training_input.described) if training_input.described else again
         result = _train_on_all(again, result)
     return result
 
@@ -145,6 +149,27 @@ def _training_input(config: Config, data: TrainingData, folders: TrainingFolders
     limit = _seconds_allowed(config)
     training_input.deadline = folders.started + limit if limit else None
     return training_input
+
+
+def _described(training_input: TrainingInput, pool: Examples, columns: Sequence[str]) -> tuple[TrainingInput, dict[str, Any] | None]:
+    """Return the input with descriptions of the labels as examples, if they help, and what the report says about them.
+
+    `pool` contains the labelled rows on which this is decided, and `columns` are their columns.
+    """
+    described, sure = descriptions.read(training_input, pool, columns)
+    if described is None:
+        return training_input, None
+    facts: dict[str, Any] = {"labels": len(described)}
+    if not sure:
+        model = _build(training_input)
+        if not probe.solvable(model, training_input.task, pool):
+            return training_input, None
+        losses = descriptions.losses(training_input, pool, described, model)
+        facts |= {name: round(loss, 4) for name, loss in losses.items()}
+        if losses["with"] >= losses["without"]:
+            return training_input, None
+    training_input.progress("described", **facts)
+    return descriptions.added(training_input, described), facts
 
 
 @dataclass(slots=True)
@@ -222,14 +247,12 @@ def _below(training_input: TrainingInput, model: VerticalModel, examples: Exampl
     return training_input.cache.recall(model, depth, examples.features) if training_input.cache and depth > 1 else None
 
 
-def _train_first(
-    training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool, pooled: bool = False
-) -> TrainingOutcome:
+def _train_first(training_input: TrainingInput, held_out: Examples | None, threads: int, refit: bool, pool: Examples) -> TrainingOutcome:
     """Train on the training rows, without the validation rows, and return the model with its validation metrics.
 
     `held_out` contains the encoded validation rows. With `method: auto`, the trained model is kept unless it is clearly
     worse on them than the model before training. `refit` is whether training is to be repeated on all labelled rows,
-    for which time is reserved. `pooled` is whether candidates are compared on training and validation rows together.
+    for which time is reserved. `pool` contains the labelled rows on which candidates are compared.
     """
     config = training_input.config
     started, tried = clock.now(), Tried(config.seed)
@@ -250,7 +273,6 @@ def _train_first(
     if start.solution and before:
         chosen["solved_head"] = {training_input.task.goal: before.metrics[training_input.task.goal]}
         tried.add(PROBE, before, tried.seconds() - tried.counting, head_parameters(start.model))
-    pool = training_input.examples.joined(held_out) if held_out and pooled else training_input.examples
     goal = _goal(training_input, start, held_out, limit, pool)
     chosen |= {"why": goal.why} if goal.why else {}
     trained, loop_result = _train(start, goal, training_input, held_out, fits=1 if refit else contrastive.FITS)
@@ -388,9 +410,7 @@ def _train(
     if start.solution:
         start.solution.copy_to(model.head, for_training=True)
     rates = defaults.rates(training_input.config, method, (model.width, start.solution is not None), len(training_input.examples))
-    training_input.progress(
-        "training", method=method.name, steps=steps, rows=len(training_input.examples), parameters=trained, rate=rates.body
-    )
+    training_input.progress("training", method=method.name, steps=steps, rows=training_input.rows, parameters=trained, rate=rates.body)
     checkpoints = training_input.folder / "checkpoint" if training_input.folder else None
     loop_input = replace(training_input, folder=checkpoints, below=below, score=score)
     if not contrasts:
@@ -430,7 +450,7 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
         _warn(training_input, result.chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])
         return result
     return replace(
-        result, model=start.model, trained=trained, chosen={**result.chosen, "refit": len(training_input.examples)},
+        result, model=start.model, trained=trained, chosen={**result.chosen, "refit": training_input.rows},
         companion=companion.refit(
             result.companion, training_input.task, training_input.examples.records, training_input.examples.features
         ),

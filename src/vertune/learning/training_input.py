@@ -52,5 +52,12 @@ class TrainingInput:
     """Loss function to use instead of the task's loss."""
     batch_objective: BatchObjective | None = None
     """Loss function that compares the rows of a step with each other, to use instead of the task's loss."""
+    described: Examples | None = None
+    """The examples that describe labels, which are the last of `examples`; None if there are none."""
     deadline: float | None = None
     """Time of `learning.clock` at which the training must have ended; None sets no limit."""
+
+    @property
+    def rows(self) -> int:
+        """The number of examples, without those that describe labels."""
+        return len(self.examples) - len(self.described or ())

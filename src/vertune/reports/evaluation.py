@@ -404,6 +404,14 @@ def smoothed(points: Sequence[Sequence[float]]) -> list[list[float]]:
     return found
 
 
+def _described(figures: Mapping[str, Any]) -> str:
+    """Return a sentence about the descriptions of labels that were training rows."""
+    found = f"of {plural(figures['labels'], 'label')}, as training rows"
+    if "with" not in figures:
+        return found
+    return f"{found}: they made the log-loss of held-out rows {figures['with']:.3f} instead of {figures['without']:.3f}"
+
+
 def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return facts about the training, such as the number of steps, as pairs of a title and a text."""
     chosen = training.get("chosen") or {}
@@ -413,6 +421,7 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Reason for the method", chosen.get("why")),
         ("Objective", chosen.get("objective")),
         ("Training rows", format_count(training["rows"]) if training.get("rows") else None),
+        ("Descriptions of labels", _described(chosen["descriptions"]) if chosen.get("descriptions") else None),
         ("Trained weights", format_count(training["trained"]) if training.get("trained") else None),
         ("Epochs", f"{chosen['epochs']:.3g}" if chosen.get("epochs") is not None else None),
         ("Steps", f"{format_count(chosen['steps'])}, best after {format_count(chosen['best_step'])}" if chosen.get("best_step") else None),

@@ -70,6 +70,11 @@ class SingleView(Task):
         types = () if texts else tuple(column.type for column in read)
         return (View("text" if texts else "record", tuple(column.name for column in read), windows=texts, types=types),)  # type: ignore[arg-type]
 
+    def only_text(self, columns: Sequence[str]) -> str | None:
+        """Return the name of the text that the model reads, if it reads nothing else of records with these columns."""
+        view = self.views(columns)[0]
+        return view.fields[0] if view.role == "text" and len(view.fields) == 1 else None
+
     def check_inputs(self, frame: pl.DataFrame) -> _rows.Checks:
         """Return the checks and conversions of the input columns; `_rows.sift` applies them to the rows.
 

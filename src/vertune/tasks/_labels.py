@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.columns import named
-from vertune.core.errors import ConfigError, DataError
+from vertune.core.errors import ConfigError, DataError, UnknownName
 from vertune.core.records import Answer
 from vertune.tasks._rows import Change, Checks, trimmed, words
 
 if TYPE_CHECKING:
     import polars as pl
 
+_PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
+"""What divides the words of a name: characters that are no letters or digits, and the place before a capital in `OrderStatus`."""
+_MEANING = re.compile(r"[^\W\d_]{3}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]")
+"""What a name needs to say something: three letters in a row, or a character of a script in which one character is a word."""
 MOST_PROBABILITIES = 20
 """Number of probabilities that an answer keeps in a file, so that files do not grow with the number of labels."""
+
+
+def described(labels: Sequence[str], descriptions: Mapping[str, str] | Literal["auto", "none"]) -> dict[str, str]:
+    """Return a text about each label: the given descriptions or, with `auto`, the names of the labels in words.
+
+    Names without words, such as numbers, describe nothing; if most are, there are no descriptions.
+    """
+    if descriptions == "none":
+        return {}
+    if descriptions != "auto":
+        unknown = sorted(set(descriptions) - set(labels))
+        if unknown:
+            raise UnknownName("label", unknown[0], labels)
+        return {label: text for label, text in descriptions.items() if text.strip()}
+    found = {label: " ".join(_PARTS.sub(" ", label).split()) for label in labels}
+    named = {label: text for label, text in found.items() if _MEANING.search(text)}
+    return named if 2 * len(named) > len(labels) else {}
 
 
 def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) -> pl.DataFrame:

@@ -69,6 +69,9 @@ class Classify(_inputs.SingleView):
     """The classes, in the order of the model's outputs; if empty, they are taken from the training rows."""
     counts: list[int] = Field(default=[])
     """The number of training rows per class; set by training."""
+    descriptions: dict[str, str] | Literal["auto", "none"] = "auto"
+    """A text about each label, as `{LABEL: TEXT}`. They are training rows where a label has few others; `auto` tries the names
+    of the labels in words, and keeps them if they help in a cross-validation. Not for pairs of texts."""
     positive: str | None = None
     """The class whose F1 is the metric `f1`. By default, if there are two classes, it is the last one; else there is none."""
     imbalance: Literal["auto", "none", "weight", "focal", "resample"] = "auto"
@@ -105,6 +108,7 @@ class Classify(_inputs.SingleView):
         """
         counts = dict(_rows.target(frame, self._target, self.name).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
+        _labels.described(labels, self.descriptions)
         positive = self.positive or (labels[-1] if len(labels) == 2 else None)
         if positive is not None and positive not in labels:
             raise UnknownName("label", positive, labels)
@@ -149,6 +153,14 @@ class Classify(_inputs.SingleView):
         truth = self._truth(records)[windows.owners(features)]
         weights = self._evening()[truth].astype(np.float32) if self.imbalance == "weight" else None
         return Targets(list(truth), weights)
+
+    def label_records(self, columns: Sequence[str]) -> tuple[list[Record], bool]:
+        """Return one record for each label that has a description, and whether the config gives the descriptions."""
+        text = self.only_text(columns)
+        if text is None:
+            return [], False
+        described = _labels.described(self.labels, self.descriptions)
+        return [{text: about, self._target: label} for label, about in described.items()], self.descriptions != "auto"
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
         """Return how often, on average, each record is drawn per epoch, shape (records,).

@@ -64,6 +64,9 @@ class Multilabel(_inputs.SingleView):
 
     labels: list[str] = Field(default=[])
     """All labels, in the order of the model's outputs; if empty, they are taken from the training rows."""
+    descriptions: dict[str, str] | Literal["auto", "none"] = "auto"
+    """A text about each label, as `{LABEL: TEXT}`. They are training rows where a label has few others; `auto` tries the names
+    of the labels in words, and keeps them if they help in a cross-validation. Not for pairs of texts."""
     separator: str = "auto"
     """The text that separates the labels of a row, if they are written as one text; empty if each text is one label. auto recognises it
     in the training rows: `|`, `;`, `,`, `、`, a tab, a line end, `/` or a space. Lists written as text are always read."""
@@ -129,6 +132,7 @@ class Multilabel(_inputs.SingleView):
         lists = _rows.target(frame, self._target, self.name)
         counts = dict(lists.explode(empty_as_null=True).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
+        _labels.described(labels, self.descriptions)
         at_least = int((lists.list.len() > 0).all()) if self.at_least == "auto" else self.at_least
         return self.model_copy(update={"labels": labels, "at_least": at_least, "thresholds": []})
 
@@ -165,6 +169,14 @@ class Multilabel(_inputs.SingleView):
         from torch import nn
 
         return nn.Linear(width, self.size)
+
+    def label_records(self, columns: Sequence[str]) -> tuple[list[Record], bool]:
+        """Return one record for each label that has a description, and whether the config gives the descriptions."""
+        text = self.only_text(columns)
+        if text is None:
+            return [], False
+        described = _labels.described(self.labels, self.descriptions)
+        return [{text: about, self._target: [label]} for label, about in described.items()], self.descriptions != "auto"
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """Return, for each feature (model input), the labels of the record that the feature was made from.
