@@ -1,7 +1,7 @@
 """Adds descriptions of labels, such as their names, to the training examples where there are few; knows nothing of training loops.
 
-A label is often called like what it means, and a pretrained model has read these words: with one to four rows of a label, its name is
-worth about two more (docs/defaults.md). Names that mislead are found by a cross-validation of linear probes.
+A label is often called like what it means, and a pretrained model has read these words. Names that mislead are found by a cross-validation
+of linear probes.
 """
 
 from __future__ import annotations
