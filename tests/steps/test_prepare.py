@@ -400,7 +400,7 @@ def test_the_base_suits_the_language_and_is_stated(home, tmp_path, monkeypatch):
     table = [(f"第{place}条：信用卡丢了怎么办", "card") if place % 2 else (f"贷款利率是多少 {place}", "rate") for place in range(40)]
     dataset = run(home, {"source": write(tmp_path / "a.csv", table)})
     assert dataset.manifest["config"]["encoder"]["base"] == "auto"
-    assert dataset.manifest["encoder"]["base"] == "e5"
+    assert dataset.manifest["encoder"]["base"] == "e5-zh-en"
     assert dataset.manifest["language"]["name"] == "Chinese"
     assert dataset.manifest["unknown"] == report(dataset)["unknown"]["share"] > 0.5
     assert "Chinese (100 %)" in (dataset.folder / "report.html").read_text(encoding="utf-8")

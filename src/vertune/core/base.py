@@ -15,7 +15,7 @@ from vertune.core.converted import Conversion, find_or_convert
 from vertune.core.errors import ConfigError, ModelError, NotFound
 from vertune.core.files import read_json
 from vertune.core.integrity import cached_hash
-from vertune.core.language import CHINESE, ENGLISH, NONE
+from vertune.core.language import CHINESE, ENGLISH, NONE, Language
 
 ALIASES = {
     "minilm": "sentence-transformers/all-MiniLM-L6-v2",
@@ -25,6 +25,8 @@ ALIASES = {
 """Short names of bases, each with the hub id of the model that it is, or that it was made from (`loadable`)."""
 AUTO = "auto"
 """In a config, the base that suits the language of the training texts (`for_language`)."""
+_OTHERS = 0.01
+"""Share of texts in other languages than Chinese and English from which the base must know these, too."""
 LANGUAGES = {"minilm": frozenset({ENGLISH}), "e5-zh-en": frozenset({CHINESE, ENGLISH})}
 """For a short name, the languages that the base knows, if these are few."""
 
@@ -96,12 +98,16 @@ def resolve(base: str) -> Path:
     return folder
 
 
-def for_language(language: str) -> str:
-    """Return the short name of the base for texts in this language, which is a name that `core.language` gives.
+def for_language(language: Language) -> str:
+    """Return the short name of the smallest base that reads texts in the detected language.
 
-    The base for English is smaller and faster than the multilingual one, which reads all other texts, and mixed ones.
+    The base for English is smaller and faster than the multilingual ones. That for Chinese and English divides such texts into the same
+    tokens as the one for about 100 languages, with half of its vocabulary.
     """
-    return "minilm" if language in {ENGLISH, NONE} else "e5"
+    if language.name in {ENGLISH, NONE}:
+        return "minilm"
+    others = sum(share for name, share in language.shares.items() if name not in LANGUAGES["e5-zh-en"])
+    return "e5-zh-en" if others < _OTHERS else "e5"
 
 
 def loadable(base: str) -> str:

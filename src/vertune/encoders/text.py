@@ -74,7 +74,7 @@ class Text(Encoder):
     input_names: ClassVar[InputNames] = InputNames(_tokens.SEQUENCE, _tokens.MASK)
     base: str = bases.AUTO
     """The pretrained model: an alias (minilm for English, e5 for about 100 languages, e5-zh-en for Chinese and English), an id on the
-    Hugging Face hub, or a folder; auto is minilm if the training texts are English, else e5."""
+    Hugging Face hub, or a folder; auto is minilm if the training texts are English, e5-zh-en if they are Chinese or both, else e5."""
     prefix: str = Field(default="", max_length=100)
     """Text whose tokens stand in front of every text that the model reads, such as `query: `, which e5 was pretrained with."""
     split: Literal["auto", "tokenizer", "characters"] = "auto"
@@ -228,7 +228,7 @@ class Text(Encoder):
         if self.base != bases.AUTO:
             return self
         language = detect(texts)
-        chosen = self.model_copy(update={"base": bases.for_language(language.name)})
+        chosen = self.model_copy(update={"base": bases.for_language(language)})
         try:
             _ = chosen.path
         except MissingExtra as error:

@@ -54,8 +54,9 @@ def _base_line(guess: DatasetGuess) -> str:
     """Return the line of the config that names the pretrained model, with the language of the texts as the reason."""
     if guess.language is None:
         return "base: auto  # the pretrained model suits the language of the texts; or an alias, an id of the Hugging Face hub, a folder"
-    base = bases.for_language(guess.language.name)
-    knows = "knows English only" if base in bases.LANGUAGES else "knows about 100 languages"
+    base = bases.for_language(guess.language)
+    known = sorted(bases.LANGUAGES.get(base, ["about 100 languages"]))
+    knows = f"knows {' and '.join(known)}{' only' if base in bases.LANGUAGES else ''}"
     return f"base: {base}  # {comment(f'it {knows}; the texts are: {guess.language.sentence}')}; or an id of the Hugging Face hub, a folder"
 
 
