@@ -84,7 +84,9 @@ def test_only_as_many_tokens_are_frozen_as_a_head_needs(base, monkeypatch):
     whole = probe.freeze(model, lesson)
     labelled = sum(int((value != -100).sum()) for value in examples.targets.values)
     assert (len(whole.states), whole.cost) == (labelled, examples.costs.sum())
-    monkeypatch.setattr(probe, "_TOKENS", 50)
+    monkeypatch.setattr(probe, "_TOKENS_IN_TIME", 50)
+    assert len(probe.freeze(model, lesson).states) == labelled, "without a time limit"
+    lesson.deadline = 1.0
     some = probe.freeze(model, lesson)
     assert 50 <= len(some.states) < labelled
     assert some.cost < whole.cost

@@ -135,7 +135,7 @@ class Training(Section):
     evaluations: int = Field(default=1, ge=0, le=100)
     """Number of evaluations on the validation rows per epoch; the best weights are kept. With 0, the last weights are kept."""
     time_limit: float | None = Field(default=None, gt=0)
-    """Seconds that training may take. None means 180 seconds for `method: auto`, and no limit for any other method."""
+    """Seconds that training may take. None means 300 seconds for `method: auto`, and no limit for any other method."""
     refit: Literal["auto", "always", "never"] = "auto"
     """Whether to train once more on training and validation rows together; never done if the validation rows have their own source.
     auto does it if there are at most 2,000 rows, or if only the head (the last layer) was fitted, which is cheap."""

@@ -23,7 +23,7 @@ from vertune.learning.training_input import TrainingInput
 from vertune.nn.structure import count, shares_layers, word_table
 from vertune.nn.vertical import VerticalModel
 
-CPU_LIMIT = 180.0
+CPU_LIMIT = 300.0
 """Time limit of `auto` on a CPU, in seconds, if the config sets none."""
 _FEWEST_PASSES = 1.5
 """A method is chosen only if this many epochs fit in the remaining time, or all configured epochs if those are fewer."""

@@ -32,8 +32,9 @@ START = 3.0
 confident that the layers below get almost no gradient (docs/defaults.md)."""
 _FEW_STRENGTHS = (START, 30.0, 100.0)
 """Inverse regularisation strengths to try if there are many outputs, because each fit takes long."""
-_TOKENS = 100_000
-"""Largest number of labelled tokens on which a head is fitted that predicts for each token."""
+_TOKENS, _TOKENS_IN_TIME = 100_000, 30_000
+"""Largest number of labelled tokens on which a head is fitted that predicts for each token; and the same with a time limit, most of which
+is better spent on training the layers below."""
 _FOLDS = 5
 """Number of folds into which the records are divided; one is held out to choose the regularisation."""
 _SEARCH_RECORDS = 4000
@@ -108,15 +109,16 @@ def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | No
     """Compute the data for a linear probe: the hidden states that enter the head for the training inputs, without dropout.
 
     They are computed in the precision of training. If `below` is given, the computation starts from its cached hidden
-    states. If there is one target per token, a random sample with about 100,000 labelled tokens is used: more would
-    fill the memory and hardly change the result.
+    states. If there is one target per token, a random sample with about 100,000 labelled tokens is used, or 30,000 with a
+    time limit: more would fill the memory and hardly change the result.
     """
     examples = lesson.examples
     counts = np.array([int((value != -100).sum()) if examples.per_token else 1 for value in examples.targets.values])
     used = np.arange(len(counts))
-    if examples.per_token and counts.sum() > _TOKENS:
+    most = _TOKENS if lesson.deadline is None else _TOKENS_IN_TIME
+    if examples.per_token and counts.sum() > most:
         drawn = np.random.default_rng(0).permutation(len(counts))
-        used = np.sort(drawn[: int(np.searchsorted(np.cumsum(counts[drawn]), _TOKENS)) + 1])
+        used = np.sort(drawn[: int(np.searchsorted(np.cumsum(counts[drawn]), most)) + 1])
     states = _states(model, lesson, used, below)
     targets = [examples.targets.values[place] for place in used]
     owners = np.array([examples.features[place].record for place in used], dtype=np.int64)

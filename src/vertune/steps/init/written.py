@@ -44,7 +44,7 @@ def guess_as_yaml(guess: DatasetGuess, path: Path, folder: Path) -> str:
         "",
         f"task: {_value(options if guess.options else guess.task)}  # {comment(guess.reasons['task'])}",
         f"encoder: {_value(guess.encoder)}  # reads numbers and categories" if guess.encoder else _base_line(guess),
-        "method: auto  # trains as many layers as fit into 180 seconds (training.time_limit); or full, lora, head …",
+        "method: auto  # trains as many layers as fit into 300 seconds (training.time_limit); or full, lora, head …",
         "",
     ]
     return "\n".join(lines)
