@@ -115,7 +115,7 @@ def _next_steps(measured: Measured, choice: str) -> list[dict[str, str]]:
             *([] if is_compressed else [{"text": "Make it smaller and faster:", "command": f"vertune compress {model}"}]),
         ],
         "baseline": [
-            {"text": "Add labelled rows, or train longer than the default of 180 seconds:", "command": _LONGER},
+            {"text": "Add labelled rows, or train longer:", "command": _LONGER},
             {"text": "Use this model nevertheless:", "command": f"vertune alias {name}@live {model}"},
         ],
     }
