@@ -10,6 +10,9 @@ from vertune.core.column_names import roles
 
 _NUMBER = re.compile(r"[+-]?(\d[\d., ]*|[.,]\d+)([eE][+-]?\d+)?\s?%?")
 _DATE = re.compile(r"\d{1,4}[-/.年]\d{1,2}([-/.月]\d{1,4}日?)?([T ].*)?")
+_LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
+_REPEATED = 0.05
+"""Largest number of different values of a column, as a fraction of its cells, that are so few that another value among them is unlikely."""
 _SENTENCE = 60
 """Length in characters above which a cell is a text rather than a name, if the cells below it are as long."""
 _SAME = 0.8
@@ -40,7 +43,8 @@ def is_data(first: Sequence[str], rest: Cells) -> bool:
     """Return whether the cells of a row are values like those below them, and not names of columns.
 
     A header may have a name such as `2024` above numbers; so there must be at least as many values as names. A usual name, such as
-    `text`, and a word above numbers count as names; if several are usual, there must be more values than names.
+    `text`, and a word above numbers, dates, lists or a few repeated values count as names; if several are usual, there must be more values
+    than names.
     """
     filled = [cell for cell in first if cell]
     if not rest or not filled:
@@ -54,7 +58,7 @@ def is_data(first: Sequence[str], rest: Cells) -> bool:
         values += bool(cell and below and _is_value(cell, below))
         usual = cell not in below and max(roles(cell).values(), default=0.0) >= _USUAL
         usual_names += usual
-        names += bool(cell) and (usual or any(not form.fullmatch(cell) and _mostly(form, below) for form in (_NUMBER, _DATE)))
+        names += bool(cell) and (usual or _stands_out(cell, below))
     return values >= max(1, names + (usual_names > 1))
 
 
@@ -66,6 +70,13 @@ def _is_value(cell: str, below: Sequence[str]) -> bool:
         if form.fullmatch(cell) and _mostly(form, below):
             return True
     return len(cell) > _SENTENCE and sum(map(len, below)) / len(below) > _SENTENCE / 2
+
+
+def _stands_out(cell: str, below: Sequence[str]) -> bool:
+    """Return whether a cell is unlike the cells below it, as a name is: not a number, a date or a list, or none of few repeated values."""
+    if any(not form.fullmatch(cell) and _mostly(form, below) for form in (_NUMBER, _DATE, _LIST)):
+        return True
+    return cell not in below and len(set(below)) <= _REPEATED * len(below)
 
 
 def _mostly(form: re.Pattern[str], values: Sequence[str]) -> bool:
