@@ -8,7 +8,7 @@ import pytest
 from tests.docs.conftest import DOCS, ROOT
 from tests.docs.snippets import blocks
 
-ON_THEIR_OWN = ["classify", "embed", "extract", "match", "multilabel", "python", "regress", "tag"]
+ON_THEIR_OWN = ["classify", "embed", "extract", "mask", "match", "multilabel", "python", "regress", "tag"]
 CONTINUED = ["compress", "serve", "sign"]
 """Pages that continue `classify` with the model that it trains."""
 

@@ -25,7 +25,7 @@ DATA = [["1", "the card was swallowed", "card"], ["2", "the rate is too high", "
         ([["2.5", "label", "1", "text"], ["3", "a", "0", "brake"], ["1", "b", "1", "wheel"], ["6", "c", "0", "oil"]], 0),  # usual names
         ([["2.5", "Ticket No.", "%"], ["3.4", "a", "7"], ["1.2", "b", "9"], ["0.6", "", "8"]], None),  # as likely as not
         ([["2.5", "Ticket", "%", "rank"], ["3.4", "a", "7", "1"], ["1.2", "b", "9", "2"], ["0.6", "c", "8", "3"]], 0),
-        ([["[a]", "no", "null", "x:y"], *[["-2.5", "no" if place % 2 else "", '["a"]', "True"] for place in range(30)]], 0),  # one equals a value
+        ([["[a]", "no", "null", "x:y"], *[["-2", "no" if place % 2 else "", '["a"]', "True"] for place in range(30)]], 0),  # a value
         ([["2024", "x"], ["2021", "y"], ["2022", "z"]], None),
         ([], 0),
         ([["only", "names"]], 0),

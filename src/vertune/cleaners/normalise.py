@@ -14,8 +14,9 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
+from vertune.cleaners._edited import edited
 from vertune.core.kinds import Cleaner
-from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note
+from vertune.core.records import Cleaned, Column
 
 _CONTROL = (*range(0x09), *range(0x0E, 0x1C), *range(0x7F, 0x85), *range(0x86, 0xA0))
 """Control characters that are not white space; they are removed."""
@@ -44,20 +45,7 @@ class Normalise(Cleaner):
 
         There is no note if no text was changed. `columns` are the fields of the task.
         """
-        edited = self.edit_inputs(frame, columns)
-        changed = [name for name in frame.columns if not edited[name].equals(frame[name], null_equal=True)]
-        texts = [column.name for column in columns if column.role == "input" and frame.schema.get(column.name) == pl.String]
-        different = {name: (edited[name] != frame[name]).fill_null(False) for name in changed}
-        count = sum(int(rows.sum()) for rows in different.values())
-        if not count:
-            return Cleaned(edited)
-        examples = [
-            {"file": frame["__file"][row], "row": frame["__row"][row], "value": frame[name][row]}
-            for name, rows in different.items()
-            for row in rows.arg_true().head(MAX_EXAMPLES)
-        ]
-        total = sum(frame.height - frame[name].null_count() for name in texts)
-        return Cleaned(edited, notes=[Note(self.name, "texts were normalised", count, total, tuple(examples[:MAX_EXAMPLES]))])
+        return edited(self, frame, columns, "texts were normalised")
 
     def edit(self, text: str) -> str:
         """Return the text in the normalised form that the options describe."""

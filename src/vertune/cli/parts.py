@@ -19,6 +19,7 @@ PANEL = ("Look around", 1)
 KINDS = {
     "sources": "data.source",
     "cleaners": "data.clean",
+    "masks": "data.clean: [{name: mask, masks: …}]",
     "splits": "data.split",
     "augmenters": "data.augment",
     "encoders": "encoder",

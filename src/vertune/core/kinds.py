@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
+from vertune.core.mask import Mask as Mask
 from vertune.core.part import Part, having
 from vertune.core.records import Cleaned, Column, Feature, InputNames, InputType, Record, View
 from vertune.core.task import Mixer as Mixer
