@@ -6,7 +6,7 @@
 
 A table has random names, types, gaps, scripts and sizes, and sometimes damage; its number is the seed. A table may be refused with an
 error of ours. Any other exception is a failure, and so is a row that is in no split, not unused, not rejected by name, or missing in the
-predictions. Results go to benchmarks/results/random_tables.json.
+predictions. Results go to benchmarks/results/random_tables.json, and are added up over runs of different numbers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,17 @@ def tiny_base(folder: Path) -> str:
     return str(tiny.write("bert", folder / "base", sorted({word for words in WORDS.values() for word in words if word.isalnum()})))
 
 
+def merged(known: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, Any]:
+    """Two summaries of different tables as one; the newer one alone if tables of the older one were measured again."""
+    runs = [*((known or {}).get("runs") or []), *found["runs"]]
+    ranges = sorted((first, first + count) for first, count in runs)
+    if known is None or any(end > start for (_, end), (start, _) in pairwise(ranges)) or not known.get("runs"):
+        return found
+    sums = {name: dict((Counter(known[name]) + Counter(found[name])).most_common(40)) for name in ("results", "tasks", "refused")}
+    totals = {name: known[name] + found[name] for name in ("count", "seconds", "failed")}
+    return found | sums | totals | {"runs": runs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=int, default=0, help="number of the first table")
@@ -295,13 +307,14 @@ def main() -> None:
     counts = Counter(one["result"] for one in results)
     reasons = Counter(f"{one['step']}: {re.sub(r'/[^;,]*/|[0-9]+', '…', one['why'])[:90]}" for one in results if one["result"] == "refused")
     summary = {
-        "first": options.first, "count": len(results), "fit": options.fit, "seconds": round(time.perf_counter() - started),
+        "runs": [[options.first, len(results)]], "count": len(results), "fit": options.fit, "seconds": round(time.perf_counter() - started),
         "results": dict(counts), "tasks": dict(Counter(one["task"] for one in results if one["result"] == "used")),
         "refused": dict(reasons.most_common(40)), "failed": [one for one in results if one["result"] == "failed"],
         **processor.measured_here(),
     }  # fmt: skip
     known = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
-    known["init, prepare, fit, predict" if options.fit else "init, prepare"] = summary
+    way = "init, prepare, fit, predict" if options.fit else "init, prepare"
+    known[way] = merged(known.get(way), summary)
     options.out.write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: summary[key] for key in ("results", "tasks", "refused", "seconds")}, ensure_ascii=False, indent=1))
     sys.exit(bool(counts["failed"]))
