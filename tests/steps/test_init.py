@@ -371,6 +371,15 @@ def test_what_is_written_is_a_config(name, form, tmp_path):
     assert config.training.time_limit is None, "a limit for method auto would cut a full training short"
 
 
+@pytest.mark.parametrize("name", ["*", "^.*$"])
+def test_columns_may_be_called_like_patterns_of_columns(name, tmp_path):
+    path = tmp_path / "pairs.parquet"
+    pl.DataFrame(
+        {name: [f"where is order {place}" for place in range(60)], "comment": [f"看看轮子 {place}" for place in range(60)]}
+    ).write_parquet(path)
+    assert sorted(name for names in init(path).fields.values() for name in names) == sorted([name, "comment"])
+
+
 @pytest.mark.parametrize(
     ("texts", "base", "reason"),
     [

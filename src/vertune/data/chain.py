@@ -257,7 +257,7 @@ def fields_of(frame: pl.DataFrame, task: Task) -> tuple[list[str], list[str]]:
 def sample_texts(frame: pl.DataFrame, task: Task) -> list[str]:
     """Return the input texts of about 2,000 evenly spaced rows, from which the language of the texts is detected."""
     names = [column.name for column in task.input_columns if column.type == "text" and column.name in frame.columns]
-    sample = frame.select(names).gather_every(max(1, frame.height // _TEXT_ROWS))
+    sample = only(frame, names).gather_every(max(1, frame.height // _TEXT_ROWS))
     return [str(text) for row in sample.iter_rows() for text in row if text is not None]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from vertune.core import part
+from vertune.core.columns import only
 from vertune.core.config import dump
 from vertune.core.errors import DataError, NotFound, UnknownName, VertuneError
 from vertune.core.kinds import Encoder, Task
@@ -167,7 +168,7 @@ def _language(frame: pl.DataFrame, task: Task, guess: Guess) -> Language | None:
     if any(column.type != "text" for column in inputs):
         return None
     names = [name for column in inputs for name in guess.fields[column.name]]
-    return detect([str(text) for row in frame.select(names).head(_SAMPLE).iter_rows() for text in row if text is not None])
+    return detect([str(text) for row in only(frame, names).head(_SAMPLE).iter_rows() for text in row if text is not None])
 
 
 @dataclass(frozen=True, slots=True)
