@@ -118,12 +118,20 @@ def spans(tagged: NDArray[np.int64], cut: Units, labels: Sequence[str]) -> list[
     `tagged` contains a valid sequence of tags, one per unit. Each span is returned with the slice of the units that it
     covers.
     """
-    first = np.flatnonzero(tagged % 2 == 1)
-    last = np.flatnonzero((tagged > 0) & (np.append(tagged[1:], 0) != tagged + tagged % 2))
     return [
-        ({"start": int(cut.starts[a]), "end": int(cut.ends[b]), "label": labels[(int(tagged[a]) - 1) // 2]}, slice(int(a), int(b) + 1))
-        for a, b in zip(first, last, strict=True)
+        (
+            {"start": int(cut.starts[first]), "end": int(cut.ends[end - 1]), "label": labels[(int(tagged[first]) - 1) // 2]},
+            slice(first, end),
+        )
+        for first, end in bounds(tagged)
     ]
+
+
+def bounds(tagged: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return, for each span in a valid sequence of tags, its first unit and the unit after its last one."""
+    firsts = np.flatnonzero(tagged % 2 == 1)
+    lasts = np.flatnonzero((tagged > 0) & (np.append(tagged[1:], 0) != tagged + tagged % 2))
+    return list(zip(firsts.tolist(), (lasts + 1).tolist(), strict=True))
 
 
 def viterbi(scores: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:

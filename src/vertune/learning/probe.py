@@ -165,9 +165,7 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
     `size` is the number of outputs of the head. If `follows` is true, fine-tuning follows. Then the head from which it
     starts is fitted too, with the chosen regularisation or, if that is weak, with a stronger one.
     """
-    mean = frozen.states.mean(0)
-    spread = frozen.states.std(0)
-    spread = spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)  # a nearly constant dimension must not be amplified
+    mean, spread = _scale(frozen.states)
     states = (frozen.states - mean) / spread
     folds = np.random.default_rng(0).permutation(int(frozen.groups.max()) + 1)[frozen.groups]
     sampled = folds < _SEARCH_RECORDS  # the strength that is best for a few thousand records is good for all
@@ -193,13 +191,19 @@ def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> 
     return ProbeSolution(*heads[0], best, losses[best], heads[1] if follows else None)
 
 
+def _scale(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and the spread of each dimension, with which states are standardised."""
+    spread = states.std(0)
+    return states.mean(0), spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)  # a nearly constant dimension must not be amplified
+
+
 def cross_validate(frozen: FrozenStates, records: int, task: Task, size: int) -> float:
     """Return the mean loss of the first `records` records, each for a head that is fitted without them.
 
     Further records are used in each fit.
     """
-    mean, spread = frozen.states.mean(0), frozen.states.std(0)
-    states = (frozen.states - mean) / spread.clamp(min=float(spread.median()) * 0.1 + 1e-8)
+    mean, spread = _scale(frozen.states)
+    states = (frozen.states - mean) / spread
     folds = np.concatenate([np.random.default_rng(0).permutation(records) % _FOLDS, np.full(int(frozen.groups.max()) + 1 - records, -1)])
     total = weight = 0.0
     for fold in range(_FOLDS):

@@ -91,7 +91,7 @@ class Companion:
         if self.activation == "tags":
             scaled = [self.model * np.asarray(output, np.float64) for output in outputs]
             if isinstance(self.scorer, UnitModel):
-                self.scorer.added(records, features, scaled, self.words)
+                self.scorer.add_scores(records, features, scaled, self.words)
             return scaled
         mix = self.model * merged(self.activation, len(records), features, outputs)
         if isinstance(self.scorer, WordModel):

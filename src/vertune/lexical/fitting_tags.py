@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.decoders import bio
 from vertune.lexical.fitting import BYTES, most_influential, quantised, to_matrix
 from vertune.lexical.tagging import UnitModel, vectors
 from vertune.lexical.units import LONGEST, KnownSpans, describe, lower_hashes, span_hash
@@ -90,9 +91,7 @@ class _Seen:
 
 def _bounds(tags: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Return the first unit of each span, and the unit after its last one; spans that are too long for a list are left out."""
-    firsts = np.flatnonzero(tags % 2 == 1)
-    ends = np.flatnonzero((tags > 0) & (np.append(tags[1:], 0) != tags + tags % 2)) + 1
-    return [(start, end) for start, end in zip(firsts.tolist(), ends.tolist(), strict=True) if end - start <= LONGEST]
+    return [(start, end) for start, end in bio.bounds(tags) if end - start <= LONGEST]
 
 
 def _known(spans: Mapping[int, _Seen]) -> KnownSpans:

@@ -54,7 +54,7 @@ class UnitModel:
         """Return the scores of the units of all records, one record after another, shape (units, tags)."""
         return self.unit_scores(units(records, tag.read(records, features, self.fields[0]), self.fields[0]))
 
-    def added(
+    def add_scores(
         self, records: Sequence[Mapping[str, Any]], features: Sequence[Feature], outputs: Sequence[NDArray[np.float64]], weight: float
     ) -> None:
         """Add the scores of the units times a weight to a model's outputs, at the first token of each unit; `outputs` are changed."""

@@ -42,7 +42,7 @@ _PLACES = np.array([[template[part][0] if part < len(template) else 0 for templa
 _PARTS = np.array([[template[part][1] if part < len(template) else _NONE for template in _TEMPLATES] for part in range(3)])
 
 
-_BITS = (1 << 64) - 1
+_STEP, _BITS = int(_PAIR), (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def span_hash(lower: Sequence[int]) -> int:
 
 def _longer(value: int, unit: int) -> int:
     """Return the hash of a span that is longer by one unit."""
-    return (value * int(_PAIR) + unit) & _BITS
+    return (value * _STEP + unit) & _BITS
 
 
 def _table(texts: Sequence[Sequence[tuple[int, ...]]]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _BEFORE = 40
@@ -21,11 +20,9 @@ def digits_of(text: str) -> str:
     return "".join(filter(str.isdigit, text))
 
 
-def announced(text: str, pattern: re.Pattern[str], words: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """Yield the matches of a pattern shortly before which one of the words stands."""
-    for match in pattern.finditer(text):
-        if words.search(text[max(0, match.start() - _BEFORE) : match.start()]):
-            yield match
+def is_announced(text: str, start: int, words: re.Pattern[str], before: int = _BEFORE) -> bool:
+    """Return whether one of the words stands shortly before a place: in the `before` characters before it."""
+    return words.search(text[max(0, start - before) : start]) is not None
 
 
 _OTHER_NUMBER = re.compile(
@@ -40,4 +37,4 @@ _NEAR = 28
 
 def of_a_thing(text: str, start: int) -> bool:
     """Return whether the words before a number say that it is the number of an order, an invoice, a parcel, a part …"""
-    return bool(_OTHER_NUMBER.search(text[max(0, start - _NEAR) : start]))
+    return is_announced(text, start, _OTHER_NUMBER, _NEAR)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from vertune.core.kinds import Mask
+from vertune.masking.checks import is_announced
 
 _FOUR = re.compile(r"(?<![A-Za-z0-9_.-])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])")
 _SIX = re.compile(
@@ -35,7 +36,7 @@ class Ip(Mask):
             for match in pattern.finditer(text):
                 address = match.group()
                 long_enough = pattern is _FOUR or len(address) >= _SHORTEST
-                if long_enough and _is_address(address) and not _VERSION.search(text[max(0, match.start() - _BEFORE) : match.start()]):
+                if long_enough and _is_address(address) and not is_announced(text, match.start(), _VERSION, _BEFORE):
                     yield match.span()
 
     def examples(self) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from vertune.core.errors import MissingExtra
 from vertune.core.kinds import Mask
-from vertune.masking.checks import of_a_thing
+from vertune.masking.checks import is_announced, of_a_thing
 
 _WORDS = re.compile(
     r"\bid\b|\bids\b|identity|identification|national|personal|citizen|social|insurance|\btax|\bssn|\bnino|steuer|ident|pesel|\bbsn|burgerservice"
@@ -25,7 +25,6 @@ _WORDS = re.compile(
     r"|rodné|rijksregister|registre national|\bpps|身份证|证件",
     re.IGNORECASE | re.ASCII,
 )
-_BEFORE = 40
 _LONG = re.compile(r"\d[\d .-]{5}")
 """What all numbers contain that need a word before them."""
 _SEPARATORS = {ord(char): None for char in " -"}
@@ -91,7 +90,7 @@ class NationalId(Mask):
         for country in self.countries:
             for pattern, form in _compiled(country):
                 for match in pattern.finditer(text) if words or form.alone else ():
-                    said = _WORDS.search(text[max(0, match.start() - _BEFORE) : match.start()]) is not None
+                    said = is_announced(text, match.start(), _WORDS)
                     if (said or (form.alone and not of_a_thing(text, match.start()))) and _is_valid(form.module, match.group()):
                         yield match.span()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from vertune.core.kinds import Mask
-from vertune.masking.checks import announced
+from vertune.masking.checks import is_announced
 
 _WORDS = re.compile(
     r"passport|passeport|pasaporte|passaporto|reisepass|paszport|护照|通行证|台胞证|回乡证|travel document", re.IGNORECASE | re.ASCII
@@ -27,8 +27,8 @@ class Passport(Mask):
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the places of numbers of passports."""
-        for match in announced(text, _NUMBER, _WORDS):
-            if sum(char.isdigit() for char in match.group()) >= _LEAST_DIGITS:
+        for match in _NUMBER.finditer(text):
+            if sum(char.isdigit() for char in match.group()) >= _LEAST_DIGITS and is_announced(text, match.start(), _WORDS):
                 yield match.span()
 
     def examples(self) -> tuple[tuple[str, str], ...]:

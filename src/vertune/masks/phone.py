@@ -16,7 +16,7 @@ from pydantic import Field
 
 from vertune.core.errors import MissingExtra
 from vertune.core.kinds import Mask
-from vertune.masking.checks import digits_of, of_a_thing
+from vertune.masking.checks import digits_of, is_announced, of_a_thing
 
 _CANDIDATE = re.compile(r"(?<![A-Za-z0-9_.,/$€£¥-])(?:\+|00 ?)?\(?\d(?:[ ().-]{0,3}\d){5,16}(?![A-Za-z0-9_%])(?![.,:]\d)")
 _INTERNATIONAL = re.compile(r"\+|00")
@@ -33,7 +33,6 @@ _ANNOUNCED = re.compile(
     r"(?:\btel\b|telephone|phone|mobile|\bcell|call|fax|whatsapp|reach|\bring\b|\bsms\b|电话|手机|座机|来电|致电|拨打|打给|传真|联系方式|号码)[^\d]{0,24}$",
     re.IGNORECASE | re.ASCII,
 )
-_BEFORE = 40
 _DATE = re.compile(r"\d{4}[-. ]\d{1,2}[-. ]\d{1,2}|\d{1,2}[-. ]\d{1,2}[-. ]\d{4}")
 _PACKAGE = "phonenumbers"
 
@@ -62,7 +61,7 @@ class Phone(Mask):
             return _is_valid("+" + digits_of(number).removeprefix("00"), None)
         if of_a_thing(text, start):
             return False
-        announced = _ANNOUNCED.search(text[max(0, start - _BEFORE) : start]) is not None
+        announced = is_announced(text, start, _ANNOUNCED)
         return any(
             (announced or _WRITTEN.get(country, _ELSEWHERE).fullmatch(number)) and _is_valid(number, country) for country in self.countries
         )

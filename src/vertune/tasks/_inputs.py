@@ -5,7 +5,7 @@ Independent of what the task predicts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -70,10 +70,11 @@ class SingleView(Task):
         types = () if texts else tuple(column.type for column in read)
         return (View("text" if texts else "record", tuple(column.name for column in read), windows=texts, types=types),)  # type: ignore[arg-type]
 
-    def only_text(self, columns: Sequence[str]) -> str | None:
-        """Return the name of the text that the model reads, if it reads nothing else of records with these columns."""
+    def described(self, columns: Sequence[str], texts: Mapping[str, str]) -> dict[str, Record]:
+        """Return, for each label, a record with the text about it; empty if the model reads more than one text of these columns."""
         view = self.views(columns)[0]
-        return view.fields[0] if view.role == "text" and len(view.fields) == 1 else None
+        readable = view.role == "text" and len(view.fields) == 1
+        return {label: {view.fields[0]: text} for label, text in texts.items()} if readable else {}
 
     def check_inputs(self, frame: pl.DataFrame) -> _rows.Checks:
         """Return the checks and conversions of the input columns; `_rows.sift` applies them to the rows.

@@ -108,7 +108,7 @@ class Classify(_inputs.SingleView):
         """
         counts = dict(_rows.target(frame, self._target, self.name).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
-        _labels.described(labels, self.descriptions)
+        _labels.described(labels, self.descriptions)  # raises UnknownName if one describes no label
         positive = self.positive or (labels[-1] if len(labels) == 2 else None)
         if positive is not None and positive not in labels:
             raise UnknownName("label", positive, labels)
@@ -156,11 +156,8 @@ class Classify(_inputs.SingleView):
 
     def label_records(self, columns: Sequence[str]) -> tuple[list[Record], bool]:
         """Return one record for each label that has a description, and whether the config gives the descriptions."""
-        text = self.only_text(columns)
-        if text is None:
-            return [], False
-        described = _labels.described(self.labels, self.descriptions)
-        return [{text: about, self._target: label} for label, about in described.items()], self.descriptions != "auto"
+        described = self.described(columns, _labels.described(self.labels, self.descriptions))
+        return [{**record, self._target: label} for label, record in described.items()], self.descriptions != "auto"
 
     def sampling(self, records: Sequence[Record]) -> NDArray[np.float64] | None:
         """Return how often, on average, each record is drawn per epoch, shape (records,).

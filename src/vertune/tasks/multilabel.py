@@ -132,7 +132,7 @@ class Multilabel(_inputs.SingleView):
         lists = _rows.target(frame, self._target, self.name)
         counts = dict(lists.explode(empty_as_null=True).drop_nulls().value_counts().iter_rows())
         labels = _labels.learnt(counts, self.labels, self.name)
-        _labels.described(labels, self.descriptions)
+        _labels.described(labels, self.descriptions)  # raises UnknownName if one describes no label
         at_least = int((lists.list.len() > 0).all()) if self.at_least == "auto" else self.at_least
         return self.model_copy(update={"labels": labels, "at_least": at_least, "thresholds": []})
 
@@ -172,11 +172,8 @@ class Multilabel(_inputs.SingleView):
 
     def label_records(self, columns: Sequence[str]) -> tuple[list[Record], bool]:
         """Return one record for each label that has a description, and whether the config gives the descriptions."""
-        text = self.only_text(columns)
-        if text is None:
-            return [], False
-        described = _labels.described(self.labels, self.descriptions)
-        return [{text: about, self._target: [label]} for label, about in described.items()], self.descriptions != "auto"
+        described = self.described(columns, _labels.described(self.labels, self.descriptions))
+        return [{**record, self._target: [label]} for label, record in described.items()], self.descriptions != "auto"
 
     def targets(self, records: Sequence[Record], features: Sequence[Feature]) -> Targets:
         """Return, for each feature (model input), the labels of the record that the feature was made from.
