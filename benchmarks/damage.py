@@ -433,9 +433,10 @@ def main() -> None:
         place = Path(folder)
         home = home_of(place)
         (place / "expected.json").write_text(json.dumps(soak.expected(home, TEXTS)))
+        from vertune.store.database import Database
         from vertune.store.keys import Keys
 
-        keys = Keys(home.folder / "server.db")
+        keys = Keys(Database(home.folder / "server.db"))
         (place / "key").write_text(keys.create("admin", ["admin"])[0])
         keys.close()
         number_of_cells = len(cells(home, 1, random.Random(0)))

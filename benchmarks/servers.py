@@ -173,13 +173,11 @@ def limited(threads: str, start: Callable[[], peers.Peer]) -> Iterator[peers.Pee
 
 def key(home: Any, name: str) -> str:
     """A secret that opens a server of this home."""
-    from vertune.server.run import keys_of
+    from vertune.store.database import Database
+    from vertune.store.keys import Keys
 
-    keys = keys_of(home)
-    try:
-        return str(keys.create(name, ["predict"])[0])
-    finally:
-        keys.close()
+    with contextlib.closing(Database.of_home(home.folder)) as database:
+        return str(Keys(database).create(name, ["predict"])[0])
 
 
 def busy(seconds: float = 1.0) -> float:

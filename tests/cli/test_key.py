@@ -1,14 +1,16 @@
 """`vertune key`: the secret alone on standard output, times in words, and what a person is told beside."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from vertune.cli import key as command
 from vertune.core.errors import AccessError, ConfigError, NotFound, StorageError, UnknownName
+from vertune.store.database import FILE, Database
 from vertune.store.key import SCOPES
-from vertune.store.keys import FILE, Keys
+from vertune.store.keys import REVOCATION_DELAY, Keys
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def run(home, capsys):
 
 @pytest.fixture
 def keys(home):
-    made = Keys(home / FILE)
+    made = Keys(Database(home / FILE))
     yield made
     made.close()
 
@@ -113,7 +115,7 @@ def test_list(run, keys):
     code, shown, said = run("list")
     assert code == 0, said
     header, one, two = shown.splitlines()
-    assert header.split() == ["id", "name", "scopes", "verticals", "rate", "created", "expires", "state"]
+    assert header.split() == ["id", "name", "customer", "scopes", "verticals", "rate", "created", "expires", "state"]
     assert one.startswith(first.id)
     assert one.endswith("live")
     assert "feedback, predict  support" in one
@@ -122,8 +124,8 @@ def test_list(run, keys):
     told = json.loads(run("list", "--json")[1])
     assert [one["id"] for one in told] == [first.id, second.id]
     assert told[0] | {"expires": None} == {
-        "id": first.id, "name": "web shop", "scopes": ["feedback", "predict"], "verticals": ["support"], "rate": "600/minute",
-        "created": first.created.isoformat(), "expires": None, "revoked": None, "state": "live",
+        "id": first.id, "name": "web shop", "customer": "default", "scopes": ["feedback", "predict"], "verticals": ["support"],
+        "rate": "600/minute", "created": first.created.isoformat(), "expires": None, "revoked": None, "state": "live",
     }  # fmt: skip
     assert told[1]["revoked"].endswith("+00:00")
     assert secret.split("_", 2)[2] not in shown + json.dumps(told)
@@ -134,6 +136,7 @@ def test_revoke(run, keys):
     code, shown, said = run("revoke", key.id)
     assert (code, shown) == (0, "")
     assert f"revoked {key.id}" in said
+    time.sleep(REVOCATION_DELAY)
     with pytest.raises(AccessError):
         keys.check(secret)
     with pytest.raises(NotFound, match="vertune key list"):

@@ -13,6 +13,7 @@ from tests.server.running import Running
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config
 from vertune.core.parse import build
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 VERTICALS = {
@@ -135,7 +136,7 @@ def start(_quick_start):
 
 def admin(home: Home) -> str:
     """The secret of a new key that may do all."""
-    keys = Keys(home.folder / "server.db")
+    keys = Keys(Database(home.folder / "server.db"))
     try:
         return keys.create("admin", ["admin"])[0]
     finally:

@@ -17,6 +17,7 @@ from vertune.core.artifact import Home
 from vertune.server import run
 from vertune.server.service import Service
 from vertune.server.settings import RequestLimits, Settings
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 LONG = 20.0
@@ -34,7 +35,7 @@ class Running:
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", **settings}
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
         self._good = good
-        self.keys = None if key is None else Keys(home.folder / "server.db")
+        self.keys = None if key is None else Keys(Database(home.folder / "server.db"))
         self.url = ""
         self.error: BaseException | None = None
         self._key = key

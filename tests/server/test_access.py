@@ -14,6 +14,7 @@ from tests.server.running import Running, problem, until
 from vertune.core.errors import ConfigError
 from vertune.server.discovery import find_routes
 from vertune.server.settings import Settings, changed
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -23,7 +24,7 @@ ASKED = {"texts": ["soup"]}
 @pytest.fixture
 def keys(server):
     """Keys as another process has them."""
-    with closing(Keys(server.service.home.folder / "server.db")) as found:
+    with closing(Keys(Database(server.service.home.folder / "server.db"))) as found:
         yield found
 
 
@@ -131,7 +132,7 @@ def test_a_rate_is_kept_and_told(keys, by, server, path, body) -> None:
 
 
 def test_the_servers_rate_holds_for_keys_without_one(home, start) -> None:
-    with closing(Keys(home.folder / "server.db")) as keys:
+    with closing(Keys(Database(home.folder / "server.db"))) as keys:
         plain, own = keys.create("plain", ["predict"])[0], keys.create("own", ["predict"], rate="9/minute")[0]
     running = start(home, plain, rate="2/minute")
     assert [running.predict("intent", "a").status_code for _ in range(3)] == [200, 200, 429]
@@ -139,13 +140,15 @@ def test_the_servers_rate_holds_for_keys_without_one(home, start) -> None:
     assert [running.predict("intent", "a").status_code for _ in range(4)] == [200] * 4
 
 
-def test_the_database_of_keys_gone_is_no_open_door(home, start) -> None:
-    with closing(Keys(home.folder / "server.db")) as keys:
+def test_the_database_of_keys_gone_is_no_open_door(home, start, monkeypatch) -> None:
+    monkeypatch.setattr("vertune.store.keys._MAX_AGE_WHILE_UNREADABLE", 1.0)
+    with closing(Keys(Database(home.folder / "server.db"))) as keys:
         secret = keys.create("one", ["admin"])[0]
     running = start(home, secret)
     assert running.predict("intent", "a").status_code == 200
     for file in home.folder.glob("server.db*"):
         file.unlink()
+    assert running.predict("intent", "a").status_code == 200
     until(lambda: running.predict("intent", "a").status_code != 200, 2)
     assert problem(running.predict("intent", "a"), 507)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.server.running import problem
 from vertune.core.errors import DataError
 from vertune.server.body import _PLAIN, check_json
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -50,7 +51,7 @@ def test_what_is_no_strict_json_is_refused_with_a_reason(server, name) -> None:
 
 @pytest.mark.parametrize("name", NOT_STRICT)
 def test_a_key_without_the_permission_is_refused_before_the_body_is_looked_at(server, name) -> None:
-    with closing(Keys(server.service.home.folder / "server.db")) as keys:
+    with closing(Keys(Database(server.service.home.folder / "server.db"))) as keys:
         secret, _ = keys.create("reader", ["feedback"])
     for method, path in (("POST", PREDICT), ("POST", "/v1/predict"), ("POST", "/v1/embeddings"), ("PUT", CHOOSE)):
         headers = {**JSON, "Authorization": f"Bearer {secret}"}

@@ -17,6 +17,7 @@ from vertune.core.errors import ConfigError
 from vertune.server import open_files, repeated
 from vertune.server.connections import Connection, ConnectionTable, network
 from vertune.server.open_files import connection_capacity
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -32,7 +33,7 @@ def asked(secret: str) -> bytes:
 @pytest.fixture
 def limited(home, start):
     """A server with keys that keeps few connections, the secrets of two keys, and a function that connects."""
-    with closing(Keys(home.folder / "server.db")) as keys:
+    with closing(Keys(Database(home.folder / "server.db"))) as keys:
         secrets = [keys.create(name, ["predict"])[0] for name in "ab"]
     running = start(home, admin(home), limits=LIMITS)
     with ExitStack() as stack:
@@ -104,7 +105,7 @@ def test_a_server_full_of_connections_with_keys_is_full(limited) -> None:
 
 
 def test_behind_a_proxy_all_share_an_address_and_a_connection(home, start) -> None:
-    with closing(Keys(home.folder / "server.db")) as keys:
+    with closing(Keys(Database(home.folder / "server.db"))) as keys:
         secrets = [keys.create(name, ["predict"])[0] for name in "abc"]
     running = start(home, admin(home), limits={**LIMITS, "connections_per_key": 1}, behind_proxy=True)
     with ExitStack() as stack:

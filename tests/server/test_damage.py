@@ -174,11 +174,12 @@ def test_a_server_listens_before_models_are_loaded_and_starts_with_damage(home, 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_reasons_are_for_administrators_alone(home, start, monkeypatch):
+    from vertune.store.database import Database
     from vertune.store.keys import Keys
 
     (home.folder / "aliases" / "intent@live").write_bytes(b"\xff\xfe")
     running = start(home, admin(home), exact=True, good=False)
-    keys = Keys(home.folder / "server.db")
+    keys = Keys(Database(home.folder / "server.db"))
     secret, _ = keys.create("website", ["predict"])
     keys.close()
     assert "intent@live" in running.ask.get("/v1/verticals/intent").json()["coming"]["why"]

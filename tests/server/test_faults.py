@@ -15,6 +15,7 @@ import pytest
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import LONG, Wire, problem, request, same, together, until
 from vertune.runtime.backbone import Backbone
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -351,7 +352,7 @@ def test_overload_is_refused_quickly_and_what_is_taken_is_in_time(fleet, start, 
 
 
 def test_who_floods_does_not_starve_another(home, start, engine) -> None:
-    with closing(Keys(home.folder / "server.db")) as keys:
+    with closing(Keys(Database(home.folder / "server.db"))) as keys:
         flood, other = keys.create("flood", ["predict"])[0], keys.create("other", ["predict"])[0]
     running = start(home, flood)
     engine.delay = 0.02

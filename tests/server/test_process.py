@@ -17,6 +17,7 @@ from tests.cli.test_main import leave
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import LONG, Running, Wire, request, same, until
 from vertune.core.errors import StorageError
+from vertune.store.database import Database
 from vertune.store.keys import REVOCATION_DELAY, Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -92,7 +93,7 @@ def test_the_first_start_prints_one_key_and_the_end_is_orderly(home, alone) -> N
         assert len(ended.json()["answers"]) == 1000
         assert process.child.wait(LONG) == 0
         assert "Traceback" not in process.said["err"]
-    assert len(list(Keys(home.folder / "server.db").all())) == 1
+    assert len(list(Keys(Database(home.folder / "server.db")).all())) == 1
     assert (home.folder / "server.db").stat().st_mode & 0o077 == 0
 
 
@@ -205,6 +206,6 @@ def test_keys_made_while_it_runs_work_at_once(home, start, capsys) -> None:
     running.ask.headers["Authorization"] = f"Bearer {secret}"
     assert running.predict("intent", "a").status_code == 200
     assert running.predict("whole", "a").status_code == 403
-    with closing(Keys(home.folder / "server.db")) as keys:
+    with closing(Keys(Database(home.folder / "server.db"))) as keys:
         keys.revoke(secret.split("_")[1])
     until(lambda: running.predict("intent", "a").status_code == 401, REVOCATION_DELAY + 0.5)

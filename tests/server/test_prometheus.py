@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import problem
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -84,7 +85,7 @@ def test_kept_answers_are_counted_and_compute_nothing(running) -> None:
 
 
 def test_refusals_are_counted_once_by_their_reason(running) -> None:
-    with closing(Keys(running.service.home.folder / "server.db")) as keys:
+    with closing(Keys(Database(running.service.home.folder / "server.db"))) as keys:
         secret = keys.create("bound", ["predict"], ["whole"], rate="2/minute")[0]
     reasons = {}
 

@@ -16,6 +16,7 @@ from tests.server.running import problem
 from vertune.core.errors import ConfigError
 from vertune.server import discovery, resources
 from vertune.server.resource import Resource
+from vertune.store.database import Database
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -112,7 +113,7 @@ def book(request, tmp_path, monkeypatch):
 def ask(book, home, start):
     """A client of a server that has the resource, with a key whose scope is `feedback` alone."""
     running = start(home, admin(home))
-    keys = Keys(home.folder / "server.db")
+    keys = Keys(Database(home.folder / "server.db"))
     secret, _ = keys.create("guest", ["feedback"], ["intent"])
     keys.close()
     running.ask.headers["Authorization"] = f"Bearer {secret}"
@@ -150,7 +151,7 @@ def test_a_resource_is_documented(ask, book) -> None:
 
 
 def test_the_scope_of_a_resource_is_enforced_before_the_body_is_read(ask, book, home) -> None:
-    keys = Keys(home.folder / "server.db")
+    keys = Keys(Database(home.folder / "server.db"))
     other, _ = keys.create("other", ["predict"])
     keys.close()
     for headers, status in (({}, 401), ({"Authorization": f"Bearer {other}"}, 403)):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from vertune.cli import options, output
 
 if TYPE_CHECKING:
     from vertune.store.key import Key
+    from vertune.store.keys import Keys
 
 PANEL = ("Serve models", 3)
 
@@ -41,45 +43,59 @@ def create(
         str | None,
         typer.Option("--expires", metavar="TIME", help="Lifetime, such as 30m, 24h or 90d.", show_default="never expires"),
     ] = None,
+    customer: Annotated[
+        str | None,
+        typer.Option("--customer", help="The organisation that owns the key, which sees only its own data.", show_default="default"),
+    ] = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Rate limit, such as 600/minute.", show_default="that of the server")] = None,
     home: options.Home = None,
+    database: options.Database = None,
 ) -> None:
     """Create an API key and print its secret.
 
     Standard output contains only the secret. Store it, because it can't be shown again:
     KEY=$(vertune key create NAME --scope predict)
     """
-    from vertune.store.keys import Keys
-
     expiry = datetime.now(UTC) + _parse_duration(expires) if expires is not None else None
-    with closing(Keys(_database(home))) as keys:
-        secret, key = keys.create(name, scope, vertical, expiry, rate)
+    with _keys(home, database) as keys:
+        secret, key = keys.create(name, scope, vertical, expiry, rate=rate, customer=customer)
     _print_secret(secret, key)
     output.next_steps("vertune key list", f"vertune key revoke {key.id}")
 
 
 @verbs.command("list")
-def show(home: options.Home = None, json: options.Json = False) -> None:
+def show(home: options.Home = None, database: options.Database = None, json: options.Json = False) -> None:
     """List all keys, also expired and revoked ones, without their secrets."""
-    from vertune.store.keys import Keys
+    from vertune.core.artifact import Home
+    from vertune.store.database import file_in
 
-    file = _database(home)
+    folder = Home(home).folder
     listed: list[Key] = []
-    if file.exists():  # listing creates no database
-        with closing(Keys(file)) as keys:
+    if database or file_in(folder).exists():  # listing creates no database
+        with _keys(home, database) as keys:
             listed = keys.all()
     if json:
         output.as_json([_json_of(key) for key in listed])
         return
     if not listed:
-        output.note(f"There are no keys in {output.relative(file.parent)} yet.")
+        output.note(f"There are no keys in {'this database' if database else output.relative(folder)} yet.")
         output.next_steps("vertune key create NAME --scope predict")
         return
     rows = [
-        [key.id, key.name, sorted(key.scopes), _verticals(key), key.rate, _minute(key.created), _minute(key.expires), key.state]
+        [
+            key.id,
+            key.name,
+            key.customer,
+            sorted(key.scopes),
+            _verticals(key),
+            key.rate,
+            _minute(key.created),
+            _minute(key.expires),
+            key.state,
+        ]
         for key in listed
     ]
-    output.table(["id", "name", "scopes", "verticals", "rate", "created", "expires", "state"], rows)
+    output.table(["id", "name", "customer", "scopes", "verticals", "rate", "created", "expires", "state"], rows)
 
 
 @verbs.command("rotate")
@@ -87,11 +103,10 @@ def rotate(
     id: _Id,
     overlap: Annotated[str, typer.Option("--overlap", metavar="TIME", help="How long the old secret stays valid: 30m, 24h, 0h …")] = "24h",
     home: options.Home = None,
+    database: options.Database = None,
 ) -> None:
     """Replace a key by a new one with the same permissions, and print the secret of the new one."""
-    from vertune.store.keys import Keys
-
-    with closing(Keys(_database(home))) as keys:
+    with _keys(home, database) as keys:
         secret, key = keys.rotate(id, _parse_duration(overlap))
     _print_secret(secret, key)
     output.note(f"The old key {id} stays valid for {overlap}, but not beyond its own expiry.")
@@ -99,21 +114,25 @@ def rotate(
 
 
 @verbs.command("revoke")
-def revoke(id: _Id, home: options.Home = None) -> None:
+def revoke(id: _Id, home: options.Home = None, database: options.Database = None) -> None:
     """Revoke a key permanently; running servers refuse it within half a second."""
-    from vertune.store.keys import Keys
-
-    with closing(Keys(_database(home))) as keys:
+    with _keys(home, database) as keys:
         key = keys.revoke(id)
     output.note(f"revoked {key.id} ('{key.name}')", style="")
 
 
-def _database(home: Path | None) -> Path:
-    """Return the path of the database of API keys; raise StorageError if a link or a folder is in its place."""
+@contextmanager
+def _keys(home: Path | None, url: str | None) -> Iterator[Keys]:
+    """Open the API keys in a home folder, or in the PostgreSQL database at a URL; raise StorageError if they can't be read."""
     from vertune.core.artifact import Home
-    from vertune.store.keys import database_of
+    from vertune.store.database import Database
+    from vertune.store.keys import Keys
 
-    return database_of(Home(home).folder)
+    database = Database.of_home(Home(home).folder, url)
+    try:
+        yield Keys(database)
+    finally:
+        database.close()
 
 
 def _parse_duration(text: str) -> timedelta:
@@ -156,4 +175,4 @@ def _json_of(key: Key) -> dict[str, Any]:
     """Return the properties of a key as a dict that can be written as JSON; the secret is not among them."""
     times = {name: time and time.isoformat() for name in ("created", "expires", "revoked") for time in [getattr(key, name)]}
     permissions = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate}
-    return {"id": key.id, "name": key.name, **permissions, **times, "state": key.state}
+    return {"id": key.id, "name": key.name, "customer": key.customer, **permissions, **times, "state": key.state}

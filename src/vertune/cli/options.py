@@ -13,6 +13,16 @@ Home = Annotated[
     Path | None,
     typer.Option("--home", envvar="VERTUNE_HOME", help="The folder with all datasets, models and reports.", show_default=".vertune"),
 ]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        envvar="VERTUNE_DATABASE",
+        help="A PostgreSQL database of the server.",
+        show_default="a file in the home",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set one value of the config, such as training.epochs=3. Can be repeated."),

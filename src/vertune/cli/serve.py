@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ import typer
 from vertune.cli import options, output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vertune.runtime.fleet import Deployment
     from vertune.server.service import Service
     from vertune.store.keys import Keys
@@ -38,6 +41,7 @@ def run(
     require_signed: options.RequireSigned = None,
     set: options.Set = None,
     home: options.Home = None,
+    database: options.Database = None,
 ) -> None:
     """Serve models over HTTP, by default all live ones.
 
@@ -47,9 +51,11 @@ def run(
     # set before NumPy is loaded: on the small matrices of classifier heads, several threads would only wait for one another
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from vertune.core.artifact import Home
-    from vertune.server.run import keys_of, serve
+    from vertune.server.run import serve
     from vertune.server.service import Service
     from vertune.server.settings import changed
+    from vertune.store.database import Database
+    from vertune.store.keys import Keys
 
     files = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
     tls = [f"tls.{name}={file}" for name, file in files.items() if file]
@@ -60,14 +66,11 @@ def run(
     where = Home(home)
     service = Service(settings, where, only=frozenset(names or ()))
     service.aliases.require()
-    keys = None if open else keys_of(where)
-    greeting = _Greeting(service, keys)
-    service.changed = greeting.update
-    try:
+    with closing(Database.of_home(where.folder, database)) as opened:
+        keys = None if open else Keys(opened)
+        greeting = _Greeting(service, keys)
+        service.changed = greeting.update
         serve(service, keys, greeting.listen)
-    finally:
-        if keys is not None:
-            keys.close()
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class _Greeting:
         self.url = url
         output.note(f"Listening at {url}; the models are being loaded.")
         if self.keys is not None and not len(self.keys):
-            _create_first_key(self.keys)
+            _create_first_key(self.keys, self.service.home.folder)
 
     def update(self) -> None:
         """Print what changed in the served models and in those that are not served yet; with the first served one, print an example."""
@@ -117,7 +120,7 @@ class _Greeting:
         output.next_steps(f"curl {self.url}/v1/verticals/{deployment.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
 
 
-def _create_first_key(keys: Keys) -> None:
+def _create_first_key(keys: Keys, folder: Path) -> None:
     """Create a key for the administrator, and print its secret if standard output is a terminal.
 
     Otherwise, standard output may be a log that others read, so the secret is written to a file that only this user can read.
@@ -130,7 +133,7 @@ def _create_first_key(keys: Keys) -> None:
         output.facts({"admin's key, shown only now": secret})
         output.note("Store this key: export VERTUNE_KEY=vt_…; create keys with fewer permissions: vertune key create NAME --scope predict")
         return
-    file = keys.file.with_name("admin.key")
+    file = folder / "admin.key"
     write_private(file, secret + "\n")
     output.facts({"admin's key, in a file": output.relative(file)})
     output.note(f"Store the key elsewhere and delete the file: export VERTUNE_KEY=$(cat {output.relative(file)})")

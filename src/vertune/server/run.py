@@ -13,7 +13,6 @@ from typing import Any
 
 import uvicorn
 
-from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
 from vertune.server.application import HEADERS, build
 from vertune.server.connections import ConnectionTable
@@ -22,7 +21,7 @@ from vertune.server.protocol import LimitedProtocol
 from vertune.server.repeated import RepeatedEvents
 from vertune.server.service import Service
 from vertune.server.tls import Certificates, TLSProtocol
-from vertune.store.keys import Keys, database_of
+from vertune.store.keys import Keys
 
 _DRAIN_TIMEOUT = 20.0
 """Maximum seconds that running requests may take after a signal to stop."""
@@ -30,14 +29,6 @@ _CLOSE_TIMEOUT = 5.0
 """Maximum seconds that clients may take to read their responses at shutdown, after `_DRAIN_TIMEOUT`."""
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """Errors of the system when it can't accept a connection."""
-
-
-def keys_of(home: Home) -> Keys:
-    """Open the database of API keys in a home folder (.vertune); create it if it does not exist.
-
-    Raises StorageError if a link, which may lead out of the home folder, or a folder is in its place.
-    """
-    return Keys(database_of(home.folder))
 
 
 def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -> None:
@@ -81,6 +72,8 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
         )
     loop = asyncio.get_running_loop()
     service.start(loop)
+    if keys is not None:
+        keys.watch()
     _spare_collector()
     events = RepeatedEvents(service.metrics.count_connection)
     loop.set_exception_handler(_exception_handler(events))
@@ -111,6 +104,8 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
         finally:
             events.flush()
             service.stop()
+            if keys is not None:
+                keys.close()
 
 
 async def _follow(service: Service) -> None:

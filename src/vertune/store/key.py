@@ -13,6 +13,8 @@ from vertune.core.errors import ConfigError, UnknownName
 
 Scope = Literal["predict", "feedback", "train", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
+DEFAULT_CUSTOMER = "default"
+"""The customer of keys that were created without one, and of requests without a key."""
 _RATE = re.compile(r"\s*([1-9]\d{0,11})\s*(?:/|per)\s*([1-9]\d{0,5})?\s*([a-z]+?)s?\s*", re.IGNORECASE | re.ASCII)
 _DAY = 24 * 60 * 60
 _UNITS = {"second": 1, "minute": 60, "hour": 60 * 60, "day": _DAY, "month": 30 * _DAY, "year": 360 * _DAY}
@@ -41,6 +43,8 @@ class Key:
     revoked: datetime | None
     rate: str | None
     """Rate limit of this key, such as 600/minute; None uses the default of the server."""
+    customer: str = DEFAULT_CUSTOMER
+    """The organisation that owns the key. Keys of one customer see the same feedback and usage."""
 
     @property
     def state(self) -> Literal["live", "expired", "revoked"]:

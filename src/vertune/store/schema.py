@@ -1,0 +1,129 @@
+"""The tables of the server's database, for SQLite and PostgreSQL; independent of what reads and writes them.
+
+Times are texts in UTC, such as `2030-01-31T12:00:00.000000+00:00`, which have the same order as the times and look alike in both
+databases. The ids of requests and feedback begin with their time (RFC 9562, version 7), so new rows are added at the end of an index,
+and rows that have become too old are next to each other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
+
+REVISION = "0002"
+"""The last migration in `migrations/versions`; a database that has it needs no migration."""
+metadata = MetaData()
+
+keys = Table(
+    "keys", metadata,
+    Column("id", Text, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("verticals", Text),
+    Column("created", Text, nullable=False),
+    Column("expires", Text),
+    Column("revoked", Text),
+    Column("rate", Text),
+    Column("successor", Text),
+    Column("customer", Text),
+)  # fmt: skip
+"""API keys. `hash` is the SHA-256 of the secret; `scopes` and `verticals` are divided by spaces."""
+
+revisions = Table(
+    "revisions", metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)  # fmt: skip
+"""A random value for a table, which changes with the table, so that a process that caches it knows when to read it again."""
+
+requests = Table(
+    "requests", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("key", Text),
+    Column("resource", Text, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("cached_tokens", Integer, nullable=False),
+    Index("requests_by_customer", "customer", "id"),
+    Index("requests_by_key", "key", "id"),
+)  # fmt: skip
+"""Requests that reached a model, with the time that each took."""
+
+answers = Table(
+    "answers", metadata,
+    Column("request", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("vertical", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("record", Text),
+    Column("fingerprint", LargeBinary),
+    Column("answer", Text, nullable=False),
+    Column("confidence", Double),
+    Index("answers_by_vertical", "vertical", "request", "number"),
+    Index("answers_by_fingerprint", "fingerprint"),
+)  # fmt: skip
+"""Answers of models: `record` and `answer` are JSON. `record` is null where texts are not kept; `fingerprint` finds a record again."""
+
+feedback = Table(
+    "feedback", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("key", Text),
+    Column("vertical", Text, nullable=False),
+    Column("model", Text),
+    Column("request", String(32)),
+    Column("number", Integer),
+    Column("record", Text),
+    Column("fingerprint", LargeBinary),
+    Column("verdict", Text),
+    Column("target", Text),
+    Column("comment", Text),
+    Column("score", SmallInteger),
+    Column("author", Text),
+    Column("trust", Double, nullable=False),
+    Column("idempotency", Text),
+    Column("digest", LargeBinary, nullable=False),
+    Index("feedback_by_vertical", "vertical", "id"),
+    Index("feedback_by_customer", "customer", "id"),
+    Index("feedback_by_answer", "request", "number"),
+    Index("feedback_by_fingerprint", "fingerprint"),
+    Index("feedback_by_idempotency", "customer", "idempotency", unique=True),
+)  # fmt: skip
+"""What users said about answers. `target` is JSON: the right label, labels, spans or number. `digest` recognises a repeated request."""
+
+usage = Table(
+    "usage", metadata,
+    Column("day", Text, primary_key=True),
+    Column("customer", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("vertical", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Index("usage_by_customer", "customer", "day"),
+)  # fmt: skip
+"""What each customer, key and vertical used on a day in UTC."""
+
+audit = Table(
+    "audit", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("details", Text, nullable=False),
+)  # fmt: skip
+"""Who changed what. `details` is JSON and never contains a text of a user."""
+
+secrets = Table(
+    "secrets", metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)  # fmt: skip
+"""Random values that this database alone knows, such as the one that fingerprints are made with."""
