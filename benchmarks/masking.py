@@ -247,7 +247,7 @@ def look_alike(draw: random.Random) -> str:
 def measure(texts: int) -> dict[str, Any]:
     """Recall, precision and speed."""
     draw, cleaner = random.Random(0), MaskData()
-    masker = cleaner._masker
+    masker = cleaner.masker
     right, made, masked = Counter[str](), Counter[str](), Counter[str]()
     missed: dict[str, list[str]] = {}
     wrong: dict[str, list[str]] = {}

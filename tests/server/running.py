@@ -33,9 +33,10 @@ class Running:
     ):  # fmt: skip
         """Without a key, it is open for everything. Unless `good` is false, all live models must be served when it is entered."""
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", **settings}
-        self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, only=frozenset(only))
+        self.database = Database(home.folder / ("open.db" if key is None else "server.db"))
+        self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, self.database, frozenset(only))
         self._good = good
-        self.keys = None if key is None else Keys(Database(home.folder / "server.db"))
+        self.keys = None if key is None else Keys(self.database)
         self.url = ""
         self.error: BaseException | None = None
         self._key = key
@@ -63,8 +64,7 @@ class Running:
         self.stop()
         self._thread.join(2 * LONG)
         assert not self._thread.is_alive()
-        if self.keys is not None:
-            self.keys.close()
+        self.database.close()
         if self.error:
             raise self.error
 

@@ -25,7 +25,7 @@ def test_a_call_says_what_was_asked_by_whom_and_what_came_of_it(heard) -> None:
     found = running.ask.post("/v1/predict", json={"verticals": ["intent", "spans"], "texts": TEXTS}).json()["results"]
     (call,) = calls
     assert (call.resource, call.status, call.refusal) == ("predict_with_many", 200, "")
-    assert call.key == call.customer == running._key.split("_")[1]
+    assert call.key == call.client == running._key.split("_")[1]
     assert [deployment.name for deployment in call.verticals] == ["intent", "spans"]
     assert [record["text"] for record in call.records] == TEXTS
     assert call.answers == [one["answers"] for one in found]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vertune.core.errors import DataError
+from vertune.core.ids import time_ordered_id
 from vertune.core.records import Answer
 from vertune.runtime.fleet import Deployment
 
 _log = logging.getLogger("vertune")
-_PROCESS_ID = secrets.token_hex(8)
-_NUMBERS = itertools.count()
-"""A counter for the ids of calls; a random id for each would need a system call, which takes as long as handling a short text."""
 
 
 class ClientDisconnected(DataError):
@@ -42,8 +38,10 @@ class Call:
     """The verticals (fine-tuned models) that must predict."""
     records: Sequence[Mapping[str, Any]] = ()
     """The input records, as the client sent them."""
-    customer: str = ""
+    client: str = ""
     """Identifies the client in the queue, which divides its capacity fairly among clients: the id of the API key, or an address."""
+    customer: str = "default"
+    """The organisation that owns the API key."""
     key: str | None = None
     """The id of the API key of the call; None without a key."""
     deadline: float = 30.0
@@ -52,7 +50,7 @@ class Call:
     """Whether to neither read cached predictions nor cache new ones."""
     disconnected: Callable[[], Awaitable[None]] | None = None
     """A function that waits until the client has disconnected; None if there is no connection to watch."""
-    id: str = field(default_factory=lambda: f"{_PROCESS_ID}{next(_NUMBERS):012x}")
+    id: str = field(default_factory=time_ordered_id)
     """A unique id, across all processes."""
     started: float = field(default_factory=time.monotonic)
     """The monotonic time at which the call arrived."""

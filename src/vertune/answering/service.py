@@ -222,7 +222,7 @@ class AnswerService:
                 records = validated[deployment.record_key] = validate_records(deployment.predictor, call.records)
             positions = list(range(len(records)))
             if self.cache is not None and not call.bypass_cache:
-                found = [self.cache.get(_cache_key(call.customer, deployment, record)) for record in records]
+                found = [self.cache.get(_cache_key(call.client, deployment, record)) for record in records]
                 answers[:] = [one and one.answer for one in found]
                 saved |= {(id(deployment.executor), content): cost for one in found if one for content, cost in one.inputs}
                 positions = [position for position, one in enumerate(found) if one is None]
@@ -255,7 +255,7 @@ class AnswerService:
         sizes = [count_characters(value) for record in records for value in record.values()]
         least = sum(min(size // _CHARACTERS_PER_TOKEN, _TOKENS_AFTER_TRUNCATION) for size in sizes)
         if least >= _MIN_CHECKED_TOKENS:
-            self.batcher.check(call.customer, min(least, self.options.queued), call.deadline)
+            self.batcher.check(call.client, min(least, self.options.queued), call.deadline)
         return sum(sizes)
 
     def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
@@ -269,7 +269,7 @@ class AnswerService:
             call.tokens += work.tokens
             left = _seconds_left(call)
             request = BatchRequest(
-                work.payloads, work.costs, group[0].deployment.executor, customer=call.customer, deadline=left, finish=work.finish
+                work.payloads, work.costs, group[0].deployment.executor, customer=call.client, deadline=left, finish=work.finish
             )
             tickets.submitted.append((self.batcher.submit(request), group))
 
@@ -302,7 +302,7 @@ class AnswerService:
                 for feature in share.features:
                     inputs[feature.record].append((hash(content(feature)), feature.cost))
                 for record, answer, read in zip(share.records, answers, inputs, strict=True):
-                    self.cache.put(_cache_key(call.customer, share.deployment, record), _CachedAnswer(answer, tuple(read)))
+                    self.cache.put(_cache_key(call.client, share.deployment, record), _CachedAnswer(answer, tuple(read)))
 
     async def _completed(self, ticket: Ticket[Any], call: Call) -> None:
         """Wait until a queued request is completed or its deadline has passed; `ticket` is the handle of the request.

@@ -17,9 +17,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from vertune.cleaners._edited import edited
 from vertune.core.kinds import Cleaner, Mask
 from vertune.core.records import Cleaned, Column
-from vertune.masking import Masker
-
-_STANDARD = ("mail", "url", "secret", "iban", "card", "national_id", "passport", "phone", "ip", "plate", "person", "postal_address")
+from vertune.masking import Masker, standard_names
 
 
 class MaskData(Cleaner):
@@ -27,18 +25,19 @@ class MaskData(Cleaner):
 
     at_prediction: ClassVar[bool] = True
 
-    masks: list[SerializeAsAny[Mask]] = Field(default=list(_STANDARD), validate_default=True, min_length=1)
+    masks: list[SerializeAsAny[Mask]] = Field(default_factory=standard_names, validate_default=True, min_length=1)
     """What is masked: names of masks, or masks with options. Where two find overlapping places, the longer place counts."""
     patterns: dict[str, str] = Field(default={})
     """Further things to mask: regular expressions, each under the name that its placeholders get, such as `CONTRACT: 'CT-\\d{6}'`."""
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        _ = self._masker  # raises ConfigError if an expression can't be read
+        _ = self.masker  # raises ConfigError if an expression can't be read
         return self
 
     @cached_property
-    def _masker(self) -> Masker:
+    def masker(self) -> Masker:
+        """What replaces the places that the masks find."""
         own = [Mask.model_validate({"name": "regex", "kind": kind, "expression": each}) for kind, each in self.patterns.items()]
         return Masker([*own, *self.masks])
 
@@ -51,4 +50,4 @@ class MaskData(Cleaner):
 
     def edit(self, text: str) -> str:
         """Return the text with placeholders."""
-        return self._masker.text(text)
+        return self.masker.text(text)

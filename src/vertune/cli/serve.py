@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,10 +64,10 @@ def run(
     )
     settings.check()
     where = Home(home)
-    service = Service(settings, where, only=frozenset(names or ()))
-    service.aliases.require()
-    with closing(Database.of_home(where.folder, database)) as opened:
-        keys = None if open else Keys(opened)
+    with nullcontext() if open and not settings.traffic.keep else closing(Database.of_home(where.folder, database)) as opened:
+        service = Service(settings, where, opened, only=frozenset(names or ()))
+        service.aliases.require()
+        keys = None if open or opened is None else Keys(opened)
         greeting = _Greeting(service, keys)
         service.changed = greeting.update
         serve(service, keys, greeting.listen)

@@ -17,6 +17,8 @@ from vertune.core.parse import build
 from vertune.core.spellings import log_notes, modernise, modernise_setting
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+KeepText = Literal["no", "masked", "yes"]
+"""How a server keeps the texts of requests: not at all, with placeholders for personal data, or as they are."""
 
 
 class Section(BaseModel):
@@ -190,6 +192,13 @@ class Compression(Section):
     is 5 for at most 2,000 labelled rows, else 0."""
 
 
+class Serving(Section):
+    """How a model is served."""
+
+    keep_text: KeepText = "masked"
+    """Whether the server stores the texts of requests: not at all, with placeholders for personal data, or as they are."""
+
+
 class Config(Section):
     """The config of one training run, as in run.yaml: data, encoder, task, fine-tuning method, training and compression."""
 
@@ -211,6 +220,7 @@ class Config(Section):
     device: Device = Device()
     evaluate: Evaluation = Evaluation()
     compress: Compression = Field(default_factory=Compression)
+    serve: Serving = Serving()
 
     @model_validator(mode="before")
     @classmethod

@@ -14,6 +14,8 @@ class Mask(Part):
     folder: ClassVar[str] = "masks"
     label: ClassVar[str]
     """What the placeholder is called, in capital letters."""
+    precedence: ClassVar[int | None] = None
+    """Masks that have one are used where a user names none. Of equally long places, that of the mask with the lower number counts."""
     digits: ClassVar[bool] = False
     """Whether all that it finds contains a digit, so that texts without one are skipped."""
     hints: ClassVar[tuple[str, ...]] = ()

@@ -2,5 +2,6 @@
 
 from vertune.masking.masker import Masked, Masker
 from vertune.masking.plain import plain
+from vertune.masking.standard import standard_masker, standard_names
 
-__all__ = ["Masked", "Masker", "plain"]
+__all__ = ["Masked", "Masker", "plain", "standard_masker", "standard_names"]

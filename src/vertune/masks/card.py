@@ -37,6 +37,7 @@ class Card(Mask):
     """Mask of numbers of bank cards."""
 
     label: ClassVar[str] = "CARD"
+    precedence: ClassVar[int | None] = 50
     digits: ClassVar[bool] = True
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:

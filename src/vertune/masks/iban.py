@@ -28,6 +28,7 @@ class Iban(Mask):
     """Mask of International Bank Account Numbers."""
 
     label: ClassVar[str] = "IBAN"
+    precedence: ClassVar[int | None] = 40
     digits: ClassVar[bool] = True
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:

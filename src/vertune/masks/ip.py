@@ -27,6 +27,7 @@ class Ip(Mask):
     """Mask of IP addresses."""
 
     label: ClassVar[str] = "IP"
+    precedence: ClassVar[int | None] = 90
     digits: ClassVar[bool] = True
     hints: ClassVar[tuple[str, ...]] = (".", ":")
 

@@ -18,6 +18,7 @@ class Mail(Mask):
     """Mask of mail addresses."""
 
     label: ClassVar[str] = "MAIL"
+    precedence: ClassVar[int | None] = 10
     hints: ClassVar[tuple[str, ...]] = ("@",)
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:

@@ -77,6 +77,7 @@ class NationalId(Mask):
     """Mask of numbers of people; the field below is its option."""
 
     label: ClassVar[str] = "ID"
+    precedence: ClassVar[int | None] = 60
     digits: ClassVar[bool] = True
 
     countries: tuple[str, ...] = Field(default=tuple(_FORMS), max_length=50)

@@ -22,6 +22,7 @@ class Passport(Mask):
     """Mask of numbers of passports."""
 
     label: ClassVar[str] = "PASSPORT"
+    precedence: ClassVar[int | None] = 70
     digits: ClassVar[bool] = True
     hints: ClassVar[tuple[str, ...]] = ("pass", "pasap", "paszport", "护照", "通行证", "台胞证", "回乡证", "travel doc")
 

@@ -44,6 +44,7 @@ class Person(Mask):
     """Mask of names of people after titles and before forms of address."""
 
     label: ClassVar[str] = "NAME"
+    precedence: ClassVar[int | None] = 110
     hints: ClassVar[tuple[str, ...]] = (
         "mr", "ms", "mx", "miss", "dr", "prof", "sir", "madam", "mister", "herr", "frau", "monsieur", "mme", "mlle", "señor", "sr",
         "doctor", "captain", "judge", "lord", "lady", "name", "signed", "regards", "sincerely", "this is", "called", "我叫",

@@ -41,6 +41,7 @@ class Phone(Mask):
     """Mask of telephone numbers; the field below is its option."""
 
     label: ClassVar[str] = "PHONE"
+    precedence: ClassVar[int | None] = 80
     digits: ClassVar[bool] = True
 
     countries: tuple[str, ...] = Field(default=("CN", "US", "GB"), max_length=50)

@@ -21,6 +21,7 @@ class Plate(Mask):
     """Mask of Chinese licence plates."""
 
     label: ClassVar[str] = "PLATE"
+    precedence: ClassVar[int | None] = 100
     digits: ClassVar[bool] = True
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:

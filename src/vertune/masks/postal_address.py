@@ -42,6 +42,7 @@ class PostalAddress(Mask):
     """Mask of postal addresses."""
 
     label: ClassVar[str] = "ADDRESS"
+    precedence: ClassVar[int | None] = 120
     digits: ClassVar[bool] = True
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:

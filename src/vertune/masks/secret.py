@@ -31,6 +31,7 @@ class Secret(Mask):
     """Mask of keys, tokens and passwords."""
 
     label: ClassVar[str] = "SECRET"
+    precedence: ClassVar[int | None] = 30
     hints: ClassVar[tuple[str, ...]] = (
         "passw", "passp", "passc", "pwd", "secret", "key", "token", "authorization", "密码", "口令", "密钥", "令牌", "秘钥", "bearer ",
         "basic ", "begin ", "sk-", "sk_", "pk_", "rk_", "gh", "glpat-", "xox", "akia", "asia", "ltai", "akid", "aiza", "ya29.", "hf_",

@@ -23,6 +23,7 @@ class Url(Mask):
     """Mask of web addresses with a password or a token."""
 
     label: ClassVar[str] = "URL"
+    precedence: ClassVar[int | None] = 20
     hints: ClassVar[tuple[str, ...]] = ("://",)
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:

@@ -57,7 +57,7 @@ class Access:
             return
         key, call = self._key(request), call_of(request)
         if key is None:
-            call.customer = _client_host(request)
+            call.client = _client_host(request)
             if self._open_scope not in (scope, "admin"):
                 call.refusal = "rights"
                 raise AccessError(
@@ -65,7 +65,7 @@ class Access:
                     "--set open_scope=admin if every user of this machine may do this."
                 )
             return
-        call.key = call.customer = key.id
+        call.key, call.client, call.customer = key.id, key.id, key.customer
         for vertical in verticals or (None,):
             if not key.may(scope, vertical):
                 call.refusal = "rights"

@@ -72,13 +72,17 @@ class PrometheusMetrics:
         self._total = self._histogram("request_seconds", "Time from the arrival of a request to its response.", _SECONDS)
         self._fill = self._histogram("batch_fill", "Fraction of the tokens of a batch that are not padding.", _SHARES)
         self._rows = self._histogram("batch_items", "Number of sequences in a batch.", (1, 2, 4, 8, 16, 32, 64, 128, 256))
-        Gauge("vertune_queued_tokens", "Number of tokens that wait in the queue.", registry=self.registry).set_function(queued_tokens)
+        self.watch("queued_tokens", "Number of tokens that wait in the queue.", queued_tokens)
         self.registry.register(_States(states))
         self._verticals = verticals
         self._healthy = Gauge(
             "vertune_vertical_healthy", "1 if the vertical (model) computes what it must, else 0.", ["vertical"], registry=self.registry
         )
         self._child = cache(self._labelled)
+
+    def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
+        """Add a metric whose value is read each time the metrics are read."""
+        Gauge(f"vertune_{name}", about, registry=self.registry).set_function(value)
 
     def count_call(self, call: Call) -> None:
         """Update the metrics with a finished call. Only requests for predictions, and failed requests of any kind, are counted."""

@@ -14,7 +14,9 @@ from vertune.server import following
 from vertune.server.following import AliasFollower
 from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.readiness import Readiness, ReadinessProbe
+from vertune.server.recording import Recorder
 from vertune.server.settings import Settings
+from vertune.store.database import Database
 
 _log = logging.getLogger("vertune")
 
@@ -25,6 +27,8 @@ class Service:
 
     settings: Settings
     home: Home
+    database: Database | None = None
+    """Where requests, answers and usage are stored; None stores nothing."""
     only: frozenset[str] = frozenset()
     """The names under which models are served; empty serves all models to which an alias NAME@live points."""
     draining: bool = False
@@ -40,6 +44,8 @@ class Service:
     _measured: bool = False
     listeners: list[Listener] = field(init=False)
     """The functions called with every finished call of a client."""
+    recorder: Recorder | None = field(init=False)
+    """What stores the finished calls; None if they are not stored."""
 
     def __post_init__(self) -> None:
         self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments, self.states)
@@ -47,15 +53,31 @@ class Service:
         self.aliases = AliasFollower(self.answers.fleet, self.only, self.settings.preparation)
         self.probe = ReadinessProbe(self.answers)
         self.listeners = [self.metrics.count_call]
+        self.recorder = None
+        if self.database is not None and self.settings.traffic.keep:
+            self.recorder = Recorder(self.database, self.settings.traffic)
+            self.listeners.append(self.recorder)
+            writer = self.recorder.writer
+            about = "Answered requests that are counted in the usage, but not stored, because the database could not be written."
+            self.metrics.watch("unstored_requests", about, lambda: writer.dropped)
+            self.metrics.watch("storage_failing", "1 if requests can't be stored at the moment, else 0.", lambda: bool(writer.failure))
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start to compute predictions for requests that are handled in this event loop."""
         self.answers.start(loop)
+        if self.recorder is not None:
+            self.recorder.start()
 
     def stop(self) -> None:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
         self.answers.close()
         self.aliases.stop()
+        if self.recorder is not None:
+            self.recorder.stop()
+
+    def storage_trouble(self) -> str:
+        """Return why requests can't be stored at the moment; empty if they can be, or are not to be stored."""
+        return "" if self.recorder is None else self.recorder.writer.failure
 
     async def follow(self) -> None:
         """Load and unload models every `following.INTERVAL` seconds, until the task is cancelled."""

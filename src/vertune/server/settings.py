@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from vertune.answering.service import AnswerOptions
+from vertune.core.config import KeepText
 from vertune.core.errors import ConfigError
 from vertune.core.machine import loopback
 from vertune.store.key import Scope, checked_rate
@@ -60,6 +61,20 @@ class TLSFiles:
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class TrafficSettings:
+    """What the server stores of requests, and for how long."""
+
+    keep: bool = True
+    """Whether requests and answers are stored, and usage is counted. Feedback can refer to stored answers alone."""
+    keep_text: KeepText | None = None
+    """How texts of all verticals are stored: no, masked or yes. None leaves it to each vertical: `serve.keep_text` in its config."""
+    days: Annotated[float, Field(gt=0)] = 30.0
+    """Number of days after which requests and answers are deleted."""
+    megabytes: Annotated[float, Field(gt=0)] = 2000.0
+    """Maximum size of the database in megabytes; the oldest requests and answers are deleted first."""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """All settings of a server."""
 
@@ -97,6 +112,8 @@ class Settings:
     """Maximum seconds to prepare one model for serving; a process that takes longer is killed, and the preparation is repeated later."""
     limits: RequestLimits = RequestLimits()
     """Limits of requests and connections."""
+    traffic: TrafficSettings = TrafficSettings()
+    """What is stored of requests, and for how long."""
 
     @property
     def answers(self) -> AnswerOptions:
@@ -130,7 +147,7 @@ class Settings:
             )
 
 
-_GROUPS: dict[str, Any] = {"limits": RequestLimits, "tls": TLSFiles}
+_GROUPS: dict[str, Any] = {"limits": RequestLimits, "tls": TLSFiles, "traffic": TrafficSettings}
 """The settings that consist of settings themselves."""
 
 

@@ -169,7 +169,8 @@ class Database:
 
     @property
     def _reserve(self) -> Path:
-        return (self.file or Path(FILE)).with_name(f"{FILE}-reserve")
+        file = self.file or Path(FILE)
+        return file.with_name(f"{file.name}-reserve")
 
     @property
     def _log_files(self) -> tuple[Path, Path]:
@@ -205,6 +206,8 @@ class Database:
             )  # fmt: skip
             try:
                 if self.writable:
+                    if not file.stat().st_size:  # later, it has no effect and waits for locks
+                        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                     connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")  # a transaction that is finished survives a loss of power
             except BaseException:

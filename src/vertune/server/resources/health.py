@@ -35,7 +35,7 @@ class Ready(BaseModel):
     unhealthy: int
     """Number of verticals whose model does not compute what it must; `GET /v1/verticals` names them and the reason."""
     storage: str
-    """Why API keys can't be created or revoked at the moment, for example because the disk is full; empty if they can be."""
+    """Why keys, requests or feedback can't be stored at the moment, for example because the disk is full; empty if they can be."""
 
 
 @resource.get("/health/live", scope=None)
@@ -52,7 +52,7 @@ async def ready(request: Request, response: Response) -> Ready:
     ready is a field of `GET /v1/verticals/{vertical}`.
     """
     service = request.app.state.service
-    state, storage = await service.ready(), request.app.state.access.storage_trouble()
+    state, storage = await service.ready(), request.app.state.access.storage_trouble() or service.storage_trouble()
     response.status_code = 200 if state.ready else 503
     fleet, pending = service.answers.fleet, service.aliases.pending
     return Ready(

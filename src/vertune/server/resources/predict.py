@@ -11,9 +11,11 @@ from starlette.responses import Response
 from vertune.core.records import Answer
 from vertune.runtime.fleet import Deployment
 from vertune.server import problems
+from vertune.server.access import call_of
 from vertune.server.body import json_response
 from vertune.server.prediction import DEADLINE, MAX_ENTRIES, Name, PredictRequest, answer, find_deployments
 from vertune.server.resource import Resource
+from vertune.store.traffic import answer_id
 
 resource = Resource("answers")
 
@@ -31,6 +33,8 @@ class PredictResponse(BaseModel):
     model: str
     """The id of the model that made the predictions."""
     answers: list[dict[str, Any]]
+    ids: list[str]
+    """The id of each answer, by which feedback can name it."""
 
 
 class MultiPredictResponse(BaseModel):
@@ -44,7 +48,7 @@ async def predict(vertical: str, body: PredictRequest, request: Request) -> Resp
     """Return one prediction per text or record, made by the model that is served under the name in the path."""
     (deployment,) = deployments = find_deployments(request, [vertical])
     (answers,) = await answer(request, "predict", deployments, body)
-    return json_response(_described(deployment, answers))
+    return json_response(_described(deployment, answers, call_of(request).id))
 
 
 @resource.direct_post(
@@ -56,8 +60,12 @@ async def predict_with_many(body: MultiPredictRequest, request: Request) -> Resp
     request.app.state.access.authorize(request, "predict", names)
     deployments = find_deployments(request, names)
     results = await answer(request, "predict_with_many", deployments, body)
-    return json_response({"results": [_described(one, answers) for one, answers in zip(deployments, results, strict=True)]})
+    id, count = call_of(request).id, len(results[0])
+    described = [_described(one, results[place], id, place * count) for place, one in enumerate(deployments)]
+    return json_response({"results": described})
 
 
-def _described(deployment: Deployment, answers: list[Answer]) -> dict[str, Any]:
-    return {"vertical": deployment.name, "model": deployment.model.id, "answers": answers}
+def _described(deployment: Deployment, answers: list[Answer], request: str, first: int = 0) -> dict[str, Any]:
+    """Return the answers of one model; `first` is the number of the first one among all answers of the request."""
+    ids = [answer_id(request, number) for number in range(first, first + len(answers))]
+    return {"vertical": deployment.name, "model": deployment.model.id, "answers": answers, "ids": ids}

@@ -1,0 +1,68 @@
+"""Deletes requests that are older than they may be, or more than they may take, in small steps; knows nothing of models."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, delete, select, text
+
+from vertune.core.ids import first_id_at
+from vertune.store import schema
+from vertune.store.database import Database
+
+_STEP = 2000
+"""Maximum number of requests that one transaction deletes, so that other writers wait for a short time."""
+_CHECK_INTERVAL = 60.0
+"""Seconds until it is checked again whether there is something to delete."""
+_FREED_PAGES = 1000
+"""Maximum number of pages of SQLite that one step gives back to the disk."""
+_DAY = 24 * 60 * 60
+
+
+@dataclass(slots=True)
+class Retention:
+    """Keeps the stored requests and answers below an age and a size; feedback stays until somebody deletes it."""
+
+    database: Database
+    days: float
+    """Requests that are older are deleted."""
+    megabytes: float
+    """While the database takes more space, the oldest requests are deleted."""
+    _next: float = field(default=0.0, init=False)
+    """The monotonic time of the next check."""
+
+    def step(self) -> bool:
+        """Delete some requests if it is time to, and return whether there may be more to delete."""
+        if time.monotonic() < self._next:
+            return False
+        with self.database.writing() as connection:
+            deleted = self._delete(connection)
+        if deleted < _STEP:
+            self._next = time.monotonic() + _CHECK_INTERVAL
+        return deleted == _STEP
+
+    def _delete(self, connection: Connection) -> int:
+        """Delete at most `_STEP` of the requests that must go, and return how many were."""
+        oldest = list(connection.scalars(select(schema.requests.c.id).order_by(schema.requests.c.id).limit(_STEP)))
+        if size(connection) <= self.megabytes * 1e6:
+            limit = first_id_at(time.time() - self.days * _DAY)
+            oldest = [id for id in oldest if id < limit]
+        if oldest:
+            connection.execute(delete(schema.answers).where(schema.answers.c.request <= oldest[-1]))
+            connection.execute(delete(schema.requests).where(schema.requests.c.id <= oldest[-1]))
+            if connection.dialect.name == "sqlite":
+                free = int(connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0)
+                for _ in range(min(free, _FREED_PAGES)):  # Python stops the statement after its first page
+                    connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+        return len(oldest)
+
+
+def size(connection: Connection) -> int:
+    """Return the space that the database takes, in bytes, without what is free in it."""
+    if connection.dialect.name == "postgresql":
+        return int(connection.scalar(text("SELECT pg_database_size(current_database())")) or 0)
+    pages, free, bytes_per_page = (
+        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar() or 0) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * bytes_per_page

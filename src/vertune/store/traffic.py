@@ -1,0 +1,129 @@
+"""Requests, their answers, and what they add to usage: rows as they are written and found; knows nothing of models and HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, select
+
+from vertune.core.errors import NotFound
+from vertune.store import schema
+from vertune.store.database import Database, insert
+
+_FINGERPRINT_BYTES = 8
+_ID_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What one customer used with one key on one vertical on one day in UTC."""
+
+    day: str
+    customer: str
+    key: str
+    """The id of the API key; empty without one."""
+    vertical: str
+
+
+@dataclass(slots=True)
+class Entry:
+    """One finished request: its row, the rows of its answers, and what it adds to usage: requests, records, tokens, cached tokens."""
+
+    request: dict[str, Any]
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    usage: dict[Used, tuple[int, int, int, int]] = field(default_factory=dict)
+
+
+def answer_id(request: str, number: int) -> str:
+    """Return the id of an answer: the id of its request, and its number among all answers of this request."""
+    return f"{request}-{number}"
+
+
+def parse_answer_id(id: str) -> tuple[str, int]:
+    """Return the id of the request and the number of the answer; raise NotFound if this is not the id of an answer."""
+    request, _, number = id.partition("-")
+    if len(request) != _ID_DIGITS or not request.isalnum() or not number.isdecimal() or len(number) > 9:
+        raise NotFound(
+            f"'{id[:80]}' is not the id of an answer; expected 32 hexadecimal digits, '-' and a number. Send one of the "
+            "field 'ids', which is beside answers."
+        )
+    return request, int(number)
+
+
+def fingerprint_key(database: Database) -> bytes:
+    """Return the secret of the database that fingerprints are made with, so that nobody can look for texts without it."""
+    with database.reading() as connection:
+        value: bytes = connection.scalars(select(schema.secrets.c.value).where(schema.secrets.c.name == "fingerprints")).one()
+    return bytes(value)
+
+
+def fingerprint(record: Mapping[str, Any], key: bytes) -> bytes:
+    """Return a hash of all values of a record, by which its owner can find it again, also where it is stored masked or not at all."""
+    values = [record[name] for name in sorted(record)]
+    return hashlib.blake2b(orjson.dumps(values, default=str), digest_size=_FINGERPRINT_BYTES, key=key).digest()
+
+
+def write(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Write finished requests, and add them to usage, all in the transaction of the connection."""
+    if not entries:
+        return
+    connection.execute(schema.requests.insert(), [entry.request for entry in entries])
+    if answers := [answer for entry in entries for answer in entry.answers]:
+        connection.execute(schema.answers.insert(), answers)
+    add_usage(connection, (entry.usage for entry in entries))
+
+
+def add_usage(connection: Connection, parts: Iterable[Mapping[Used, tuple[int, int, int, int]]]) -> None:
+    """Add to the usage of customers, in the transaction of the connection."""
+    totals: dict[Used, list[int]] = {}
+    for part in parts:
+        for used, amounts in part.items():
+            total = totals.setdefault(used, [0, 0, 0, 0])
+            for place, amount in enumerate(amounts):
+                total[place] += amount
+    if not totals:
+        return
+    table, counts = schema.usage, ("requests", "records", "tokens", "cached_tokens")
+    rows = [
+        {"day": used.day, "customer": used.customer, "key": used.key, "vertical": used.vertical, **dict(zip(counts, total, strict=True))}
+        for used, total in sorted(totals.items(), key=lambda item: (item[0].day, item[0].customer, item[0].key, item[0].vertical))
+    ]  # in one order, so that two servers never wait for each other's rows
+    statement = insert(connection, table)
+    added = {name: table.c[name] + statement.excluded[name] for name in counts}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer that was given, with the customer that asked for it."""
+
+    request: str
+    number: int
+    customer: str
+    vertical: str
+    model: str
+    record: Mapping[str, Any] | None
+    """The input as it was kept: masked, or None if texts of this vertical are not kept."""
+    fingerprint: bytes | None
+    answer: Mapping[str, Any]
+
+
+def find_answer(connection: Connection, id: str) -> StoredAnswer | None:
+    """Return the answer with this id; None if it was not stored (yet), or was deleted. Raises NotFound if this is no id of an answer."""
+    request, number = parse_answer_id(id)
+    answers, requests = schema.answers.c, schema.requests.c
+    row = connection.execute(
+        select(schema.answers, requests.customer)
+        .join(schema.requests, requests.id == answers.request)
+        .where(answers.request == request, answers.number == number)
+    ).one_or_none()
+    if row is None:
+        return None
+    record = None if row.record is None else orjson.loads(row.record)
+    return StoredAnswer(
+        request, number, row.customer, row.vertical, row.model, record=record, fingerprint=row.fingerprint, answer=orjson.loads(row.answer)
+    )
