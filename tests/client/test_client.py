@@ -544,7 +544,7 @@ def test_without_httpx_it_says_what_to_install(monkeypatch):
 def test_it_loads_no_other_part_of_vertune():
     code = "import sys, vertune.client; print(sorted(n for n in sys.modules if n.startswith('vertune') or n in ('numpy', 'httpx')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
-    modules = ["", ".client", ".client.client", ".core", ".core.documents", ".core.errors", ".core.machine"]
+    modules = ["", ".client", ".client.client", ".core", ".core.documents", ".core.errors", ".core.ids", ".core.machine"]
     assert done.stdout.strip() == str([f"vertune{name}" for name in modules])
 
 

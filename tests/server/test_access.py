@@ -74,7 +74,7 @@ def test_a_key_may_what_it_was_made_for(keys, by) -> None:
     for scopes in (["feedback"], ["train"], ["feedback", "train"]):
         secret, key = keys.create("other", scopes)
         for method, path, scope in ROUTES:
-            if scope is not None:
+            if scope is not None and scope not in scopes:
                 assert f"The key {key.id} does not have the permission '{scope}'" in problem(by(secret, method, path), 403)
         assert problem(by(secret), 403)
     for method, body in (("PUT", {"json": {"model": "some"}}), ("DELETE", {})):

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import problem, until
-from vertune.server.recording import _without_quotes
+from vertune.server.texts import without_quotes
 from vertune.store import schema
 from vertune.store.database import Database
 from vertune.store.keys import Keys
@@ -64,10 +64,10 @@ def test_texts_are_kept_as_the_operator_says(home, start, keep) -> None:
 
 def test_a_vertical_says_itself_how_its_texts_are_kept(running) -> None:
     deployments = running.service.answers.fleet.deployments
-    recorder = running.service.recorder
-    assert recorder.keeps(deployments["intent"]) == "masked"
+    texts = running.service.texts
+    assert texts.kept(deployments["intent"]) == "masked"
     deployments["intent"].predictor.written["serve"] = {"keep_text": "no"}
-    assert recorder.keeps(deployments["intent"]) == "no"
+    assert texts.kept(deployments["intent"]) == "no"
 
 
 def test_masked_answers_quote_nothing_that_was_masked() -> None:
@@ -77,7 +77,7 @@ def test_masked_answers_quote_nothing_that_was_masked() -> None:
         "spans": [{"text": "Oslo", "start": 3, "label": "CITY"}, {"text": "1234"}],
         "score": 0.5,
     }
-    shown = _without_quotes(answer, frozenset({"NUMBER", "CITY"}), "call <PHONE_1> in Oslo")
+    shown = without_quotes(answer, frozenset({"NUMBER", "CITY"}), "call <PHONE_1> in Oslo")
     assert shown == {
         "text": None,
         "label": "NUMBER",

@@ -25,6 +25,7 @@ from vertune.core.errors import (
     StorageError,
     VertuneError,
 )
+from vertune.core.ids import time_ordered_id
 from vertune.core.machine import loopback
 
 if TYPE_CHECKING:
@@ -128,6 +129,26 @@ class Client:
         body = _body(inputs)
         return _answers(self._call("POST", f"/v1/verticals/{quote(vertical, safe='')}/predict", body), body)
 
+    def predict_with_ids(self, vertical: str, inputs: Inputs) -> list[tuple[str, Answer]]:
+        """Return one prediction per input, each with its id, by which `feedback` can name it; otherwise the same as `predict`."""
+        body = _body(inputs)
+        result = self._call("POST", f"/v1/verticals/{quote(vertical, safe='')}/predict", body)
+        answers = _answers(result, body)
+        ids = _field(result, "ids", list)
+        if len(ids) != len(answers):
+            raise ModelError(f"The server returned {len(answers)} answers and {len(ids)} ids; expected as many. {_CHECK_VERSION}")
+        return list(zip(ids, answers, strict=True))
+
+    def feedback(self, *, answer: str | None = None, vertical: str | None = None, **said: Any) -> dict[str, Any]:
+        """Send what a user says about an answer, named by its id, or about a `text` or `record` and a `vertical`; return what is stored.
+
+        `said` are the other fields of the request: `verdict` (right or wrong), `target` (the right answer), `comment`, `score` (1 to 5),
+        `author`, `trust`. Raises the same errors as `predict`.
+        """
+        named = {name: value for name, value in (("answer", answer), ("vertical", vertical)) if value is not None}
+        once = {"Idempotency-Key": time_ordered_id()}  # so that a second attempt stores nothing twice
+        return dict(self._call("POST", "/v1/feedback", {**named, **said}, once))
+
     def ask(self, verticals: Sequence[str], inputs: Inputs) -> dict[str, list[Answer]]:
         """Predict for the same inputs with several served models, given by name; return one prediction per input for each name.
 
@@ -162,11 +183,11 @@ class Client:
     def ready(self) -> bool:
         """Return whether the server accepts requests now, by a single attempt; return False if no server responds."""
         try:
-            return _field(self._attempt("GET", "/health/ready", None, time.monotonic() + self.deadline), "ready", bool)
+            return _field(self._attempt("GET", "/health/ready", None, {}, time.monotonic() + self.deadline), "ready", bool)
         except (Busy, ModelError):
             return False
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Any:
         """Send a request and return the decoded response.
 
         If the server is busy or unreachable, the request is sent once more after a delay, which a busy server states in its
@@ -174,14 +195,14 @@ class Client:
         """
         end = time.monotonic() + self.deadline
         try:
-            return self._attempt(method, path, body, end)
+            return self._attempt(method, path, body, headers or {}, end)
         except Busy as busy:
             if time.monotonic() + busy.retry_after >= end:
                 raise
             time.sleep(busy.retry_after)
-        return self._attempt(method, path, body, end)
+        return self._attempt(method, path, body, headers or {}, end)
 
-    def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, end: float) -> Any:
+    def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str], end: float) -> Any:
         """Send a request once and return the decoded response; if the response describes an error, raise that error.
 
         `end` is the deadline as a monotonic time.
@@ -189,7 +210,7 @@ class Client:
         remaining = max(end - time.monotonic(), 0.001)
         # The timeout for connecting is shorter than the others, so that a missing server is distinguished from a slow one.
         timeouts = (0.9 * remaining, remaining, remaining, remaining)
-        headers = {"X-Deadline-Ms": str(math.ceil(remaining * 1000))}
+        headers = {**headers, "X-Deadline-Ms": str(math.ceil(remaining * 1000))}
         try:
             request = self._http.build_request(method, path, json=body, headers=headers, timeout=timeouts)
         except (TypeError, ValueError) as error:

@@ -242,6 +242,15 @@ class Task(Part):
         """Return the probability, from 0 to 1, that the model assigned to this answer; None if the answer contains no probability."""
         return None
 
+    @property
+    def marked_input(self) -> str:
+        """The input field that spans and accepted answers refer to by their offsets, where a task has such targets: the last one."""
+        return self.input_columns[-1].name
+
+    def as_target(self, answer: Answer) -> dict[str, Any]:
+        """Return the values of the target fields of a record for which this answer is right; empty if an answer does not contain them."""
+        return {column.name: answer[column.name] for column in self.target_columns if column.name in answer}
+
     def brief(self, answer: Answer) -> Answer:
         """Return the answer as it is written to files: without parts whose size grows with the number of labels."""
         return answer

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vertune.core.mask import Mask
 from vertune.masking.plain import plain
@@ -14,12 +15,38 @@ _DIGIT = re.compile("[0-9]")
 _PLACEHOLDER = re.compile(r"<[A-Z][A-Z_]*_\d+>")
 
 
+class Place(NamedTuple):
+    """A part of a text, from `start` to `stop` (exclusive), that a placeholder replaces."""
+
+    start: int
+    stop: int
+    label: str
+    placeholder: str
+
+
 @dataclass(frozen=True, slots=True)
 class Masked:
     """The texts of a record with placeholders, and how many places of each kind were masked; the values themselves are not kept."""
 
     texts: list[str]
     counts: Counter[str]
+    places: list[list[Place]]
+    """For each text, what was replaced, in order."""
+
+    def offset(self, text: int, old: int, end: bool = False) -> int:
+        """Convert an offset in the original text to the offset of the same position in the masked text.
+
+        `text` is the number of the text in the record. An offset inside of a masked place becomes the start of the placeholder; if it is
+        the `end` of something, it becomes the end of the placeholder.
+        """
+        moved = 0
+        for place in self.places[text]:
+            if old <= place.start:
+                break
+            if old < place.stop:
+                return place.start + moved + (len(place.placeholder) if end else 0)
+            moved += len(place.placeholder) - (place.stop - place.start)
+        return old + moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +63,26 @@ class Masker:
         """
         numbers: dict[tuple[str, str], int] = {}
         taken = {match.group() for text in texts if "<" in text for match in _PLACEHOLDER.finditer(text)}
-        counts: Counter[str] = Counter()
-        return Masked([self._text(text, numbers, taken, counts) for text in texts], counts)
+        places = [self._places_of(text, numbers, taken) for text in texts]
+        counts = Counter(place.label for found in places for place in found)
+        return Masked([_replaced(text, found) for text, found in zip(texts, places, strict=True)], counts, places)
 
     def text(self, text: str) -> str:
         """Mask a text."""
         return self.record([text]).texts[0]
 
-    def _text(self, text: str, numbers: dict[tuple[str, str], int], taken: set[str], counts: Counter[str]) -> str:
-        found = self._places(text)
-        if not found:
-            return text
-        parts, end = [], 0
-        for start, stop, label in found:
+    def _places_of(self, text: str, numbers: dict[tuple[str, str], int], taken: set[str]) -> list[Place]:
+        """Return what must be replaced in a text; `numbers` are those of the values that the record had so far."""
+        places = []
+        for start, stop, label in self._places(text):
             key = label, "".join(filter(str.isalnum, plain(text[start:stop]).casefold()))
             if key not in numbers:
                 number = 1 + max((number for (other, _), number in numbers.items() if other == label), default=0)
                 while f"<{label}_{number}>" in taken:
                     number += 1
                 numbers[key] = number
-            counts[label] += 1
-            parts += [text[end:start], f"<{label}_{numbers[key]}>"]
-            end = stop
-        return "".join([*parts, text[end:]])
+            places.append(Place(start, stop, label, f"<{label}_{numbers[key]}>"))
+        return places
 
     def _places(self, text: str) -> list[tuple[int, int, str]]:
         """Return the start, the end and the label of each place, in the order of the text, without overlaps."""
@@ -79,6 +103,16 @@ class Masker:
                 kept.append((start, stop))
                 places.append((start, stop, label))
         return sorted(places)
+
+
+def _replaced(text: str, places: Sequence[Place]) -> str:
+    if not places:
+        return text
+    parts, end = [], 0
+    for place in places:
+        parts += [text[end : place.start], place.placeholder]
+        end = place.stop
+    return "".join([*parts, text[end:]])
 
 
 def _may_find(hints: Sequence[str], lower: str) -> bool:

@@ -86,6 +86,11 @@ class Access:
         key = self._key(request)
         return key is None or key.verticals is None or vertical in key.verticals or "admin" in key.scopes
 
+    def verticals(self, request: Request) -> tuple[str, ...] | None:
+        """Return the names of the models that the API key of a request may use; None if it may use all."""
+        key = self._key(request)
+        return None if key is None or "admin" in key.scopes else key.verticals
+
     def administers(self, request: Request) -> bool:
         """Return whether the API key of a request has the permission `admin`, or all requests have it without a key."""
         key = self._key(request)

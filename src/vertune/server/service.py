@@ -11,11 +11,13 @@ from vertune.answering.call import Listener
 from vertune.answering.service import AnswerService
 from vertune.core.artifact import Home
 from vertune.server import following
+from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
 from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.readiness import Readiness, ReadinessProbe
 from vertune.server.recording import Recorder
 from vertune.server.settings import Settings
+from vertune.server.texts import StoredTexts
 from vertune.store.database import Database
 
 _log = logging.getLogger("vertune")
@@ -46,6 +48,10 @@ class Service:
     """The functions called with every finished call of a client."""
     recorder: Recorder | None = field(init=False)
     """What stores the finished calls; None if they are not stored."""
+    texts: StoredTexts = field(init=False)
+    """In which form texts are stored."""
+    feedback: FeedbackBox | None = field(init=False)
+    """What takes feedback; None without a database."""
 
     def __post_init__(self) -> None:
         self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments, self.states)
@@ -54,8 +60,10 @@ class Service:
         self.probe = ReadinessProbe(self.answers)
         self.listeners = [self.metrics.count_call]
         self.recorder = None
+        self.texts = StoredTexts(self.settings.traffic.keep_text)
+        self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts)
         if self.database is not None and self.settings.traffic.keep:
-            self.recorder = Recorder(self.database, self.settings.traffic)
+            self.recorder = Recorder(self.database, self.texts, self.settings.traffic)
             self.listeners.append(self.recorder)
             writer = self.recorder.writer
             about = "Answered requests that are counted in the usage, but not stored, because the database could not be written."

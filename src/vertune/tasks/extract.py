@@ -215,6 +215,10 @@ class Extract(Task):
         """Return the probability of the predicted answer or, if the prediction is empty, the probability that there is no answer."""
         return float(answer["probability"])
 
+    def as_target(self, answer: Answer) -> dict[str, Any]:
+        """Return the predicted answer as the only accepted one, or no answer if none was predicted."""
+        return {self._fields[2]: [{"start": span["start"], "text": answer["text"]} for span in answer["spans"]]}
+
     def agrees(self, one: Answer, other: Answer) -> bool:
         """Return whether two predictions mark the same span of the context, or both mark none."""
         return _spans.places(one["spans"]) == _spans.places(other["spans"])

@@ -274,6 +274,10 @@ class Tag(Task):
         sure = [span["probability"] for span in answer["spans"] if "probability" in span]
         return float(min(sure)) if sure else None
 
+    def as_target(self, answer: Answer) -> dict[str, Any]:
+        """Return the spans without their probabilities."""
+        return {self._target: [{name: span[name] for name in ("start", "end", "label")} for span in answer["spans"]]}
+
     def agrees(self, one: Answer, other: Answer) -> bool:
         """Return whether two answers have the same spans with the same labels."""
         return _spans.places(one["spans"]) == _spans.places(other["spans"])

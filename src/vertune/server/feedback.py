@@ -1,0 +1,217 @@
+"""Checks the feedback that a client sends, and turns it into a row of the database; does not depend on HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vertune.core.errors import ConfigError, DataError, NotFound, UnknownName
+from vertune.core.ids import time_ordered_id
+from vertune.core.records import Record
+from vertune.data.validate import frame_of_records, records_of_texts, select_fields, validate_records
+from vertune.runtime.fleet import Deployment
+from vertune.server.texts import StoredTexts, as_json
+from vertune.store.database import Database, format_time
+from vertune.store.feedback import Feedback, Verdict, add
+from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, parse_answer_id
+
+_UNWRITTEN_SECONDS = (0.3, 0.5, 1.0)
+"""Seconds to wait for an answer that was given a moment ago and is not stored yet."""
+Short = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class FeedbackRequest(BaseModel):
+    """What a user says about an answer of the server, or about a text or record of the user's own."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"answer": "0197…-0", "target": "card_arrival", "score": 2}]})
+
+    answer: Short | None = None
+    """The id of the answer: one of the field `ids` beside answers."""
+    vertical: Short | None = None
+    """The name of the vertical (model), if no answer is named."""
+    text: str | None = None
+    """The text, if no answer is named, or the text of the answer if the server does not keep texts as they are."""
+    record: dict[str, Any] | None = None
+    """The record instead of the text, for models that read several fields."""
+    verdict: Verdict | None = None
+    target: Any = None
+    """The right answer: a label, a list of labels, a list of spans, or a number; or an object with the target fields of the task."""
+    new_labels: bool = False
+    """Whether `target` may contain labels that the model does not know."""
+    comment: Annotated[str, Field(max_length=10_000)] | None = None
+    score: Annotated[int, Field(ge=1, le=5)] | None = None
+    """How satisfied the user is, from 1 (not at all) to 5."""
+    author: Short | None = None
+    """Who says so."""
+    trust: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How much this feedback is to be believed, from 0 to 1; a source of training records can leave out what is below a limit."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FeedbackRequest:
+        if (self.answer is None) == (self.vertical is None):
+            raise ValueError("expected exactly one of the fields 'answer' and 'vertical'")
+        if self.text is not None and self.record is not None:
+            raise ValueError("expected at most one of the fields 'text' and 'record'")
+        if self.vertical is not None and self.text is None and self.record is None:
+            raise ValueError("expected the field 'text' or 'record' with the field 'vertical'")
+        if self.verdict is None and self.target is None and self.comment is None and self.score is None:
+            raise ValueError("expected at least one of the fields 'verdict', 'target', 'comment' and 'score'")
+        if self.verdict == "right" and self.target is not None:
+            raise ValueError("expected no field 'target' where the verdict is 'right', because the answer itself is the right one")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends feedback."""
+
+    customer: str
+    key: str | None
+    """The id of the API key; None without one."""
+    sees_all: bool
+    """Whether the key may give feedback on answers of other customers."""
+
+
+class FeedbackBox:
+    """Takes the feedback of one server."""
+
+    def __init__(self, database: Database, texts: StoredTexts) -> None:
+        self.database, self._texts = database, texts
+        self._key = fingerprint_key(database)
+
+    def answered(self, id: str, sender: Sender) -> StoredAnswer:
+        """Return the stored answer with this id.
+
+        Raises NotFound if there is none, or if it was given to another customer; the message does not tell which.
+        """
+        parse_answer_id(id)
+        for seconds in (*_UNWRITTEN_SECONDS, 0.0):
+            with self.database.reading() as connection:
+                found = find_answer(connection, id)
+            if found is not None and (sender.sees_all or found.customer == sender.customer):
+                return found
+            if found is not None or not _is_recent(id):
+                break
+            time.sleep(seconds)
+        raise NotFound(
+            f"No answer with the id '{id}' is stored: it may be older than answers are kept, or deleted. Send the vertical and the text "
+            "instead of the id."
+        )
+
+    def take(
+        self, body: FeedbackRequest, sender: Sender, deployment: Deployment, answered: StoredAnswer | None, idempotency: str | None
+    ) -> tuple[Feedback, bool]:
+        """Check feedback and store it; return it, with whether it is new.
+
+        `deployment` is the vertical that it is about, and `answered` the answer, if it names one. Raises DataError if the record does
+        not belong to the answer, or if the right answer is none that the task accepts; UnknownName for an unknown label.
+        """
+        sent = self._sent(body, deployment)
+        if sent is not None and answered is not None and fingerprint(sent, self._key) != answered.fingerprint:
+            raise DataError("The text or record is not the one that the answer was given to. Send it unchanged, or leave it out.")
+        given = sent if sent is not None else answered.record if answered is not None else None
+        record = None if given is None else validate_records(deployment.predictor, [given])[0]
+        exact = sent is not None or self._texts.kept(deployment) == "yes"
+        target = self._target(body, deployment, answered, record, exact)
+        stored = _Stored(
+            None if record is None else dict(record), target, _verdict(body, deployment, answered, target),
+            None if answered is None else answered.fingerprint,
+        )  # fmt: skip
+        if sent is not None and record is not None:  # else it was masked when it was stored
+            stored.record, stored.target = self._texts.labelled(deployment, record, target)
+            stored.fingerprint = fingerprint(sent, self._key)
+        return add(self.database, self._row(body, sender, deployment, answered, stored) | {"idempotency": idempotency})
+
+    def _sent(self, body: FeedbackRequest, deployment: Deployment) -> Mapping[str, Any] | None:
+        """Return the record that feedback contains, in the form in which requests for predictions are stored."""
+        if body.text is not None:
+            return records_of_texts(deployment.task, deployment.name, [body.text])[0]
+        return None if body.record is None else select_fields([deployment.predictor], [body.record])[0]
+
+    def _target(
+        self, body: FeedbackRequest, deployment: Deployment, answered: StoredAnswer | None, record: Record | None, exact: bool
+    ) -> dict[str, Any] | None:
+        """Return the fields of the right answer; None if it is not known.
+
+        `exact` is whether offsets in the target fit the record.
+        """
+        task = deployment.task
+        places = any(column.type in ("spans", "answers") for column in task.target_columns)
+        if body.target is None:
+            if body.verdict != "right" or answered is None or (places and not exact):
+                return None
+            return task.as_target(dict(answered.answer)) or None
+        if not task.target_columns:
+            raise ConfigError(f"The task '{task.name}' has no right answers, so a 'target' has no meaning. Leave it out.")
+        if record is None or (places and not exact):
+            raise DataError("The text of this answer is not kept, so the target can't be checked with it. Send the text or record too.")
+        names = [column.name for column in task.target_columns]
+        fields = body.target if isinstance(body.target, dict) else {names[0]: body.target}
+        if unknown := sorted(fields.keys() - set(names)):
+            raise DataError(f"The target has the field '{unknown[0][:80]}'; expected {' and '.join(names)}. Send one of these.")
+        cleaned = task.clean(frame_of_records([{**record, **fields}]).with_row_index("__row", offset=0))
+        if cleaned.rejected:
+            raise DataError(f"The target can't be used: {cleaned.rejected[0]['reason']}. Send a right answer as training data have it.")
+        (row,) = cleaned.frame.to_dicts()
+        target = {name: row[name] for name in names if name in row}
+        if task.names_labels and not body.new_labels:
+            _check_labels(deployment, target)
+        return target
+
+    def _row(
+        self, body: FeedbackRequest, sender: Sender, deployment: Deployment, answered: StoredAnswer | None, stored: _Stored
+    ) -> dict[str, Any]:
+        digest = hashlib.blake2b(body.model_dump_json().encode(), digest_size=16, key=self._key).digest()
+        return {
+            "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "customer": sender.customer, "key": sender.key,
+            "vertical": deployment.name, "model": deployment.model.id if answered is None else answered.model,
+            "request": answered and answered.request, "number": None if answered is None else answered.number,
+            "record": None if stored.record is None else as_json(stored.record), "fingerprint": stored.fingerprint,
+            "verdict": stored.verdict, "target": None if stored.target is None else as_json(stored.target),
+            "comment": self._texts.comment(deployment, body.comment), "score": body.score, "author": body.author, "trust": body.trust,
+            "digest": digest,
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Stored:
+    """The parts of feedback in the form in which they are stored."""
+
+    record: dict[str, Any] | None
+    target: dict[str, Any] | None
+    verdict: Verdict | None
+    fingerprint: bytes | None
+
+
+def _verdict(body: FeedbackRequest, deployment: Deployment, answered: StoredAnswer | None, target: dict[str, Any] | None) -> Verdict | None:
+    """Return whether the answer was right; where the user only names the right answer, the two are compared."""
+    if body.verdict is not None or target is None or answered is None:
+        return body.verdict
+    return "right" if deployment.task.as_target(dict(answered.answer)) == target else "wrong"
+
+
+def _check_labels(deployment: Deployment, target: dict[str, Any]) -> None:
+    """Raise UnknownName for a label that the model does not know, which is often misspelt."""
+    known = deployment.task.known_labels
+    try:
+        labels = deployment.task.named(cast(Any, target))
+    except (KeyError, TypeError):  # the target has other fields than an answer
+        return
+    for label in labels:
+        if label not in known:
+            raise UnknownName("label", label, known)
+
+
+def _is_recent(id: str) -> bool:
+    """Return whether an answer is so new that it may not be stored yet; the id begins with the time in milliseconds."""
+    try:
+        made = int(id[:12], 16) / 1000
+    except ValueError:
+        return False
+    return abs(time.time() - made) < 10 * sum(_UNWRITTEN_SECONDS)

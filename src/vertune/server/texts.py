@@ -1,0 +1,104 @@
+"""Decides in which form the texts of records and answers are stored: as they are, masked, or not at all; does not store them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from vertune.core.config import KeepText
+from vertune.core.kinds import Task
+from vertune.core.records import Answer
+from vertune.masking import Masked, standard_masker
+from vertune.runtime.fleet import Deployment
+
+_VECTOR = "vector"
+"""The key of an answer that is not stored, because it takes more space than all else and can be computed again from the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTexts:
+    """How the texts of all verticals are stored."""
+
+    keep_text: KeepText | None
+    """None leaves it to each vertical: `serve.keep_text` in its config."""
+
+    def kept(self, deployment: Deployment) -> KeepText:
+        """Return how texts of a vertical are stored."""
+        chosen: KeepText = self.keep_text or deployment.predictor.written.get("serve", {}).get("keep_text", "masked")
+        return chosen
+
+    def answered(self, deployment: Deployment, record: Mapping[str, Any], answer: Answer) -> tuple[str | None, str]:
+        """Return a record and its answer as they are stored, in JSON; the record is None if texts are not kept."""
+        brief = {name: value for name, value in deployment.task.brief(answer).items() if name != _VECTOR}
+        keep = self.kept(deployment)
+        if keep == "yes":
+            return as_json(record), as_json(brief)
+        masked = _masked(record)[0] if keep == "masked" else {}
+        left = " ".join(str(value) for value in masked.values())
+        shown = without_quotes(brief, frozenset(deployment.task.known_labels), left)
+        return (as_json(masked) if keep == "masked" else None), as_json(shown)
+
+    def labelled(
+        self, deployment: Deployment, record: Mapping[str, Any], target: Mapping[str, Any] | None
+    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Return a record and the fields of its right answer as they are stored; spans move with the text that is masked.
+
+        Both have the task's names of fields. The record is None if texts are not kept, and with it a target that quotes it.
+        """
+        keep, task = self.kept(deployment), deployment.task
+        if keep == "yes":
+            return dict(record), None if target is None else dict(target)
+        if keep == "no":
+            return None, None if target is None or _quotes(task) else dict(target)
+        masked, found, names = _masked(record)
+        if target is None or not _quotes(task):
+            return masked, None if target is None else dict(target)
+        place, text = names.index(task.marked_input), masked[task.marked_input]
+        return masked, {name: [_moved(one, found, place, text) for one in value] for name, value in target.items()}
+
+    def comment(self, deployment: Deployment, text: str | None) -> str | None:
+        """Return a remark of a user as it is stored."""
+        return text if text is None or self.kept(deployment) == "yes" else standard_masker().text(text)
+
+
+def without_quotes(value: Any, labels: frozenset[str], left: str) -> Any:
+    """Return an answer without texts that are neither labels nor in what is `left` of the record after masking.
+
+    An answer may quote the record, and a quote of a part of a telephone number would not be recognised as one.
+    """
+    if isinstance(value, str):
+        return value if value in labels or value in left else None
+    if isinstance(value, Mapping):
+        return {name: without_quotes(one, labels, left) for name, one in value.items()}
+    if isinstance(value, Sequence):
+        return [without_quotes(one, labels, left) for one in value]
+    return value
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _masked(record: Mapping[str, Any]) -> tuple[dict[str, Any], Masked, list[str]]:
+    """Return a record with masked texts, what was masked, and the names of the fields with texts."""
+    names = [name for name, value in record.items() if isinstance(value, str)]
+    found = standard_masker().record([record[name] for name in names])
+    return {**record, **dict(zip(names, found.texts, strict=True))}, found, names
+
+
+def _quotes(task: Task) -> bool:
+    """Return whether the right answer is a place in the text."""
+    return any(column.type in ("spans", "answers") for column in task.target_columns)
+
+
+def _moved(one: Mapping[str, Any], found: Masked, place: int, text: str) -> dict[str, Any]:
+    """Move a span, or an accepted answer, to its place in the masked text."""
+    end = one["end"] if "end" in one else one["start"] + len(one["text"])
+    start, stop = found.offset(place, one["start"]), found.offset(place, end, end=True)
+    if "end" in one:
+        return {**one, "start": start, "end": stop}
+    return {**one, "start": start, "text": text[start:stop]}

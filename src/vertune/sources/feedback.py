@@ -1,0 +1,97 @@
+"""Feedback of users that a server stored: the inputs that they were asked about, and the right answers that they named.
+
+The columns are the fields of the task, such as `text` and `label`, and what says more about each row: `feedback_id`, `feedback_at`,
+`feedback_author`, `feedback_trust`, `feedback_verdict` and `feedback_score`, by which rows can be filtered. Feedback without a right
+answer, or on texts that the server does not keep, is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+from pydantic import Field, field_validator
+
+from vertune.core.artifact import Home
+from vertune.core.errors import ConfigError, DataError, MissingExtra, NotFound
+from vertune.core.ids import first_id_at, time_ordered_id
+from vertune.core.kinds import Source
+from vertune.sources import _table
+
+
+class Feedback(Source):
+    """Source that reads feedback from the database of a server; the fields below are its options."""
+
+    vertical: str
+    """The name of the vertical (model) whose feedback is read."""
+    home: str | None = None
+    """The home folder of the server; None means that of this process. VERTUNE_DATABASE names a PostgreSQL database instead."""
+    customer: str | None = None
+    """Only feedback of this customer."""
+    author: str | None = None
+    """Only feedback of this author."""
+    since: str | None = None
+    """Only feedback that arrived at this time or later, such as 2030-01-31."""
+    trust: float = Field(default=0.0, ge=0, le=1)
+    """Only feedback that is trusted at least this much, from 0 to 1."""
+
+    @field_validator("since")
+    @classmethod
+    def _is_time(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None else datetime.fromisoformat(value).isoformat()
+        except ValueError as error:
+            raise ConfigError(f"The option 'since' is '{value}'; expected a time. Write it as 2030-01-31 or 2030-01-31T12:00.") from error
+
+    def read(self) -> pl.DataFrame:
+        """Return the feedback in the order of its arrival.
+
+        Raises NotFound if there is no database, and DataError if there is no feedback that a model can learn from.
+        """
+        rows = list(self._rows())
+        if not rows:
+            raise DataError(
+                f"There is no feedback on '{self.vertical}' with a text and a right answer, but at least one row is needed. List it "
+                "with GET /v1/feedback, or set fewer options of the source."
+            )
+        return _table.marked(pl.from_dicts(rows, infer_schema_length=None), f"feedback on {self.vertical}")
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Store feedback on three texts in a new home, and return the source that reads it."""
+        from vertune.store.database import Database, file_in, format_time
+        from vertune.store.feedback import add
+
+        about = {"customer": "default", "vertical": "support", "verdict": "wrong", "trust": 1.0, "digest": b""}
+        with closing(Database(file_in(folder))) as database:
+            for text, label in _table.SAMPLE:
+                said = {"record": json.dumps({"text": text}), "target": json.dumps({"label": label})}
+                add(database, {"id": time_ordered_id(), "at": format_time(datetime.now(UTC)), **about, **said})
+        return cls(vertical="support", home=str(folder))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        try:
+            from vertune.store.database import VARIABLE, Database, file_in
+            from vertune.store.feedback import Filter, each
+        except ImportError as error:
+            raise MissingExtra("Reading feedback", "serve", "sqlalchemy") from error
+        folder = Home(None if self.home is None else Path(self.home)).folder
+        remote = os.environ.get(VARIABLE) if self.home is None else None
+        if not remote and not file_in(folder).exists():
+            raise NotFound(f"There is no database of a server in {folder}. Name the home of the server: `home: FOLDER`.")
+        wanted = Filter(self.customer, [self.vertical], None, self.author, after=self._first_id(), least_trust=self.trust, usable=True)
+        with closing(Database(remote or file_in(folder))) as database:
+            for one in each(database, wanted):
+                yield one.as_row()
+
+    def _first_id(self) -> str:
+        if self.since is None:
+            return ""
+        time = datetime.fromisoformat(self.since)
+        return first_id_at((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())

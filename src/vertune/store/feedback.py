@@ -1,0 +1,150 @@
+"""Feedback of users on answers: rows as they are added, found and deleted; knows nothing of models and HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import Connection, Row, Select, delete, select
+from sqlalchemy.exc import IntegrityError
+
+from vertune.core.errors import Conflict, StorageError
+from vertune.store import schema
+from vertune.store.database import Database
+from vertune.store.traffic import answer_id
+
+Verdict = Literal["right", "wrong"]
+PAGE = 500
+"""Number of rows that are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a user said about an answer or a record."""
+
+    id: str
+    at: str
+    customer: str
+    vertical: str
+    model: str | None
+    answer: str | None
+    """The id of the answer; None if it is about a record of its own."""
+    record: dict[str, Any] | None
+    """The fields of the input as the task names them; None if they are not kept."""
+    verdict: Verdict | None
+    target: dict[str, Any] | None
+    """The fields of the right answer as the task names them; None if it is not known."""
+    comment: str | None
+    score: int | None
+    """How satisfied the user is, from 1 to 5."""
+    author: str | None
+    trust: float
+    """How much this feedback is to be believed, from 0 to 1."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a model can learn from it: the input and the right answer are known."""
+        return self.record is not None and self.target is not None
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as one row of training records; what says more about it has names that begin with `feedback_`."""
+        about = {"id": self.id, "at": self.at, "verdict": self.verdict, "score": self.score, "author": self.author, "trust": self.trust}
+        return {**(self.record or {}), **(self.target or {}), **{f"feedback_{name}": value for name, value in about.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which feedback is meant; None does not restrict it."""
+
+    customer: str | None = None
+    verticals: Sequence[str] | None = None
+    verdict: Verdict | None = None
+    author: str | None = None
+    after: str = ""
+    """Only feedback with greater ids, which is later feedback."""
+    before: str | None = None
+    """Only feedback with smaller ids."""
+    least_trust: float = 0.0
+    usable: bool = False
+    """Only feedback that a model can learn from."""
+
+
+def add(database: Database, row: dict[str, Any]) -> tuple[Feedback, bool]:
+    """Store feedback, and return it, with whether it is new; it is on the disk when this returns.
+
+    Feedback with an `idempotency` that the customer used before is not stored again; the first one is returned. Raises Conflict if that
+    one had another `digest`, and StorageError if the database can't be written.
+    """
+    try:
+        with database.writing() as connection:
+            connection.execute(schema.feedback.insert().values(row))
+    except StorageError as error:
+        if not isinstance(error.__cause__, IntegrityError) or row.get("idempotency") is None:
+            raise
+        return _first(database, row), False
+    with database.reading() as connection:
+        return _found(connection.execute(select(schema.feedback).where(schema.feedback.c.id == row["id"])).one()), True
+
+
+def _first(database: Database, row: dict[str, Any]) -> Feedback:
+    table = schema.feedback.c
+    with database.reading() as connection:
+        first = connection.execute(
+            select(schema.feedback).where(table.customer == row["customer"], table.idempotency == row["idempotency"])
+        ).one()
+    if bytes(first.digest) != row["digest"]:
+        raise Conflict(
+            f"The idempotency key '{row['idempotency'][:80]}' was used for other feedback. Send a new key with new feedback, and the same "
+            "key only with the same request."
+        )
+    return _found(first)
+
+
+def find(connection: Connection, wanted: Filter, limit: int) -> list[Feedback]:
+    """Return feedback in the order of its arrival, at most `limit`."""
+    return [_found(row) for row in connection.execute(_query(wanted).limit(limit))]
+
+
+def each(database: Database, wanted: Filter) -> Iterator[Feedback]:
+    """Yield feedback in the order of its arrival, in pages, so that no long read holds up the database."""
+    while True:
+        with database.reading() as connection:
+            page = find(connection, wanted, PAGE)
+        yield from page
+        if len(page) < PAGE:
+            return
+        wanted = replace(wanted, after=page[-1].id)
+
+
+def remove(connection: Connection, id: str, customer: str | None) -> bool:
+    """Delete feedback of a customer, or of any customer with None; return whether there was such feedback."""
+    table = schema.feedback.c
+    conditions = [table.id == id, *([] if customer is None else [table.customer == customer])]
+    return bool(connection.execute(delete(schema.feedback).where(*conditions)).rowcount)
+
+
+def _query(wanted: Filter) -> Select[Any]:
+    table = schema.feedback.c
+    conditions = [table.id > wanted.after, table.trust >= wanted.least_trust]
+    for column, value in ((table.customer, wanted.customer), (table.verdict, wanted.verdict), (table.author, wanted.author)):
+        if value is not None:
+            conditions.append(column == value)
+    if wanted.verticals is not None:
+        conditions.append(table.vertical.in_(wanted.verticals))
+    if wanted.before is not None:
+        conditions.append(table.id < wanted.before)
+    if wanted.usable:
+        conditions += [table.record.is_not(None), table.target.is_not(None)]
+    return select(schema.feedback).where(*conditions).order_by(table.id)
+
+
+def _found(row: Row[Any]) -> Feedback:
+    return Feedback(
+        row.id, row.at, row.customer, row.vertical, row.model,
+        answer=None if row.request is None else answer_id(row.request, row.number),
+        record=None if row.record is None else orjson.loads(row.record), verdict=row.verdict,
+        target=None if row.target is None else orjson.loads(row.target), comment=row.comment, score=row.score, author=row.author,
+        trust=row.trust,
+    )  # fmt: skip
