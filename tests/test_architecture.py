@@ -34,6 +34,7 @@ LONG_FILES: dict[str, str] = {}
 MANY_PARAMETERS: dict[str, str] = {
     "cli/init.py::run": "Typer makes each parameter one option of the command, and takes no object of options",
     "cli/key.py::create": "likewise",
+    "cli/forget.py::run": "likewise",
     "cli/predict.py::run": "likewise",
     "cli/serve.py::run": "likewise",
     "client/client.py::Client.__init__": "each is one setting of a connection, and a user passes one or two by name",

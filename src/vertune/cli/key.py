@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 PANEL = ("Serve models", 3)
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"(\d{1,6})([mhd])")
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the key; `vertune key list` shows it.")]
 
 verbs = typer.Typer(no_args_is_help=True)
@@ -56,7 +53,7 @@ def create(
     Standard output contains only the secret. Store it, because it can't be shown again:
     KEY=$(vertune key create NAME --scope predict)
     """
-    expiry = datetime.now(UTC) + _parse_duration(expires) if expires is not None else None
+    expiry = datetime.now(UTC) + options.parse_duration(expires) if expires is not None else None
     with _keys(home, database) as keys:
         secret, key = keys.create(name, scope, vertical, expiry, rate=rate, customer=customer)
     _print_secret(secret, key)
@@ -107,7 +104,7 @@ def rotate(
 ) -> None:
     """Replace a key by a new one with the same permissions, and print the secret of the new one."""
     with _keys(home, database) as keys:
-        secret, key = keys.rotate(id, _parse_duration(overlap))
+        secret, key = keys.rotate(id, options.parse_duration(overlap))
     _print_secret(secret, key)
     output.note(f"The old key {id} stays valid for {overlap}, but not beyond its own expiry.")
     output.next_steps(f"vertune key revoke {id}")
@@ -133,19 +130,6 @@ def _keys(home: Path | None, url: str | None) -> Iterator[Keys]:
         yield Keys(database)
     finally:
         database.close()
-
-
-def _parse_duration(text: str) -> timedelta:
-    """Parse a duration such as 30m, 24h or 90d (minutes, hours, days); raise ConfigError for any other text."""
-    from vertune.core.errors import ConfigError
-
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise ConfigError(
-            f"The duration is '{text}'; expected a whole number followed by m (minutes), h (hours) or d (days). "
-            "Write, for example, 30m, 24h or 90d."
-        )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _print_secret(secret: str, key: Key) -> None:

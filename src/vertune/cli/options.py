@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -33,3 +35,19 @@ RequireSigned = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Split = Annotated[str, typer.Option("--split", help="The split of the model's dataset to measure on: train, validation or test.")]
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"(\d{1,6})([mhd])")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Parse a duration such as 30m, 24h or 90d (minutes, hours, days); raise ConfigError for any other text."""
+    from vertune.core.errors import ConfigError
+
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ConfigError(
+            f"The duration is '{text}'; expected a whole number followed by m (minutes), h (hours) or d (days). "
+            "Write, for example, 30m, 24h or 90d."
+        )
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Row, select
 
 from vertune.core.artifact import check_name
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError
-from vertune.store import schema
+from vertune.store import audit, schema
 from vertune.store.database import Database, format_time
 from vertune.store.key import DEFAULT_CUSTOMER, Key, checked_expiry, checked_name, checked_rate, checked_scopes, utc_now
 
@@ -43,6 +43,8 @@ _MIN_QUERY_INTERVAL = 0.005
 """Minimum seconds between database queries for unknown secrets, so that attempts to guess a secret do not overload the database."""
 _READ_TIMEOUT = 0.05
 """Seconds for which a request waits for the database, at most."""
+ACTOR = "command line"
+"""Who changes keys, for the audit: there is no other way."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _ROW_COLUMNS = [column for column in schema.keys.c if column.name != "successor"]
 
@@ -130,6 +132,7 @@ class Keys:
                 "Leave out the verticals or the scope 'admin'."
             )
         with self._changing() as connection:
+            audit.note(connection, ACTOR, "create key", key.id, {"name": key.name, "scopes": sorted(key.scopes), "customer": key.customer})
             return _insert(connection, key), key
 
     def check(self, secret: str) -> Key:
@@ -191,6 +194,7 @@ class Keys:
             secret = _insert(connection, new)
             end = min(old.expires or now + overlap, now + overlap)
             connection.execute(table.update().where(table.c.id == id).values(expires=format_time(end), successor=new.id))
+            audit.note(connection, ACTOR, "rotate key", id, {"name": new.name, "successor": new.id})
         return secret, new
 
     def revoke(self, id: str) -> Key:
@@ -215,6 +219,7 @@ class Keys:
             if not key.revoked:
                 key = replace(key, revoked=utc_now())
                 connection.execute(table.update().where(table.c.id == id).values(revoked=_format(key.revoked)))
+                audit.note(connection, ACTOR, "revoke key", id, {"name": key.name})
         self._revoked[id] = key.revoked or utc_now()
         return key
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from vertune.core.errors import ConfigError, NotFound
+from vertune.core.errors import NotFound
 from vertune.core.ids import first_id_at
 from vertune.server import problems
 from vertune.server.access import call_of
 from vertune.server.feedback import FeedbackBox, FeedbackRequest, Sender
 from vertune.server.prediction import find_deployments
 from vertune.server.resource import Resource
+from vertune.server.stored import database_of
+from vertune.server.tables import csv_lines
 from vertune.server.texts import as_json
 from vertune.store.feedback import Feedback, Filter, Verdict, each, find, remove
 
@@ -123,7 +123,7 @@ class ExportQuery(BaseModel):
 @resource.get("/v1/feedback", scope="feedback")
 def list_feedback(request: Request, query: Annotated[FeedbackQuery, Query()]) -> FeedbackPage:
     """List feedback of the customer that owns the API key; with the permission `admin`, that of all customers."""
-    with _box(request).database.reading() as connection:
+    with database_of(request).reading() as connection:
         found = find(connection, query.filter(request), query.limit + 1)
     return FeedbackPage(
         feedback=[_info(one) for one in found[: query.limit]], next=found[query.limit - 1].id if len(found) > query.limit else None
@@ -134,7 +134,7 @@ def list_feedback(request: Request, query: Annotated[FeedbackQuery, Query()]) ->
 def export_feedback(request: Request, query: Annotated[ExportQuery, Query()]) -> Response:
     """Return feedback on a vertical as a file of training records: one row each, with the fields of the input and the right answer."""
     wanted = FeedbackQuery(vertical=query.vertical, since=query.since).filter(request, query.usable)
-    rows = (one.as_row() for one in each(_box(request).database, wanted))
+    rows = (one.as_row() for one in each(database_of(request), wanted))
     return StreamingResponse(_WRITERS[query.media_type](rows), media_type=query.media_type)
 
 
@@ -142,15 +142,14 @@ def export_feedback(request: Request, query: Annotated[ExportQuery, Query()]) ->
 def delete_feedback(id: str, request: Request) -> None:
     """Delete feedback for good."""
     sender = _sender(request)
-    with _box(request).database.writing() as connection:
+    with database_of(request).writing() as connection:
         if not remove(connection, id, None if sender.sees_all else sender.customer):
             raise NotFound(f"There is no feedback with the id '{id[:80]}'. List the ids with GET /v1/feedback.")
 
 
 def _box(request: Request) -> FeedbackBox:
-    box: FeedbackBox | None = request.app.state.service.feedback
-    if box is None:
-        raise ConfigError("This server has no database, so it keeps no feedback. Start it with one: leave out --set traffic.keep=false")
+    database_of(request)
+    box: FeedbackBox = request.app.state.service.feedback
     return box
 
 
@@ -167,24 +166,10 @@ def _info(one: Feedback) -> FeedbackInfo:
     return FeedbackInfo(**{name: value for name, value in asdict(one).items() if name in FeedbackInfo.model_fields}, usable=one.usable)
 
 
-def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of a CSV file; the first row decides its columns. Lists and objects are JSON."""
-    buffer = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(buffer, list(row), extrasaction="ignore")
-            writer.writeheader()
-        writer.writerow({name: as_json(value) if isinstance(value, list | dict) else value for name, value in row.items()})
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-
-
 def _jsonl(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of a JSON Lines file."""
     return (as_json(row) + "\n" for row in rows)
 
 
-_WRITERS = {"application/x-ndjson": _jsonl, "text/csv": _csv}
+_WRITERS = {"application/x-ndjson": _jsonl, "text/csv": csv_lines}
 """By its media type, the function that yields the lines of a file."""

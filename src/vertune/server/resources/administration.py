@@ -1,0 +1,98 @@
+"""`/v1/deletions` and `/v1/audit`: deletes what is stored of users, and lists who changed what; does not depend on how rows are deleted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+
+from vertune.core.errors import DataError
+from vertune.server.resource import Resource
+from vertune.server.stored import actor_of, database_of
+from vertune.store.audit import entries
+from vertune.store.deletion import Deletion, carry_out
+
+resource = Resource("administration")
+Short = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class DeletionRequest(BaseModel):
+    """What to delete: all stored answers, requests and feedback to which all of these conditions apply."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "The machine kept my card"}]})
+
+    vertical: Short | None = None
+    key: Short | None = None
+    """The id of an API key."""
+    customer: Short | None = None
+    before: datetime | None = None
+    text: str | None = None
+    """A text, exactly as it was sent. It is found although it is stored masked or not at all."""
+    record: dict[str, Any] | None = None
+    """A record, exactly as it was sent, instead of a text."""
+    feedback: bool = True
+    """Whether feedback is deleted too."""
+
+    def deletion(self) -> Deletion:
+        """Return what is meant; raise DataError for both a text and a record."""
+        if self.text is not None and self.record is not None:
+            raise DataError("The request contains both a text and a record; expected at most one. Send one of the two.")
+        before = self.before if self.before is None or self.before.tzinfo else self.before.replace(tzinfo=UTC)
+        record = self.record if self.text is None else {"text": self.text}
+        return Deletion(self.vertical, self.key, self.customer, before, record, feedback=self.feedback)
+
+
+class Deleted(BaseModel):
+    """How much was deleted."""
+
+    answers: int
+    requests: int
+    feedback: int
+
+
+class AuditInfo(BaseModel):
+    """One change."""
+
+    id: str
+    at: str
+    actor: str
+    """Who made it: the id of an API key, or `command line`."""
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+
+class AuditPage(BaseModel):
+    """Some changes, in the order in which they were made."""
+
+    entries: list[AuditInfo]
+    next: str | None
+    """The value for `after` to get what follows; null if nothing does."""
+
+
+@resource.post("/v1/deletions", scope="admin")
+def delete_stored(body: DeletionRequest, request: Request) -> Deleted:
+    """Delete what is stored of a text, a vertical, a key, a customer or a time, for good. The audit tells it, without the text."""
+    wanted = body.deletion()
+    wanted.conditions()
+    recorder = request.app.state.service.recorder
+    if recorder is not None:
+        recorder.writer.flush()  # what is answered, but not stored yet, would be stored after the deletion
+    return Deleted(**carry_out(database_of(request), wanted, actor_of(request)))
+
+
+@resource.get("/v1/audit", scope="admin")
+def audit(
+    request: Request,
+    after: Annotated[str, Query(max_length=32, pattern=r"^[0-9a-f]*$")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> AuditPage:
+    """List who changed what on this server, and when."""
+    with database_of(request).reading() as connection:
+        found = entries(connection, after, limit + 1)
+    listed = found[:limit]
+    return AuditPage(entries=[AuditInfo(**asdict(one)) for one in listed], next=listed[-1].id if len(found) > limit else None)

@@ -1,0 +1,185 @@
+"""Backups: complete, of one moment, checked before anything has its final name, and restored on an empty home."""
+
+import io
+import json
+import tarfile
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.store.conftest import cluster, server_url  # noqa: F401 - fixtures
+from tests.store.test_writer import entry
+from vertune.core.artifact import Home
+from vertune.core.errors import Conflict, DataError
+from vertune.steps.backup import backup, restore
+from vertune.store import schema
+from vertune.store.database import FILE, Database
+from vertune.store.keys import Keys
+from vertune.store.traffic import fingerprint_key, write
+
+
+def content(folder):
+    """Every file of a home but the database, with its content."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith((FILE, ".")))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def fill(database):
+    """Store some rows; returns the secret of a key."""
+    secret, _ = Keys(database).create("a", ["predict"], customer="bank")
+    with database.writing() as connection:
+        write(connection, [entry() for _ in range(10)])
+    return secret
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A home with a model, an alias, and what is not to be copied."""
+    made = Home(tmp_path / "home")
+    for name, text in (
+        ("models/intent-1/manifest.json", "{}"), ("models/intent-1/base/model.safetensors", "weights" * 1000),
+        ("aliases/intent@live", "intent-1\n"), ("reports/r/report.html", "<html>"), ("datasets/d/train.parquet", "rows"),
+        ("runs/unfinished/manifest.json", "{}"),
+        ("models/.gone.removed/manifest.json", "{}"), ("admin.key", "vt_secret"),
+    ):  # fmt: skip
+        file = made.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return made
+
+
+@pytest.fixture
+def database(home):
+    with closing(Database(home.folder / FILE)) as opened:
+        yield opened
+
+
+def test_a_home_is_restored_as_it_was(home, database, tmp_path):
+    secret = fill(database)
+    file = tmp_path / "backups" / "today.tar"
+    assert backup(home, database, file) == file.stat().st_size
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in file.parent.iterdir()] == ["today.tar"]
+    target = Home(tmp_path / "new" / "home")
+    restore(file, target)
+    expected = {name: data for name, data in content(home.folder).items() if not name.startswith(("runs/", "models/.", "admin"))}
+    assert content(target.folder) == expected
+    assert (target.folder / FILE).stat().st_mode & 0o777 == 0o600
+    with closing(Database(target.folder / FILE)) as restored:
+        assert Keys(restored).check(secret).customer == "bank"
+        assert fingerprint_key(restored) == fingerprint_key(database)
+        with restored.reading() as connection:
+            assert connection.scalar(select(func.count()).select_from(schema.answers)) == 10
+
+
+def test_a_backup_is_of_one_moment_while_the_server_writes(home, database, tmp_path):
+    stop = threading.Event()
+
+    def work():
+        with closing(Database(home.folder / FILE)) as other:
+            while not stop.is_set():
+                with other.writing() as connection:
+                    write(connection, [entry(answers=3)])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for number in range(3):
+            backup(home, database, tmp_path / f"{number}.tar")
+    finally:
+        stop.set()
+        thread.join()
+    for number in range(3):
+        target = Home(tmp_path / f"home {number}")
+        restore(tmp_path / f"{number}.tar", target)
+        with closing(Database(target.folder / FILE)) as restored, restored.reading() as connection:
+            requests, answers = (connection.scalar(select(func.count()).select_from(table)) for table in (schema.requests, schema.answers))
+            assert answers == 3 * requests
+            assert (connection.scalar(select(func.sum(schema.usage.c.requests))) or 0) == requests
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+def test_a_postgresql_database_is_copied_into_the_file_and_back(home, server_url, tmp_path, request):  # noqa: F811
+    with closing(Database(server_url)) as database:
+        secret = fill(database)
+        backup(home, database, tmp_path / "a.tar")
+    with pytest.raises(Conflict, match="expected an empty one"):
+        restore(tmp_path / "a.tar", Home(tmp_path / "full"), server_url)
+    assert not (tmp_path / "full").exists()
+    restore(tmp_path / "a.tar", Home(tmp_path / "file"))
+    with closing(Database(tmp_path / "file" / FILE)) as restored:
+        assert Keys(restored).check(secret).name == "a"
+    with closing(Database(server_url)) as database, database.writing() as connection:
+        for table in schema.metadata.sorted_tables:
+            connection.execute(table.delete())
+    restore(tmp_path / "a.tar", Home(tmp_path / "server"), server_url)
+    assert not list((tmp_path / "server").glob(f"{FILE}*"))
+    with closing(Database(server_url)) as restored:
+        assert Keys(restored).check(secret).name == "a"
+
+
+def test_nothing_is_overwritten(home, database, tmp_path):
+    file = tmp_path / "a.tar"
+    backup(home, database, file)
+    with pytest.raises(Conflict, match="exists already"):
+        backup(home, database, file)
+    with pytest.raises(Conflict):
+        restore(file, home)
+
+
+def repacked(file, change):
+    """The backup with other entries."""
+    with tarfile.open(file) as archive:
+        entries = [(info.name, archive.extractfile(info).read()) for info in archive]
+    with tarfile.open(file, "w") as archive:
+        for name, data in change(entries):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda entries: entries[:-1], "incomplete"), (lambda entries: entries[1:], "damaged"),
+        (lambda entries: [(name, data.replace(b"weights", b"weighty")) for name, data in entries], "damaged"),
+        (lambda entries: [("../evil", b""), *entries], "unexpected"), (lambda entries: [("/etc/evil", b""), *entries], "unexpected"),
+        (lambda entries: [("models/../../evil", b""), *entries], "unexpected"), (lambda entries: [("other", b""), *entries], "unexpected"),
+        (lambda entries: [*entries, ("models/late", b"")], "models/late"),
+        (lambda entries: [*entries[:-1], ("backup.json", json.dumps({"format": 99, "files": {}}).encode())], "newer version"),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_it_was_written_is_not_restored(home, database, tmp_path, change, said):
+    file = tmp_path / "a.tar"
+    backup(home, database, file)
+    repacked(file, change)
+    with pytest.raises(DataError, match=said):
+        restore(file, Home(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", b"\\0" * 2000])
+def test_what_is_no_backup(tmp_path, data):
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(DataError):
+        restore(tmp_path / "a.tar", Home(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_truncated_backup(home, database, tmp_path):
+    file = tmp_path / "a.tar"
+    backup(home, database, file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(DataError):
+        restore(file, Home(tmp_path / "new"))
+
+
+def test_a_link_in_a_home_is_not_followed(home, database, tmp_path):
+    (home.folder / "models" / "intent-1" / "link").symlink_to("/etc/passwd")
+    with pytest.raises(Exception, match="symbolic link"):
+        backup(home, database, tmp_path / "a.tar")
+    assert not (tmp_path / "a.tar").exists()
