@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from robustness import coverage, damage, damage_figures, guesses, hostile, memory, proof, tables
+from robustness import bases, coverage, damage, damage_figures, guesses, hostile, masks, memory, proof, tables
 from written import NOT_MEASURED, Figure, figures_table, machines, processor_of, results, table
 
 HERE = Path(__file__).resolve().parent
@@ -384,6 +384,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
         hostile,
         preparing,
         guesses,
+        masks,
+        bases,
         tables,
         memory,
         coverage,

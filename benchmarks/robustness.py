@@ -114,6 +114,45 @@ def tables() -> str:
     )
 
 
+def masks() -> str:
+    """How much personal data masks find, what else they mask, and how quickly."""
+    found = results("masking")
+    if not found:
+        return NOT_MEASURED
+    rows = [
+        [f"`{kind}`", f"{one['texts']:,}", f"{100 * one['recall']:.1f} %", f"{100 * one['precision']:.1f} %"]
+        for kind, one in found["kinds"].items()
+    ]
+    speed = (
+        f"{found['texts_per_second']:,} of these texts a second on one core (bar: ≥ 20,000); "
+        f"{found['texts_per_second_with_nothing_to_mask']:,} where there is nothing to mask."
+    )
+    return table(["mask", "texts", "recall", "precision"], rows) + f"\n{speed}\n\n" + machines(found) + "\n"
+
+
+def bases() -> str:
+    """What the bases that packages carry cost in a server."""
+    found = results("bases")
+    if not found:
+        return NOT_MEASURED
+    rows = [
+        [
+            f"`{name}`",
+            f"{one['milliseconds']:.1f} ms",
+            f"{one['ratio']:.2f} ×",
+            f"{one['graphs'] / 1e6:.0f} MB",
+            f"{one['memory'] / 1e6:.0f} MB",
+        ]
+        for name, one in found["bases"].items()
+    ]
+    return (
+        table(["base", "one short text", "relative to `minilm`", "backbone in 8 bits", "memory of the process"], rows)
+        + "\n"
+        + machines(found)
+        + "\n"
+    )
+
+
 def hostile() -> str:
     """What three customers notice of a fourth that sends hostile requests."""
     found = results("customers")

@@ -25,8 +25,10 @@ _WORDS = re.compile(
     r"|rodné|rijksregister|registre national|\bpps|身份证|证件",
     re.IGNORECASE | re.ASCII,
 )
-_LONG = re.compile(r"\d[\d .-]{5}")
-"""What all numbers contain that need a word before them."""
+_LONG = re.compile(r"(?<![A-Za-z0-9.-])\d(?:[ .-]?\d){6}")
+"""How all numbers begin that need a word before them."""
+_START = r"(?=\d|[A-Z]{1,2}[ -]?\d|[A-Z]{6} ?\d)"
+"""How the numbers begin that need no word before them; without it, each word of a text would be compared with each pattern."""
 _SEPARATORS = {ord(char): None for char in " -"}
 
 
@@ -85,7 +87,7 @@ class NationalId(Mask):
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the places of numbers of people."""
-        words = _LONG.search(text) is not None and _WORDS.search(text) is not None
+        words = any(is_announced(text, match.start(), _WORDS) for match in _LONG.finditer(text))
         if not words and not _any(self.countries).search(text):
             return
         for country in self.countries:
@@ -111,7 +113,7 @@ def _any(countries: tuple[str, ...]) -> re.Pattern[str]:
     """Return a pattern that finds something wherever one of the patterns does that need no word before them."""
     forms = {form.pattern for country in countries for form in _FORMS.get(country, ()) if form.alone}
     patterns = "|".join(_without_groups(pattern) for pattern in sorted(forms))
-    return re.compile(rf"(?<![A-Za-z0-9.-])(?:{patterns or '(?!)'})(?![A-Za-z0-9])", re.IGNORECASE | re.ASCII)
+    return re.compile(rf"(?<![A-Za-z0-9.-]){_START}(?:{patterns or '(?!)'})(?![A-Za-z0-9])", re.IGNORECASE | re.ASCII)
 
 
 def _without_groups(pattern: str) -> str:
