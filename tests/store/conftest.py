@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from vertune.core.errors import NotFound
 from vertune.store.database import FILE, Database
-
-
-def _program(name: str) -> str | None:
-    """The path of a program of PostgreSQL; Debian keeps most of them out of PATH."""
-    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(installed[-1]) if installed else shutil.which(name)
-
-
-def _as_owner(folder: Path) -> list[str]:
-    """What a command begins with, because PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return []
-    if not (switch := shutil.which("setpriv")):
-        pytest.skip("PostgreSQL does not run as root, and setpriv is not installed")
-    shutil.chown(folder, "nobody", "nogroup")
-    return [switch, "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+from vertune.testing import postgres
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """The URL of a PostgreSQL server without the name of a database."""
-    initdb, control = _program("initdb"), _program("pg_ctl")
-    if initdb is None or control is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short, because a path of a socket is
-    command = _as_owner(folder)
-    user = "nobody" if command else getpass.getuser()
-    data = folder / "data"
-    quiet = {"check": True, "capture_output": True, "timeout": 60, "cwd": folder}
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    try:
-        subprocess.run([*command, initdb, "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-locale"], **quiet)
-        subprocess.run([*command, control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start"], **quiet)
-        yield f"postgresql://{user}@/{{}}?host={folder}"
-        subprocess.run([*command, control, "-D", str(data), "-m", "immediate", "stop"], **quiet)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """The URL of a PostgreSQL server, in which `{}` stands for the name of a database."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(postgres.cluster())
+        except NotFound as error:
+            pytest.skip(str(error))
+        yield url
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""Starts a PostgreSQL server of its own on a socket in a temporary folder, for tests and measurements; knows nothing of tables."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vertune.core.errors import NotFound
+
+_TIMEOUT = 60
+
+
+@contextmanager
+def cluster(durable: bool = False) -> Iterator[str]:
+    """Run the `with` block while the server runs; yields the URL of a database, in which `{}` stands for the name of the database.
+
+    The database `postgres` exists. With `durable`, a transaction is on the disk when it ends. Raises NotFound if PostgreSQL is not
+    installed, or can't run as this user.
+    """
+    initdb, control = _program("initdb"), _program("pg_ctl")
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short, because a path of a socket is
+    try:
+        as_owner = _as_owner(folder)
+        user = "nobody" if as_owner else getpass.getuser()
+        data = folder / "data"
+        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync={'on' if durable else 'off'}"
+        _run(folder, [*as_owner, initdb, "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-locale"])
+        _run(folder, [*as_owner, control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start"])
+        try:
+            yield f"postgresql://{user}@/{{}}?host={folder}"
+        finally:
+            _run(folder, [*as_owner, control, "-D", str(data), "-m", "immediate", "stop"])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(folder: Path, command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT, cwd=folder)  # noqa: S603
+
+
+def _program(name: str) -> str:
+    """Return the path of a program of PostgreSQL; Debian keeps most of them out of PATH."""
+    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    found = str(installed[-1]) if installed else shutil.which(name)
+    if found is None:
+        raise NotFound(f"The program {name} of PostgreSQL is not installed. Install it: apt-get install postgresql")
+    return found
+
+
+def _as_owner(folder: Path) -> list[str]:
+    """Return what a command begins with, because PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return []
+    switch = shutil.which("setpriv")
+    if switch is None:
+        raise NotFound("PostgreSQL does not run as root, and setpriv is not installed. Install it: apt-get install util-linux")
+    shutil.chown(folder, "nobody", "nogroup")
+    return [switch, "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
