@@ -138,7 +138,8 @@ def test_every_reference_of_the_document_leads_somewhere(document) -> None:
 def test_the_document_says_what_needs_a_key_and_that_errors_are_problems(document) -> None:
     for path, verbs in document["paths"].items():
         for verb, operation in verbs.items():
-            administered = verb in ("put", "delete") or path in ("/v1/deletions", "/v1/audit")
+            changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))
+            administered = changes or path in ("/v1/deletions", "/v1/audit")
             scope = "feedback" if "/feedback" in path else "admin" if administered else "predict"
             assert operation["security"] == ([] if path.startswith("/health") else [{"key": [scope]}]), (verb, path)
             for status, answer in operation["responses"].items():

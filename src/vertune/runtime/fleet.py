@@ -275,16 +275,32 @@ class Fleet:
 
     def _follow_one(self, name: str, model: Artifact) -> None:
         """Serve this model under this name, unless it already is; raise an exception if it can't be served."""
+        backbone, artifact = self._prepared(name, model)
+        current = self.deployments.get(name)
+        if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
+            self.deployments = {**self.deployments, name: self._deployed(name, model, backbone, artifact)}
+
+    def candidate(self, name: str, model: str) -> Deployment:
+        """Load a model that is to be compared with the one that is served under this name, and return it; it is not served.
+
+        It is let go when nothing refers to the deployment. Raises an exception, of any type, if it can't be loaded.
+        """
+        found = self.home.get("models", model)
+        return self._deployed(name, found, *self._prepared(name, found))
+
+    def _prepared(self, name: str, model: Artifact) -> tuple[Artifact | None, Artifact]:
+        """Return the backbone that a model is stored with, if there is one, and the artifact that computes its answers."""
         backbone = None if is_present(model.folder, GRAPH) else self._backbone_of(model)
         artifact = backbone or graph_of(self.home, model)
         if artifact is None:
             raise NotFound(f"The model {model.id} has not been prepared for serving yet. Prepare it: vertune share {name}")
-        current = self.deployments.get(name)
-        if current is None or (current.model.id, current.artifact_id) != (model.id, artifact.id):
-            deploy = self._deploy_shared if backbone else self._deploy_dedicated
-            deployment = deploy(name, model, artifact)
-            deployment.check()
-            self.deployments = {**self.deployments, name: deployment}
+        return backbone, artifact
+
+    def _deployed(self, name: str, model: Artifact, backbone: Artifact | None, artifact: Artifact) -> Deployment:
+        deploy = self._deploy_shared if backbone else self._deploy_dedicated
+        deployment = deploy(name, model, artifact)
+        deployment.check()
+        return deployment
 
     def ready(self, model: Artifact) -> bool:
         """Return whether this model can be served without torch: it is stored with a shared base model, or it has an ONNX graph.

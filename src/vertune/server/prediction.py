@@ -30,7 +30,12 @@ DEADLINE = {
         {
             "name": "X-Deadline-Ms", "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0},
             "description": "Maximum number of milliseconds until the response; larger values than the limit of the server have no effect.",
-        }
+        },
+        {
+            "name": "X-Sticky-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 200},
+            "description": "A customer or a conversation: while a candidate is compared with a live model, the same of the two answers all "
+            "requests with this value.",
+        },
     ]
 }  # fmt: skip
 """The OpenAPI description of the request header that sets the deadline of a prediction."""
@@ -92,6 +97,18 @@ def find_deployments(request: Request, names: Sequence[str]) -> list[Deployment]
         raise NotFound(
             f"At least one of these names has no served model: {', '.join(names)[:200]}. Ask the operator of the server for valid names."
         ) from error
+
+
+def routed(request: Request, deployments: list[Deployment], body: PredictRequest) -> list[Deployment]:
+    """Return the models that answer a request: for each vertical the live one, or its candidate if a canary takes the request.
+
+    Requests with the same header X-Sticky-Key, which may name a customer or a conversation, are answered by the same model.
+    """
+    rollouts = request.app.state.service.rollouts
+    if rollouts is None or not rollouts.comparisons:
+        return deployments
+    key = request.headers.get("x-sticky-key")
+    return [rollouts.route(one, key, body.texts or body.records) for one in deployments]
 
 
 async def answer(request: Request, resource: str, deployments: Sequence[Deployment], body: PredictRequest) -> list[list[Answer]]:

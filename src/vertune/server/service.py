@@ -7,20 +7,24 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vertune.answering.call import Listener
+from vertune.answering.call import Call, Listener
 from vertune.answering.service import AnswerService
 from vertune.core.artifact import Home
+from vertune.core.errors import Busy
 from vertune.server import following
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
 from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.readiness import Readiness, ReadinessProbe
 from vertune.server.recording import Recorder
+from vertune.server.rollouts import Comparison, Rollouts, RolloutStates, shadow_call
 from vertune.server.settings import Settings
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database
 
 _log = logging.getLogger("vertune")
+_MOST_SHADOWS = 8
+"""Maximum number of requests that candidates answer at the same time without anybody waiting."""
 
 
 @dataclass(slots=True)
@@ -44,10 +48,16 @@ class Service:
     probe: ReadinessProbe = field(init=False)
     metrics: PrometheusMetrics = field(init=False)
     _measured: bool = False
+    _loop: asyncio.AbstractEventLoop | None = None
+    _shadows: int = 0
+    """Number of requests that candidates answer now without anybody waiting."""
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     listeners: list[Listener] = field(init=False)
     """The functions called with every finished call of a client."""
     recorder: Recorder | None = field(init=False)
     """What stores the finished calls; None if they are not stored."""
+    rollouts: Rollouts | None = field(init=False)
+    """What compares candidates with live models; None without a database."""
     texts: StoredTexts = field(init=False)
     """In which form texts are stored."""
     feedback: FeedbackBox | None = field(init=False)
@@ -60,6 +70,11 @@ class Service:
         self.probe = ReadinessProbe(self.answers)
         self.listeners = [self.metrics.count_call]
         self.recorder = None
+        self.rollouts = None
+        if self.database is not None:
+            self.rollouts = Rollouts(self.answers.fleet, self.database, self.try_update, self._shadow)
+            self.listeners.append(self.rollouts)
+            self.metrics.registry.register(RolloutStates(self.rollouts))
         self.texts = StoredTexts(self.settings.traffic.keep_text)
         self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts)
         if self.database is not None and self.settings.traffic.keep:
@@ -73,15 +88,43 @@ class Service:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start to compute predictions for requests that are handled in this event loop."""
         self.answers.start(loop)
+        self._loop = loop
+        if self.rollouts is not None:
+            self.rollouts.start()
         if self.recorder is not None:
             self.recorder.start()
 
     def stop(self) -> None:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
+        if self.rollouts is not None:
+            self.rollouts.stop()
         self.answers.close()
         self.aliases.stop()
         if self.recorder is not None:
             self.recorder.stop()
+
+    def _shadow(self, call: Call, comparison: Comparison) -> None:
+        """Let a candidate answer what a finished call asked, off the path of requests; some are left out if the candidate is too slow."""
+        if self._shadows < _MOST_SHADOWS and self._loop is not None:
+            self._shadows += 1
+            task = self._loop.create_task(self._ask_candidate(call, comparison))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask_candidate(self, call: Call, comparison: Comparison) -> None:
+        shadow = shadow_call(call, comparison.deployment)
+        try:
+            answers = (await self.answers.answer(shadow))[0]
+            shadow.finish(200)
+            comparison.compare(call, answers)
+        except Busy:
+            shadow.refusal = "busy"
+        except Exception as error:
+            shadow.finish(500)
+            _log.debug("A candidate could not answer: %s", error)
+        finally:
+            self._shadows -= 1
+            comparison.count(shadow, comparison.deployment)
 
     def storage_trouble(self) -> str:
         """Return why requests can't be stored at the moment; empty if they can be, or are not to be stored."""

@@ -110,6 +110,35 @@ usage = Table(
 )  # fmt: skip
 """What each customer, key and vertical used on a day in UTC."""
 
+rollouts = Table(
+    "rollouts", metadata,
+    Column("vertical", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("live", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("share", Double, nullable=False),
+    Column("rules", Text, nullable=False),
+    Column("began", Text, nullable=False),
+    Column("first", String(32), nullable=False),
+    Column("actor", Text, nullable=False),
+)  # fmt: skip
+"""Candidates that are being compared with live models. `first` is an id: requests and feedback with greater ones came later."""
+
+versions = Table(
+    "versions", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("vertical", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("previous", Text),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Index("versions_by_vertical", "vertical", "id"),
+)  # fmt: skip
+"""Which model became live or candidate when, by whom and why. `evidence` is JSON: the figures that a decision was made on."""
+
 audit = Table(
     "audit", metadata,
     Column("id", String(32), primary_key=True),

@@ -49,7 +49,7 @@ def _program(name: str) -> str:
     installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     found = str(installed[-1]) if installed else shutil.which(name)
     if found is None:
-        raise NotFound(f"The program {name} of PostgreSQL is not installed. Install it: apt-get install postgresql")
+        raise NotFound(f"The program {name} of PostgreSQL is not installed. Install it with apt-get install postgresql.")
     return found
 
 
@@ -59,6 +59,6 @@ def _as_owner(folder: Path) -> list[str]:
         return []
     switch = shutil.which("setpriv")
     if switch is None:
-        raise NotFound("PostgreSQL does not run as root, and setpriv is not installed. Install it: apt-get install util-linux")
+        raise NotFound("PostgreSQL does not run as root, and setpriv is not installed. Install it with apt-get install util-linux.")
     shutil.chown(folder, "nobody", "nogroup")
     return [switch, "--reuid=nobody", "--regid=nogroup", "--clear-groups"]

@@ -13,7 +13,7 @@ from vertune.runtime.fleet import Deployment
 from vertune.server import problems
 from vertune.server.access import call_of
 from vertune.server.body import json_response
-from vertune.server.prediction import DEADLINE, MAX_ENTRIES, Name, PredictRequest, answer, find_deployments
+from vertune.server.prediction import DEADLINE, MAX_ENTRIES, Name, PredictRequest, answer, find_deployments, routed
 from vertune.server.resource import Resource
 from vertune.store.traffic import answer_id
 
@@ -46,7 +46,7 @@ class MultiPredictResponse(BaseModel):
 @resource.direct_post("/v1/verticals/{vertical}/predict", scope="predict", response_model=PredictResponse, openapi_extra=DEADLINE)
 async def predict(vertical: str, body: PredictRequest, request: Request) -> Response:
     """Return one prediction per text or record, made by the model that is served under the name in the path."""
-    (deployment,) = deployments = find_deployments(request, [vertical])
+    (deployment,) = deployments = routed(request, find_deployments(request, [vertical]), body)
     (answers,) = await answer(request, "predict", deployments, body)
     return json_response(_described(deployment, answers, call_of(request).id))
 
@@ -58,7 +58,7 @@ async def predict_with_many(body: MultiPredictRequest, request: Request) -> Resp
     """Return the predictions of several models for the same texts or records. Layers that the models share are computed once."""
     names = list(dict.fromkeys(body.verticals))
     request.app.state.access.authorize(request, "predict", names)
-    deployments = find_deployments(request, names)
+    deployments = routed(request, find_deployments(request, names), body)
     results = await answer(request, "predict_with_many", deployments, body)
     id, count = call_of(request).id, len(results[0])
     described = [_described(one, results[place], id, place * count) for place, one in enumerate(deployments)]

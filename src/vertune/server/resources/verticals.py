@@ -18,6 +18,8 @@ from vertune.server.prediction import find_deployments
 from vertune.server.preparing import State
 from vertune.server.resource import Resource
 from vertune.server.service import Service
+from vertune.server.stored import actor_of
+from vertune.steps.deploy import Versions
 
 resource = Resource("verticals")
 _T = TypeVar("_T")
@@ -139,7 +141,11 @@ async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalIn
     _check_served(service, vertical)
     if await run_in_threadpool(service.home.find, "models", body.model) is None:
         raise NotFound(f"There is no model '{body.model}' in the home folder of the server. List its models: vertune list models")
-    await run_in_threadpool(service.home.alias, f"{vertical}@live", body.model)
+    if service.database is None:
+        await run_in_threadpool(service.home.alias, f"{vertical}@live", body.model)
+    else:
+        versions = Versions(service.home, service.database, actor_of(request))
+        await run_in_threadpool(versions.deploy, vertical, body.model)
     await run_in_threadpool(service.update)
     return _info(request, vertical)
 

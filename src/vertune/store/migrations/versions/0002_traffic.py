@@ -1,4 +1,4 @@
-"""Requests, answers, feedback, usage and audit, and the customer that owns a key."""
+"""Requests, answers, feedback, usage, versions and audit, and the customer that owns a key."""
 
 import secrets
 
@@ -27,6 +27,7 @@ def upgrade() -> None:
         *(Column(name, BigInteger, nullable=False) for name in ("requests", "records", "tokens", "cached_tokens")),
     )
     op.create_index("usage_by_customer", "usage", ["customer", "day"])
+    _create_versions()
     op.create_table(
         "audit",
         Column("id", String(32), primary_key=True),
@@ -61,6 +62,26 @@ def _create_traffic() -> None:
     )
     op.create_index("answers_by_vertical", "answers", ["vertical", "request", "number"])
     op.create_index("answers_by_fingerprint", "answers", ["fingerprint"])
+
+
+def _create_versions() -> None:
+    op.create_table(
+        "rollouts",
+        Column("vertical", Text, primary_key=True),
+        *(Column(name, Text, nullable=False) for name in ("model", "live", "mode")),
+        Column("share", Double, nullable=False),
+        *(Column(name, Text, nullable=False) for name in ("rules", "began")),
+        Column("first", String(32), nullable=False),
+        Column("actor", Text, nullable=False),
+    )
+    op.create_table(
+        "versions",
+        Column("id", String(32), primary_key=True),
+        *(Column(name, Text, nullable=False) for name in ("at", "vertical", "action", "model")),
+        Column("previous", Text),
+        *(Column(name, Text, nullable=False) for name in ("actor", "reason", "evidence")),
+    )
+    op.create_index("versions_by_vertical", "versions", ["vertical", "id"])
 
 
 def _create_feedback() -> None:

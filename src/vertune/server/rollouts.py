@@ -1,0 +1,262 @@
+"""Divides requests between live models and their candidates, and rolls candidates back that are worse; does not depend on HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import statistics
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from vertune.answering.call import Call
+from vertune.core.errors import VertuneError
+from vertune.core.records import Answer
+from vertune.metrics.sequential import bounds, is_higher
+from vertune.runtime.fleet import Deployment, Fleet
+from vertune.steps.deploy import Versions
+from vertune.store.database import Database
+from vertune.store.rollouts import Rollout, running, verdicts
+
+_log = logging.getLogger("vertune")
+INTERVAL = 1.0
+"""Seconds between two checks of what is to be compared and how it went."""
+ALPHA = 0.05
+"""Largest probability that a candidate that is as good as the live model is rolled back, however long the comparison takes."""
+_TESTS = 3
+"""Comparisons that share this probability: failures, time, and feedback."""
+_RECENT = 500
+"""Number of last answers of the live model by which its usual time is known."""
+_FEWEST = 50
+"""Number of answers of each model before times are compared."""
+_SLOWER_SHARE = 0.25
+"""By how much the share of slow answers must be higher before a candidate counts as slower."""
+_ACTOR = "this server"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the answers of one model."""
+
+    answers: int = 0
+    failures: int = 0
+    timed: int = 0
+    slow: int = 0
+    """How many of the `timed` answers took longer than the rules allow."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A rollout on this server: its candidate in memory, and what it counted."""
+
+    rollout: Rollout
+    deployment: Deployment
+    live: Counts = field(default_factory=Counts)
+    candidate: Counts = field(default_factory=Counts)
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    """The seconds of the last answers of the live model."""
+    usual: float | None = None
+    """Their median; None while there are too few."""
+    agreed: int = 0
+    """How many shadow answers say the same as the live model."""
+    compared: int = 0
+    verdicts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By the id of the model, the number of answers that users called right and wrong."""
+
+    def count(self, call: Call, deployment: Deployment) -> None:
+        """Count a finished call in which this model answered; refusals for which the client or the load is the reason say nothing."""
+        counts = self.candidate if deployment is self.deployment else self.live
+        if call.status >= 500 and not call.refusal:
+            counts.answers, counts.failures = counts.answers + 1, counts.failures + 1
+        elif call.status == 200:
+            counts.answers += 1
+            self._time(counts, call)
+
+    def _time(self, counts: Counts, call: Call) -> None:
+        if call.inference is None:  # from the cache
+            return
+        seconds = call.inference / max(1, len(call.records))
+        if self.usual is not None:
+            counts.timed += 1
+            counts.slow += seconds > self.rollout.rules.slower * self.usual
+        if counts is self.live:
+            self.times.append(seconds)
+
+    def renew(self, verdicts: dict[str, tuple[int, int]]) -> None:
+        """Take the verdicts of users, and the usual time of the live model."""
+        self.verdicts = verdicts
+        times = list(self.times)
+        if len(times) >= _FEWEST:
+            self.usual = statistics.median(times)
+
+    def compare(self, call: Call, answers: list[Answer]) -> None:
+        """Count how many answers of a shadow say the same as those of the live model."""
+        for mine, theirs in zip(answers, call.answers[0], strict=True):
+            if theirs is not None:
+                self.compared += 1
+                self.agreed += self.deployment.task.agrees(mine, theirs)
+
+    def worse(self) -> str:
+        """Return in which way the candidate is worse, beyond doubt; empty if it is not."""
+        alpha, one, other = ALPHA / _TESTS, self.candidate, self.live
+        if is_higher((one.failures, one.answers), (other.failures, other.answers), alpha):
+            return f"it failed in {one.failures} of {one.answers} requests, the live model in {other.failures} of {other.answers}"
+        if is_higher((one.slow, one.timed), (other.slow, other.timed), alpha, _SLOWER_SHARE):
+            return f"{one.slow} of {one.timed} answers took longer than {self.rollout.rules.slower:g} × the usual time of the live model"
+        mine, theirs = (self.verdicts.get(model, (0, 0)) for model in (self.rollout.model, self.rollout.live))
+        if is_higher((mine[1], sum(mine)), (theirs[1], sum(theirs)), alpha):
+            return f"{mine[1]} of {sum(mine)} answers were called wrong, of the live model {theirs[1]} of {sum(theirs)}"
+        return ""
+
+    def evidence(self) -> dict[str, Any]:
+        """Return the figures on which a decision is made."""
+        mine, theirs = (self.verdicts.get(model, (0, 0)) for model in (self.rollout.model, self.rollout.live))
+        return {
+            "candidate": _shown(self.candidate, mine),
+            "live": _shown(self.live, theirs),
+            "compared": self.compared,
+            "agreed": self.agreed,
+        }
+
+
+def _shown(counts: Counts, verdict: tuple[int, int]) -> dict[str, Any]:
+    low, high = bounds(verdict[0], sum(verdict), ALPHA)
+    said = {"right": verdict[0], "wrong": verdict[1], "right_at_least": round(low, 4), "right_at_most": round(high, 4)}
+    return {"answers": counts.answers, "failures": counts.failures, "slow": counts.slow, "timed": counts.timed, **said}
+
+
+class Rollouts:
+    """The rollouts of one server."""
+
+    def __init__(self, fleet: Fleet, database: Database, changed: Callable[[], None], shadow: Callable[[Call, Comparison], None]) -> None:
+        """`changed` is called after an alias was moved. `shadow` lets a candidate answer a copy of a finished call."""
+        self._fleet, self._database, self._changed, self._shadow = fleet, database, changed, shadow
+        self._versions = Versions(fleet.home, database, _ACTOR)
+        self.comparisons: dict[str, Comparison] = {}
+        """By the name of the vertical. The dict is replaced, never changed."""
+        self._failed: dict[str, str] = {}
+        """By the name of the vertical, the id of the candidate that could not be loaded, so that it is logged once."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vertune-rollouts", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow the rollouts in the database."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop to follow them."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+
+    def route(self, deployment: Deployment, key: str | None, records: Any) -> Deployment:
+        """Return the model that answers a request: the live one, or its candidate if the request is in the share of a canary.
+
+        Requests with the same `key` (a customer, a conversation) go to the same model; without one, requests with the same records.
+        """
+        comparison = self.comparisons.get(deployment.name)
+        if comparison is None or comparison.rollout.mode != "canary":
+            return deployment
+        mark = key if key is not None else repr(records)
+        digest = hashlib.blake2b(f"{comparison.rollout.first} {mark}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        chosen = int.from_bytes(digest, "big") < comparison.rollout.share * 2**64
+        return comparison.deployment if chosen else deployment
+
+    def __call__(self, call: Call) -> None:
+        """Count a finished call, and hand it to a shadow if there is one; a listener of calls."""
+        comparisons = self.comparisons
+        if not comparisons:
+            return
+        for deployment in call.verticals:
+            comparison = comparisons.get(deployment.name)
+            if comparison is not None:
+                comparison.count(call, deployment)
+                if comparison.rollout.mode == "shadow" and call.status == 200 and len(call.verticals) == 1:
+                    self._shadow(call, comparison)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(INTERVAL):
+            try:
+                self.update()
+            except VertuneError as error:
+                _log.warning("Rollouts could not be followed. The next attempt is in %g s. %s", INTERVAL, error)
+            except Exception:
+                _log.exception("Rollouts could not be followed. The next attempt is in %g s.", INTERVAL)
+
+    def update(self) -> None:
+        """Load the candidates of new rollouts, let go those of ended ones, and decide about the others."""
+        with self._database.reading() as connection:
+            found = running(connection)
+            said = {name: verdicts(connection, rollout) for name, rollout in found.items()}
+        comparisons = {}
+        for name, rollout in found.items():
+            present = self.comparisons.get(name)
+            if present is None or present.rollout.first != rollout.first:
+                present = self._loaded(name, rollout)
+            if present is not None:
+                present.renew(said[name])
+                comparisons[name] = present
+        self.comparisons = comparisons
+        for name, comparison in comparisons.items():
+            self._decide(name, comparison)
+
+    def _loaded(self, name: str, rollout: Rollout) -> Comparison | None:
+        if name not in self._fleet.deployments or self._failed.get(name) == rollout.first:
+            return None
+        try:
+            return Comparison(rollout, self._fleet.candidate(name, rollout.model))
+        except Exception as error:
+            self._failed[name] = rollout.first
+            _log.error("The candidate %s of %s can't be served, so its rollout ends: %s", rollout.model, name, error)
+            self._versions.roll_back(name, f"the candidate can't be served: {error}"[:400])
+            return None
+
+    def _decide(self, name: str, comparison: Comparison) -> None:
+        rules = comparison.rollout.rules
+        worse = comparison.worse() if rules.roll_back else ""
+        live = self._fleet.deployments.get(name)
+        if not worse and comparison.deployment.health.fault:
+            worse = comparison.deployment.health.fault
+        elif not worse and (live is None or live.model.id != comparison.rollout.live):
+            worse = "another model than the one that it was compared with is live"
+        if worse:
+            _log.warning("The candidate %s of %s is rolled back: %s.", comparison.rollout.model, name, worse)
+            self._versions.roll_back(name, worse, comparison.evidence())
+            self.comparisons = {key: value for key, value in self.comparisons.items() if key != name}
+        elif rules.promote_after is not None and comparison.candidate.answers >= rules.promote_after:
+            why = f"nothing spoke against it in {comparison.candidate.answers} answers"
+            self._versions.promote(name, why, comparison.evidence())
+            _log.info("The candidate %s of %s is live: %s.", comparison.rollout.model, name, why)
+            self._changed()
+
+
+class RolloutStates(Collector):
+    """Metrics of rollouts; their values are read from the server at each request."""
+
+    def __init__(self, rollouts: Rollouts) -> None:
+        self._rollouts = rollouts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the metrics."""
+        labels = ["vertical", "model", "mode"]
+        running = GaugeMetricFamily("vertune_rollout_answers", "Answers of a candidate since its rollout began.", labels=labels)
+        failed = GaugeMetricFamily("vertune_rollout_failures", "Requests in which a candidate failed.", labels=labels)
+        agreed = GaugeMetricFamily("vertune_rollout_agreement", "Share of shadow answers that agree with the live model.", labels=labels)
+        for name, one in self._rollouts.comparisons.items():
+            values = [name, one.rollout.model, one.rollout.mode]
+            running.add_metric(values, one.candidate.answers)
+            failed.add_metric(values, one.candidate.failures)
+            if one.compared:
+                agreed.add_metric(values, one.agreed / one.compared)
+        yield from (running, failed, agreed)
+
+
+def shadow_call(call: Call, candidate: Deployment) -> Call:
+    """Return a call that asks a candidate what a finished call asked the live model; nobody waits for its answer."""
+    client = f"shadow {candidate.model.id}"
+    return Call(resource="shadow", verticals=[candidate], records=call.records, client=client, bypass_cache=True)

@@ -1,0 +1,94 @@
+"""deploy, promote, rollback and history: what they change, and what they say."""
+
+import json
+
+import pytest
+
+from tests.cli.test_main import leave
+from vertune.core.errors import ConfigError, Conflict, NotFound
+from vertune.core.files import write_json
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home with three models of one task, prepared for serving as far as a command looks, and one of another task."""
+    monkeypatch.setenv("VERTUNE_HOME", str(tmp_path / "home"))
+    for number, task in ((1, "classify"), (2, "classify"), (3, "classify"), (4, "tag")):
+        folder = tmp_path / "home" / "models" / f"support-20300101-00000{number}-000{number}"
+        folder.mkdir(parents=True)
+        write_json(
+            folder / "manifest.json",
+            {"name": "support", "created": f"2030-01-0{number}", "format": 1, "parents": [], "config": {"task": {"name": task}}},
+        )
+        if number != 3:
+            (folder / "model.onnx").write_bytes(b"")
+    return tmp_path / "home"
+
+
+def model(number):
+    return f"support-20300101-00000{number}-000{number}"
+
+
+@pytest.fixture
+def run(home, capsys):
+    def call(*words):
+        capsys.readouterr()
+        code = leave(list(words))
+        said = capsys.readouterr()
+        return code or 0, said.out + said.err
+
+    return call
+
+
+@pytest.fixture
+def live(home):
+    return lambda: (home / "aliases" / "support@live").read_text().strip()
+
+
+def test_a_model_goes_live_and_back(run, live):
+    assert run("deploy", "support", model(1), "--reason", "the first")[0] == 0
+    assert run("deploy", "support", model(2))[0] == 0
+    assert live() == model(2)
+    assert model(1) in run("rollback", "support", "--reason", "slow")[1]
+    assert live() == model(1)
+    told = json.loads(run("history", "support", "--json")[1])
+    assert [(one["action"], one["model"], one["previous"], one["reason"]) for one in told] == [
+        ("roll back", model(1), model(2), "slow"), ("deploy", model(2), model(1), ""), ("deploy", model(1), None, "the first"),
+    ]  # fmt: skip
+    assert {one["actor"] for one in told} == {"command line"}
+    assert "slow" in run("history", "support")[1]
+    assert run("rollback", "support")[0] == NotFound.exit_code
+
+
+def test_a_canary_is_promoted_or_taken_back(run, live):
+    run("deploy", "support", model(1))
+    code, said = run("deploy", "support", model(2), "--canary", "5%", "--promote-after", "1000")
+    assert code == 0, said
+    assert live() == model(1)
+    assert run("promote", "support")[0] == 0
+    assert live() == model(2)
+    assert run("promote", "support")[0] == NotFound.exit_code
+    run("deploy", "support", model(1), "--shadow")
+    assert model(1) in run("rollback", "support")[1]
+    assert live() == model(2)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["2", "--canary", "0%"], ConfigError), (["2", "--canary", "150%"], ConfigError), (["2", "--canary", "a few"], ConfigError),
+        (["2", "--canary", "5%", "--shadow"], ConfigError), (["1", "--canary", "5%"], Conflict), (["3", "--shadow"], Conflict),
+        (["4", "--shadow"], ConfigError),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_compared(run, live, words, code):
+    run("deploy", "support", model(1))
+    assert run("deploy", "support", model(int(words[0])), *words[1:])[0] == code.exit_code
+    assert len(json.loads(run("history", "support", "--json")[1])) == 1
+
+
+def test_what_does_not_exist(run):
+    assert run("deploy", "support", "nobody")[0] == NotFound.exit_code
+    assert run("deploy", "support", model(2), "--shadow")[0] == NotFound.exit_code, "nothing is live"
+    assert run("promote", "support")[0] == NotFound.exit_code
+    assert "no change" in run("history", "support")[1]

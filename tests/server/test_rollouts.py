@@ -1,0 +1,216 @@
+"""Candidates: who answers, what is counted, and which of them are rolled back."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from tests.server.conftest import TEXTS, admin
+from tests.server.running import problem, same, until
+from vertune.answering.call import Call
+from vertune.server.rollouts import Comparison
+from vertune.store.rollouts import Rollout, Rules
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+PATH = "/v1/verticals/intent"
+
+
+@pytest.fixture
+def other(fleet) -> str:
+    """The id of the second model of `intent`, whose labels are others."""
+    live = fleet.get("models", "intent@live").id
+    return next(model.id for model in fleet.shelf("models") if model.manifest_or_empty["name"] == "intent" and model.id != live)
+
+
+@pytest.fixture
+def running(home, start, monkeypatch):
+    monkeypatch.setattr("vertune.server.rollouts.INTERVAL", 0.05)
+    return start(home, admin(home), exact=True)
+
+
+def begin(running, other, **about):
+    found = running.ask.post(f"{PATH}/rollout", json={"model": other, **about})
+    assert found.status_code == 201, found.text
+    assert found.json()["loaded"]
+    return found.json()
+
+
+def history(running):
+    return running.ask.get(f"{PATH}/history").json()["versions"]
+
+
+def test_a_canary_answers_its_share_and_always_the_same_requests(running, other, home, alone) -> None:
+    live = home.get("models", "intent@live").id
+    begin(running, other, share=0.5)
+    said = {text: running.predict("intent", text).json() for text in [f"text {number}" for number in range(60)]}
+    models = [one["model"] for one in said.values()]
+    assert set(models) == {live, other}
+    assert 15 <= models.count(other) <= 45
+    for text, one in said.items():
+        assert running.predict("intent", text).json()["model"] == one["model"]
+        assert one["vertical"] == "intent"
+        assert same(one["answers"], alone(one["model"], [text]))
+    for key in "abcdefgh":
+        assert len({running.predict("intent", text, X_Sticky_Key=key).json()["model"] for text in TEXTS}) == 1
+    together = running.ask.post("/v1/predict", json={"verticals": ["intent", "spans"], "texts": ["text 1"]}).json()["results"]
+    assert [one["model"] for one in together] == [said["text 1"]["model"], home.get("models", "spans").id]
+
+
+def test_a_candidate_becomes_live_and_is_taken_back(running, other, home) -> None:
+    live = home.get("models", "intent@live").id
+    begin(running, other, share=0.2, reason="more rows")
+    assert running.ask.post(f"{PATH}/promote", json={"reason": "good"}).json() == {"vertical": "intent", "live": other}
+    assert {running.predict("intent", text).json()["model"] for text in TEXTS} == {other}
+    problem(running.ask.get(f"{PATH}/rollout"), 404)
+    assert running.ask.post(f"{PATH}/rollback", json={"reason": "not so good"}).json()["live"] == live
+    assert {running.predict("intent", text).json()["model"] for text in TEXTS} == {live}
+    told = [(one["action"], one["model"], one["previous"], one["reason"]) for one in history(running)]
+    assert told == [
+        ("roll back", live, other, "not so good"), ("promote", other, live, "good"), ("canary", other, live, "more rows"),
+    ]  # fmt: skip
+    assert {one["actor"] for one in history(running)} == {running._key.split("_")[1]}
+
+
+def test_a_rollout_is_ended_by_a_person(running, other, home) -> None:
+    live = home.get("models", "intent@live").id
+    begin(running, other, share=1.0)
+    assert running.predict("intent", "a").json()["model"] == other
+    assert running.ask.post(f"{PATH}/rollback", json={}).json()["live"] == live
+    assert running.predict("intent", "a").json()["model"] == live
+    assert "nothing to go back to" in problem(running.ask.post(f"{PATH}/rollback", json={}), 404)
+    problem(running.ask.post(f"{PATH}/promote", json={}), 404)
+
+
+def test_what_can_not_be_compared(running, other, home) -> None:
+    def refused(status, **body):
+        return problem(running.ask.post(f"{PATH}/rollout", json={"model": other, **body}), status)
+
+    assert "live already" in refused(409, model=home.get("models", "intent@live").id)
+    assert "task" in refused(422, model=home.get("models", "spans@live").id)
+    refused(404, model="nobody")
+    refused(422, share=0)
+    refused(422, share=1.5)
+    refused(422, mode="blue-green")
+    refused(422, rules={"slower": 0.5})
+    problem(running.ask.post("/v1/verticals/nobody/rollout", json={"model": other}), 404)
+
+
+def test_a_shadow_answers_nobody_and_is_compared(running, other, home) -> None:
+    live = home.get("models", "intent@live").id
+    begin(running, other, mode="shadow")
+    for number in range(20):
+        assert running.predict("intent", f"text {number}").json()["model"] == live
+    evidence = until(lambda: (found := running.ask.get(f"{PATH}/rollout").json()["evidence"])["compared"] >= 10 and found)
+    assert evidence["agreed"] == 0  # they have other labels
+    assert evidence["candidate"]["answers"] == evidence["compared"]
+    assert evidence["candidate"]["failures"] == 0
+    assert running.metric("vertune_rollout_agreement", vertical="intent", model=other, mode="shadow") == 0
+    assert running.service.recorder.writer.flush()
+    assert {row["model"] for row in _answers(running)} == {live}, "answers that nobody sees are not stored"
+
+
+def _answers(running):
+    from sqlalchemy import select
+
+    from vertune.store import schema
+
+    with running.database.reading() as connection:
+        return [row._asdict() for row in connection.execute(select(schema.answers))]
+
+
+def test_a_candidate_that_users_call_wrong_is_rolled_back(running, other, home) -> None:
+    live = home.get("models", "intent@live").id
+    begin(running, other, share=0.5)
+    said = [running.predict("intent", f"text {number}").json() for number in range(120)]
+    for one in said:
+        verdict = "wrong" if one["model"] == other else "right"
+        found = running.ask.post("/v1/feedback", json={"answer": one["ids"][0], "verdict": verdict})
+        assert found.status_code == 201
+    ended = until(lambda: [one for one in history(running) if one["action"] == "cancel"])[0]
+    assert ended["actor"] == "this server"
+    assert "were called wrong" in ended["reason"]
+    assert ended["evidence"]["candidate"]["wrong"] > 0
+    assert {running.predict("intent", f"text {number}").json()["model"] for number in range(20)} == {live}
+
+
+def test_a_candidate_that_nothing_speaks_against_becomes_live(running, other, home) -> None:
+    begin(running, other, share=1.0, rules={"promote_after": 5})
+    for number in range(6):
+        running.predict("intent", f"text {number}")
+    until(lambda: home.aliases()["intent@live"] == other)
+    assert history(running)[0]["action"] == "promote"
+    until(lambda: running.ask.get(PATH).json()["model"] == other)
+
+
+def test_another_live_model_ends_the_comparison(running, other, home) -> None:
+    begin(running, other, share=0.5)
+    home.alias("intent@live", other)
+    until(lambda: any("another model" in one["reason"] for one in history(running)))
+
+
+# ------------------------------------------------------------------ decisions
+
+
+def comparison(**rules) -> Comparison:
+    rollout = Rollout("v", "new", "old", "canary", 0.1, Rules(**rules), "", "0" * 32, "k")
+    return Comparison(rollout, SimpleNamespace(model=SimpleNamespace(id="new")))
+
+
+def feed(compared, draw, answers, fail=(0.0, 0.0), slower=1.0, right=(0.9, 0.9), told=0.05):
+    """Let both models answer, a tenth by the candidate; returns why it is worse, looking every now and then."""
+    live, counts = SimpleNamespace(), {True: [0, 0], False: [0, 0]}
+    for number in range(answers):
+        new = draw.random() < compared.rollout.share
+        failed = draw.random() < fail[new]
+        call = Call()
+        call.status = 500 if failed else 200
+        call.inference, call.records = draw.lognormvariate(0, 0.3) * 0.01 * (slower if new else 1), [{}]
+        compared.count(call, compared.deployment if new else live)
+        if not failed and draw.random() < told:
+            counts[new][draw.random() >= right[new]] += 1
+        if number % 25 == 0:
+            compared.renew({"new": tuple(counts[True]), "old": tuple(counts[False])})
+            if why := compared.worse():
+                return why
+    return ""
+
+
+def test_an_equal_candidate_is_seldom_rolled_back():
+    draw = random.Random(1)
+    rolled_back = sum(bool(feed(comparison(), draw, 1000, fail=(0.02, 0.02), told=0.5)) for _ in range(200))
+    assert rolled_back <= 10  # 5 %
+
+
+@pytest.mark.parametrize(
+    ("bad", "said", "answers"),
+    [
+        ({"fail": (0.0, 0.01)}, "failed", 60_000), ({"slower": 3.0}, "took longer", 3000),
+        ({"right": (0.9, 0.85), "told": 0.05}, "called wrong", 1_000_000),
+    ],
+)  # fmt: skip
+def test_a_worse_candidate_is_rolled_back(bad, said, answers):
+    draw = random.Random(2)
+    compared = comparison()
+    if "right" in bad:  # feedback alone, because a million calls take long
+        counts = {True: [0, 0], False: [0, 0]}
+        for _ in range(answers // 20):
+            new = draw.random() < 0.1
+            counts[new][draw.random() >= bad["right"][new]] += 1
+            if new:
+                compared.renew({"new": tuple(counts[True]), "old": tuple(counts[False])})
+                if why := compared.worse():
+                    break
+    else:
+        why = feed(compared, draw, answers, **bad)
+    assert said in why
+
+
+def test_refusals_of_clients_are_no_failures():
+    compared = comparison()
+    for status, refusal in ((429, "rate"), (503, "deadline"), (422, ""), (499, "gone")):
+        call = Call()
+        call.status, call.refusal = status, refusal
+        compared.count(call, compared.deployment)
+    assert compared.candidate.answers == compared.candidate.failures == 0
