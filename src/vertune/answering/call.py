@@ -75,6 +75,8 @@ class Call:
     """Time from the arrival of the call to the start of its response."""
     status: int = 0
     """The HTTP status of the outcome; 0 while the call is not finished."""
+    warning: str = ""
+    """What the client should know of its quota, for the response; empty if there is nothing."""
     refusal: str = ""
     """The reason for a refusal in one word, such as `rate`; empty if the call was not refused."""
 

@@ -15,6 +15,7 @@ from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
 from vertune.core.machine import loopback
 from vertune.server.connections import CONNECTION, Connection
+from vertune.server.quotas import Quotas
 from vertune.server.rates import RateLimiter
 from vertune.store.key import Key, Scope, parse_rate
 from vertune.store.keys import Keys
@@ -35,13 +36,14 @@ def call_of(request: Request) -> Call:
 class Access:
     """Checks whether a request has an API key with the required permission, and whether the rate limit of this key allows it."""
 
-    def __init__(self, keys: Keys | None, rate: str | None = None, open_scope: Scope = "predict") -> None:
+    def __init__(self, keys: Keys | None, rate: str | None = None, open_scope: Scope = "predict", quotas: Quotas | None = None) -> None:
         """`keys` is the database of API keys; None allows requests from this machine without a key, with the permission `open_scope`.
 
         `rate`, such as `600/minute`, is the rate limit of each key that has none of its own. If `keys` is None, it is the limit of
-        each client address.
+        each client address. `quotas` are the monthly quotas of customers.
         """
         self._keys = keys
+        self._quotas = quotas
         self._limiter = RateLimiter()
         self._rate = rate
         self._open_scope = open_scope
@@ -73,6 +75,21 @@ class Access:
                 raise AccessError(
                     f"The key {key.id} does not have the permission {what}. Ask the operator of the server for a key that has it."
                 )
+
+    def check_quota(self, request: Request, verticals: Sequence[str]) -> None:
+        """Check that the plan of the customer that owns the API key of a request allows it to ask these verticals now.
+
+        Raises Busy if a quota is used up, and AccessError if the plan does not contain a vertical. If a quota is nearly used up, the
+        response will have a warning.
+        """
+        key, call = self._key(request), call_of(request)
+        if self._quotas is None or key is None:
+            return
+        try:
+            call.warning = self._quotas.check(key.customer, verticals)
+        except (AccessError, Busy) as error:
+            call.refusal = "quota" if isinstance(error, Busy) else "rights"
+            raise
 
     def storage_trouble(self) -> str:
         """Return why API keys can't be created or revoked at the moment; empty if they can be, or if the server requires none."""
@@ -132,14 +149,18 @@ class Access:
 
         Requests are counted before their bodies are read, so requests with invalid bodies count too.
         """
+        plan = None if key is None or self._quotas is None else self._quotas.plans.of(key.customer)
+        if plan is not None and plan.rate is not None and key is not None:
+            self._hit(request, plan.rate, f"customer {key.customer}")
         rate = (key and key.rate) or self._rate
-        if rate is None:
-            return
-        name = key.id if key else _client_host(request)
-        if seconds := self._limiter.hit(parse_rate(rate), name):
+        if rate is not None:
+            self._hit(request, rate, f"key {key.id}" if key else f"address {_client_host(request)}")
+
+    def _hit(self, request: Request, rate: str, who: str) -> None:
+        """Count a request for a rate limit; raise Busy above it."""
+        if seconds := self._limiter.hit(parse_rate(rate), who):
             call_of(request).refusal = "rate"
             seconds = max(0.05, seconds)
-            who = f"key {key.id}" if key else f"address {name}"
             raise Busy(f"The rate limit of {rate} is exceeded for the {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
 
 

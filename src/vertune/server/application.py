@@ -73,6 +73,8 @@ class Application:
                 headers: list[tuple[bytes, bytes]] = message["headers"]
                 names = {name for name, _ in headers}
                 message["headers"] = [*headers, *(header for header in HEADERS if header[0] not in names)]
+                if call.warning:
+                    message["headers"].append((b"x-quota-warning", call.warning.encode("latin-1")))
                 call.finish(message["status"])
             try:
                 await send(message)
@@ -103,7 +105,7 @@ def build(service: Service, keys: Keys | None) -> Application:
     `keys` is the database of API keys; if it is None, requests need no key.
     """
     routes, settings = find_routes(), service.settings
-    access = Access(keys, settings.rate, settings.open_scope)
+    access = Access(keys, settings.rate, settings.open_scope, service.quotas)
     return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
 
 

@@ -118,6 +118,7 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     for invalid records, and Busy if the queue is full or the deadline can't be met.
     """
     state = request.app.state
+    state.access.check_quota(request, [deployment.name for deployment in deployments])
     number = len(body.texts or body.records or ()) * len(deployments)
     if number > state.limits.items:
         raise TooLarge(

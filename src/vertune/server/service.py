@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 from vertune.answering.call import Call, Listener
 from vertune.answering.service import AnswerService
 from vertune.core.artifact import Home
-from vertune.core.errors import Busy
+from vertune.core.errors import Busy, ConfigError
 from vertune.server import following
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
 from vertune.server.prometheus import PrometheusMetrics
+from vertune.server.quotas import Quotas
 from vertune.server.readiness import Readiness, ReadinessProbe
 from vertune.server.recording import Recorder
 from vertune.server.rollouts import Comparison, Rollouts, RolloutStates, shadow_call
 from vertune.server.settings import Settings
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database
+from vertune.store.plans import read_plans
 
 _log = logging.getLogger("vertune")
 _MOST_SHADOWS = 8
@@ -58,6 +60,8 @@ class Service:
     """What stores the finished calls; None if they are not stored."""
     rollouts: Rollouts | None = field(init=False)
     """What compares candidates with live models; None without a database."""
+    quotas: Quotas | None = field(init=False)
+    """What refuses customers that have used up their plan; None without plans."""
     texts: StoredTexts = field(init=False)
     """In which form texts are stored."""
     feedback: FeedbackBox | None = field(init=False)
@@ -77,6 +81,12 @@ class Service:
             self.metrics.registry.register(RolloutStates(self.rollouts))
         self.texts = StoredTexts(self.settings.traffic.keep_text)
         self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts)
+        self.quotas = None
+        if self.settings.plans is not None:
+            if self.database is None or not self.settings.traffic.keep:
+                raise ConfigError("Plans need usage, which is not counted with traffic.keep=false. Leave out one of the two settings.")
+            self.quotas = Quotas(self.database, read_plans(self.settings.plans))
+            self.listeners.append(self.quotas)
         if self.database is not None and self.settings.traffic.keep:
             self.recorder = Recorder(self.database, self.texts, self.settings.traffic)
             self.listeners.append(self.recorder)
@@ -89,15 +99,17 @@ class Service:
         """Start to compute predictions for requests that are handled in this event loop."""
         self.answers.start(loop)
         self._loop = loop
-        if self.rollouts is not None:
-            self.rollouts.start()
+        for follower in (self.rollouts, self.quotas):
+            if follower is not None:
+                follower.start()
         if self.recorder is not None:
             self.recorder.start()
 
     def stop(self) -> None:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
-        if self.rollouts is not None:
-            self.rollouts.stop()
+        for follower in (self.rollouts, self.quotas):
+            if follower is not None:
+                follower.stop()
         self.answers.close()
         self.aliases.stop()
         if self.recorder is not None:

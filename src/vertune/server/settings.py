@@ -104,6 +104,8 @@ class Settings:
     """Maximum number of cached predictions; 0 disables the cache."""
     rate: str | None = None
     """Rate limit, such as 600/minute, of API keys that were created without one; None sets no limit."""
+    plans: Path | None = None
+    """The file with the plans of customers: monthly quotas, rates and prices; None sets no quotas."""
     behind_proxy: bool = False
     """Whether a reverse proxy receives all requests first, ends TLS, and limits the connections of each address itself."""
     tls: TLSFiles = TLSFiles()

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from vertune.server.resource import Resource
 from vertune.server.stored import customer_of, database_of
 from vertune.server.tables import csv_lines
+from vertune.store.plans import Line, invoice, parse_month
 from vertune.store.usage import Column, Period, used
 
 resource = Resource("usage")
@@ -52,6 +53,35 @@ class UsageTable(BaseModel):
     """Usage, divided as it was asked for."""
 
     usage: list[UsageRow]
+
+
+class InvoiceQuery(BaseModel):
+    """Which invoice is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    month: Annotated[str, Field(pattern=r"^\d{4}-\d{2}$", examples=["2030-01"])]
+    media_type: Literal["application/json", "text/csv"] = "application/json"
+
+
+class Invoice(BaseModel):
+    """What customers pay for a month."""
+
+    month: str
+    lines: list[Line]
+
+
+@resource.get("/v1/invoice", scope="predict", response_model=Invoice, responses={200: {"content": {"text/csv": {}}}})
+def list_invoice(request: Request, query: Annotated[InvoiceQuery, Query()]) -> Invoice | Response:
+    """Return what the customer that owns the API key pays for a month; with the permission `admin`, what all customers pay."""
+    first, end = parse_month(query.month)
+    quotas = request.app.state.service.quotas
+    with database_of(request).reading() as connection:
+        rows = used(connection, Period(customer_of(request), first, end), ["customer"])
+    lines = [] if quotas is None else [line for row in rows for line in invoice(quotas.plans, row)]
+    if query.media_type == "text/csv":
+        return Response("".join(csv_lines(line.model_dump(mode="json") for line in lines)), media_type="text/csv")
+    return Invoice(month=query.month, lines=lines)
 
 
 @resource.get("/v1/usage", scope="predict", response_model=UsageTable, responses={200: {"content": {"text/csv": {}}}})

@@ -1,0 +1,108 @@
+"""Quotas: what a customer may still ask, on one server and on several, and what it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.server.conftest import TEXTS, admin
+from tests.server.running import problem, until
+from vertune.core.errors import ConfigError
+from vertune.server.service import Service
+from vertune.server.settings import Settings
+from vertune.store.database import Database
+from vertune.store.keys import Keys
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+PLANS = """
+plans:
+  small: {requests: 10, verticals: [intent, spans]}
+  slow: {rate: 3/hour, prices: {month: 5, requests: 1000}}
+customers: {bank: small, shop: slow}
+"""
+
+
+@pytest.fixture
+def plans(tmp_path):
+    file = tmp_path / "plans.yaml"
+    file.write_text(PLANS)
+    return file
+
+
+@pytest.fixture
+def secret(home):
+    """Makes a key of a customer, and returns its headers."""
+    keys = Keys(Database(home.folder / "server.db"))
+
+    def make(customer):
+        return {"Authorization": f"Bearer {keys.create('app', ['predict', 'feedback'], customer=customer)[0]}"}
+
+    return make
+
+
+def ask(running, headers, vertical="intent", texts=("a",)):
+    return running.stranger.post(f"/v1/verticals/{vertical}/predict", json={"texts": list(texts)}, headers=headers)
+
+
+def test_a_quota_that_is_used_up_says_what_to_do(home, start, plans, secret) -> None:
+    running = start(home, admin(home), plans=plans)
+    bank = secret("bank")
+    found = [ask(running, bank) for _ in range(10)]
+    assert [one.status_code for one in found] == [200] * 10
+    assert [one.headers.get("x-quota-warning") for one in found] == [None] * 8 + ["requests 8 of 10", "requests 9 of 10"]
+    refused = ask(running, bank)
+    assert "larger plan" in problem(refused, 429)
+    assert 0 < int(refused.headers["retry-after"]) <= 31 * 86_400
+    assert "larger plan" in problem(ask(running, secret("bank")), 429), "keys of a customer share its quota"
+    assert running.metric("vertune_rejections_total", reason="quota") == 2
+    assert running.predict("intent", *TEXTS).status_code == 200, "other customers go on"
+    assert running.stranger.get("/v1/usage", headers=bank).status_code == 200
+    assert running.service.recorder.writer.flush()
+    usage = running.stranger.get("/v1/usage", headers=bank, params={"by": "vertical"}).json()["usage"]
+    assert [(row["vertical"], row["requests"]) for row in usage] == [("intent", 10)]
+
+
+def test_servers_share_a_quota_and_a_restart_forgets_nothing(home, start, plans, secret, monkeypatch) -> None:
+    monkeypatch.setattr("vertune.server.quotas.INTERVAL", 0.1)
+    key = admin(home)
+    one, other = start(home, key, plans=plans), start(home, key, plans=plans)
+    bank = secret("bank")
+    for running in (one, other) * 5:
+        assert ask(running, bank).status_code == 200
+    until(lambda: ask(one, bank).status_code == 429 and ask(other, bank).status_code == 429)
+    later = start(home, key, plans=plans)
+    until(lambda: ask(later, bank).status_code == 429, 3)
+
+
+def test_a_plan_names_the_verticals(home, start, plans, secret) -> None:
+    running = start(home, admin(home), plans=plans)
+    bank = secret("bank")
+    assert "'find'" in problem(ask(running, bank, "find"), 403)
+    both = running.stranger.post("/v1/predict", json={"verticals": ["intent", "find"], "texts": ["a"]}, headers=bank)
+    assert "'find'" in problem(both, 403)
+    assert ask(running, bank, "spans").status_code == 200
+
+
+def test_the_rate_of_a_plan_is_that_of_all_keys(home, start, plans, secret) -> None:
+    running = start(home, admin(home), plans=plans)
+    keys = [secret("shop"), secret("shop")]
+    assert [ask(running, keys[number % 2]).status_code for number in range(5)] == [200, 200, 200, 429, 429]
+
+
+def test_an_invoice(home, start, plans, secret) -> None:
+    running = start(home, admin(home), plans=plans)
+    shop = secret("shop")
+    for _ in range(2):
+        ask(running, shop)
+    assert running.service.recorder.writer.flush()
+    month = running.ask.get("/v1/usage", params={"by": "day"}).json()["usage"][0]["day"][:7]
+    lines = running.ask.get("/v1/invoice", params={"month": month}).json()["lines"]
+    assert [(line["customer"], line["item"], line["amount"]) for line in lines] == [("shop", "month", "5.00"), ("shop", "requests", "2.00")]
+    table = running.ask.get("/v1/invoice", params={"month": month, "media_type": "text/csv"}).text
+    assert table.splitlines()[0].startswith("customer,item,used,charged,price,amount,currency")
+    assert running.ask.get("/v1/invoice", params={"month": "2020-01"}).json()["lines"] == []
+    problem(running.ask.get("/v1/invoice", params={"month": "soon"}), 422)
+
+
+def test_plans_need_usage(home, plans) -> None:
+    with pytest.raises(ConfigError, match=r"traffic\.keep"):
+        Service(Settings(plans=plans, traffic={"keep": False}), home, None)
