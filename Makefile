@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check matrix bench bench-training bench-serving soak damage figures docs pictures clean
+.PHONY: help setup services demo test check matrix bench bench-training bench-serving soak damage figures docs pictures clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -25,6 +25,10 @@ help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## Create .venv and install vertune with everything that its tests need
+
+services:  ## Install PostgreSQL and promtool from Debian's packages; tests that need them are skipped without
+	@echo "==> Installing PostgreSQL and Prometheus (needs root)"
+	@DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet postgresql prometheus
 
 # torch comes first and pinned: asked for exactly, pip takes the CPU build; a range would bring gigabytes of CUDA packages.
 $(READY): pyproject.toml constraints.txt

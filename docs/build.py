@@ -27,7 +27,7 @@ CHAPTERS = {
     "Start": ["tutorial"],
     "How to": [f"how-to/{name}" for name in ("classify", "multilabel", "match", "regress", "tag", "extract", "embed")]
     + [f"how-to/{name}" for name in ("mask", "compress", "serve", "feedback", "sign", "python")],
-    "Understand": ["life", "defaults", "words", "benchmarks", "measuring"],
+    "Understand": ["life", "operations", "defaults", "words", "benchmarks", "measuring"],
     "Develop": ["architecture", "contributing", "changelog"],
 }
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")

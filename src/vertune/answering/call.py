@@ -52,6 +52,8 @@ class Call:
     """A function that waits until the client has disconnected; None if there is no connection to watch."""
     id: str = field(default_factory=time_ordered_id)
     """A unique id, across all processes."""
+    trace: str = ""
+    """The id of the trace that the client named, to find the call beside those of other services; empty without one."""
     started: float = field(default_factory=time.monotonic)
     """The monotonic time at which the call arrived."""
     expires_at: float = 0.0

@@ -38,6 +38,7 @@ def run(
         bool, typer.Option("--behind-proxy", help="A reverse proxy ends TLS and limits the connections of each address.")
     ] = False,
     open: Annotated[bool, typer.Option("--open", help="Predict without API keys; needs a host such as 127.0.0.1.")] = False,
+    log: Annotated[str, typer.Option("--log", metavar="text|json", help="How the log is written.")] = "text",
     require_signed: options.RequireSigned = None,
     set: options.Set = None,
     home: options.Home = None,
@@ -51,6 +52,7 @@ def run(
     # set before NumPy is loaded: on the small matrices of classifier heads, several threads would only wait for one another
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from vertune.core.artifact import Home
+    from vertune.server.logs import configure
     from vertune.server.run import serve
     from vertune.server.service import Service
     from vertune.server.settings import changed
@@ -59,10 +61,12 @@ def run(
 
     files = {"cert": tls_cert, "key": tls_key, "client_ca": tls_client_ca}
     tls = [f"tls.{name}={file}" for name, file in files.items() if file]
-    settings = changed(
-        {"host": host, "port": port, "open": open, "behind_proxy": behind_proxy, "require_signed": require_signed}, [*tls, *(set or [])]
-    )
+    written = {
+        "host": host, "port": port, "open": open, "behind_proxy": behind_proxy, "log": log, "require_signed": require_signed,
+    }  # fmt: skip
+    settings = changed(written, [*tls, *(set or [])])
     settings.check()
+    configure(settings.log)
     where = Home(home)
     with nullcontext() if open and not settings.traffic.keep else closing(Database.of_home(where.folder, database)) as opened:
         service = Service(settings, where, opened, only=frozenset(names or ()))

@@ -18,6 +18,7 @@ from vertune.core.errors import Busy
 from vertune.server import problems
 from vertune.server.access import CALL, Access
 from vertune.server.discovery import find_routes
+from vertune.server.logs import trace_of
 from vertune.server.resource import ScopedRoute
 from vertune.server.service import Service
 from vertune.server.settings import RequestLimits
@@ -64,7 +65,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route one request and send its response."""
         service = self.state.service
-        call, responding = Call(service.listeners), False
+        call, responding = Call(service.listeners, trace=trace_of(scope["headers"])), False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal responding
@@ -73,6 +74,7 @@ class Application:
                 headers: list[tuple[bytes, bytes]] = message["headers"]
                 names = {name for name, _ in headers}
                 message["headers"] = [*headers, *(header for header in HEADERS if header[0] not in names)]
+                message["headers"].append((b"x-request-id", call.id.encode()))
                 if call.warning:
                     message["headers"].append((b"x-quota-warning", call.warning.encode("latin-1")))
                 call.finish(message["status"])

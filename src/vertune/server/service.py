@@ -14,6 +14,7 @@ from vertune.core.errors import Busy, ConfigError
 from vertune.server import following
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
+from vertune.server.logs import log_request
 from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.quotas import Quotas
 from vertune.server.readiness import Readiness, ReadinessProbe
@@ -72,7 +73,7 @@ class Service:
         self.answers = AnswerService(self.home, self.settings.answers, on_batch=self.metrics.count_batch)
         self.aliases = AliasFollower(self.answers.fleet, self.only, self.settings.preparation)
         self.probe = ReadinessProbe(self.answers)
-        self.listeners = [self.metrics.count_call]
+        self.listeners = [self.metrics.count_call, log_request]
         self.recorder = None
         self.rollouts = None
         if self.database is not None:

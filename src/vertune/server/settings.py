@@ -13,6 +13,7 @@ from vertune.answering.service import AnswerOptions
 from vertune.core.config import KeepText
 from vertune.core.errors import ConfigError
 from vertune.core.machine import loopback
+from vertune.server.logs import LogFormat
 from vertune.store.key import Scope, checked_rate
 
 Positive = Annotated[int, Field(ge=1)]
@@ -84,6 +85,8 @@ class Settings:
     """Port to listen on; 0 lets the system choose one."""
     open: bool = False
     """Whether to accept requests without an API key; allowed on a loopback address only."""
+    log: LogFormat = "text"
+    """How the log is written: as text, with warnings and errors alone, or as JSON, with one line for each request too."""
     open_scope: Scope = "predict"
     """The permission of requests without an API key, if they are accepted; `admin` also lets them change what is served."""
     exact: bool = False

@@ -120,11 +120,11 @@ def invoice(plans: Plans, used: Usage) -> list[Line]:
     if plan is None:
         return []
     prices = plan.prices
-    lines = [_line(used.customer, "month", (1, 1), prices.month, prices.month, prices.currency)]
+    lines = [_line(used.customer, "month", (1, 1), prices.month, amount=prices.month, currency=prices.currency)]
     for unit in UNITS:
         price, total = getattr(prices, unit), getattr(used, unit)
         charged = max(0, total - plan.included.get(unit, 0))
-        lines.append(_line(used.customer, unit, (total, charged), price, price * charged / _PER[unit], prices.currency))
+        lines.append(_line(used.customer, unit, (total, charged), price, amount=price * charged / _PER[unit], currency=prices.currency))
     return [line for line in lines if line.price]
 
 

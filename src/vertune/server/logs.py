@@ -1,0 +1,71 @@
+"""Writes the log of the server to standard error, as text or as JSON with one line for each request; does not depend on what is logged."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import orjson
+
+from vertune.answering.call import Call
+
+LogFormat = Literal["text", "json"]
+_requests = logging.getLogger("vertune.requests")
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_TRACE = b"0" * 32
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats each entry of the log as one line of JSON, with the fields `time`, `level`, `message` and those of the entry."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; an exception is its field `error`."""
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["error"] = "".join(traceback.format_exception(*record.exc_info))
+        return orjson.dumps(entry, default=str).decode()
+
+
+def configure(kind: LogFormat, stream: TextIO | None = None) -> logging.Handler:
+    """Let the log go to a stream, by default standard error: warnings and errors, and with `json` also each finished request."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if kind == "json" else logging.Formatter("%(message)s"))
+    logger = logging.getLogger("vertune")
+    logger.addHandler(handler)
+    logger.propagate = False
+    _requests.setLevel(logging.INFO if kind == "json" else logging.WARNING)
+    return handler
+
+
+def log_request(call: Call) -> None:
+    """Log a finished call; a listener of calls. No text of a user and no secret is in the entry."""
+    if not _requests.isEnabledFor(logging.INFO):
+        return
+    fields = {
+        "request": call.id, "trace": call.trace or call.id, "resource": call.resource or "other", "status": call.status,
+        "milliseconds": round(1000 * call.total, 2), "customer": call.customer, "key": call.key,
+        "verticals": [f"{one.name}={one.model.id}" for one in call.verticals], "records": len(call.records), "tokens": call.tokens,
+        "cached_tokens": call.cached_tokens,
+    }  # fmt: skip
+    if call.refusal:
+        fields["refusal"] = call.refusal
+    _requests.info("request", extra={"fields": fields})
+
+
+def trace_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Return the id of the trace that the header `traceparent` (W3C Trace Context) names; empty if there is none, or it is not valid."""
+    for name, value in headers:
+        if name == b"traceparent":
+            match = _TRACE.fullmatch(value)
+            return match[1].decode() if match and match[1] != _NO_TRACE and not value.startswith(b"ff") else ""
+    return ""
