@@ -56,6 +56,7 @@ SERVING = {
     "many": "Latency of one text sent to 20 models, relative to one model",
     "overload": "Five times the capacity for one minute",
     "mixed": "Trained models mixed in one batch, test texts",
+    "storing": "A server that stores requests with masked texts, relative to one that stores nothing",
 }
 """What each part of results/serving.json measures."""
 

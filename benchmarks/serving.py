@@ -316,6 +316,19 @@ def mixed(pace: Pace) -> dict[str, Any]:
 # ── too much ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def storing(pace: Pace) -> dict[str, Any]:
+    """What storing requests with masked texts costs, beside a server of the same models that stores nothing."""
+    home, name = matrix.trained(), ALONE[0]
+    with serving(home, [name]) as storing, serving(home, [name], "traffic.keep=false") as forgetting:
+        sides = {"storing": storing.of(name), "forgetting": forgetting.of(name)}
+        many, one = turns(sides, CLIENTS, pace), turns(sides, 1, pace)
+    rates = [rate(here) / rate(there) for here, there in zip(many["storing"], many["forgetting"], strict=True)]
+    more = [1000 * (p50(here) - p50(there)) for here, there in zip(one["storing"], one["forgetting"], strict=True)]
+    bars = {"requests a second of 32 clients": bar(rates, 0.95, least=True), "milliseconds more for one client": bar(more, 0.3)}
+    found = {side: {"many": brief(many[side]), "one": brief(one[side])} for side in sides}
+    return {"bars": bars, **found}
+
+
 def overload(pace: Pace) -> dict[str, Any]:
     """A server that is asked five times what it can, by three customers with 32 texts a request, for a minute."""
     home, texts = matrix.trained(), peers.texts()
@@ -365,7 +378,7 @@ def flood(side: Side, headers: Sequence[str], each: float, pace: Pace) -> tuple[
 
 PARTS: dict[str, Callable[[Pace], dict[str, Any]]] = {
     "limits": limits, "lone": lone, "saturation": saturation, "half": half, "infinity": infinity, "pipeline": pipeline, "memory": memory,
-    "spread": spread, "many": many, "mixed": mixed, "overload": overload,
+    "spread": spread, "many": many, "mixed": mixed, "storing": storing, "overload": overload,
 }  # fmt: skip
 
 
