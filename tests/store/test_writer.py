@@ -102,6 +102,8 @@ def test_a_fingerprint_knows_the_record_and_the_database(opened, database, tmp_p
     assert fingerprint({"text": "a", "text_pair": "b"}, key) == fingerprint({"text_pair": "b", "text": "a"}, key)
     assert len({fingerprint(record, key) for record in ({"text": "a"}, {"text": "A"}, {"text": "a", "n": 1}, {"text": "a", "n": 2})}) == 4
     assert fingerprint({"text": "a"}, key) != fingerprint({"text": "a"}, bytes(32))
+    assert fingerprint({"n": 1 << 70}, key) != fingerprint({"n": 1 << 71}, key)
+    assert fingerprint({"text": "\ud800"}, key) == fingerprint({"text": "\ud800"}, key)
 
 
 def test_requests_are_written_in_groups(database, writing, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,11 @@ def fingerprint_key(database: Database) -> bytes:
 def fingerprint(record: Mapping[str, Any], key: bytes) -> bytes:
     """Return a hash of all values of a record, by which its owner can find it again, also where it is stored masked or not at all."""
     values = [record[name] for name in sorted(record)]
-    return hashlib.blake2b(orjson.dumps(values, default=str), digest_size=_FINGERPRINT_BYTES, key=key).digest()
+    try:
+        content = orjson.dumps(values)
+    except TypeError:  # an integer of more than 64 bits, which no model reads, but a client may send
+        content = json.dumps(values, default=str).encode()
+    return hashlib.blake2b(content, digest_size=_FINGERPRINT_BYTES, key=key).digest()
 
 
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
