@@ -141,3 +141,28 @@ def test_a_database_that_fails_stops_no_answer_and_is_told(running, monkeypatch)
     assert [row["status"] for row in rows(running, schema.requests)] == [200]
     assert running.metric("vertune_storage_failing") == 0
     until(lambda: running.ask.get("/health/ready").json()["storage"] == "")
+
+
+def test_a_request_that_is_repeated_after_a_failure_is_counted(running) -> None:
+    key = {"Idempotency-Key": "order 8"}
+    problem(running.predict("intent", "a", X_Deadline_Ms="0.0001", **key), 503)
+    assert running.predict("intent", "a", **key).status_code == 200
+    assert [row["status"] for row in rows(running, schema.requests)] == [200]
+    assert [row["requests"] for row in rows(running, schema.usage)] == [1]
+
+
+def test_a_repeated_request_is_answered_again_and_counted_once(running, home) -> None:
+    key = {"Idempotency-Key": "order 7"}
+    first, again = (running.predict("intent", *TEXTS, **key).json() for _ in range(2))
+    assert first == again
+    assert "another request" in problem(running.predict("intent", "other", **key), 409)
+    problem(running.predict("intent", "a", **{"Idempotency-Key": "a" * 201}), 422)
+    secret = Keys(Database(home.folder / "server.db")).create("app", ["predict"], customer="bank")[0]
+    headers = {"Authorization": f"Bearer {secret}", **key}
+    theirs = running.stranger.post("/v1/verticals/intent/predict", json={"texts": ["b"]}, headers=headers)
+    assert theirs.status_code == 200, "keys of customers are their own"
+    assert running.service.recorder.writer.flush()
+    running.service.repeated.clear()  # as in another server
+    assert running.predict("intent", *TEXTS, **key).json()["answers"] == first["answers"]
+    assert {row["customer"]: row["requests"] for row in rows(running, schema.usage)} == {"default": 1, "bank": 1}
+    assert len([row for row in rows(running, schema.requests) if row["status"] == 200]) == 2

@@ -44,6 +44,8 @@ class Call:
     """The organisation that owns the API key."""
     key: str | None = None
     """The id of the API key of the call; None without a key."""
+    idempotency: str | None = None
+    """A text by which the client marks repetitions of one call, which are counted once; None without one."""
     deadline: float = 30.0
     """Maximum time until the predictions are ready."""
     bypass_cache: bool = False

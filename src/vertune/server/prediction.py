@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
+from vertune.answering.call import Call
 from vertune.answering.service import count_characters
-from vertune.core.errors import Busy, DataError, NotFound
+from vertune.core.errors import Busy, Conflict, DataError, NotFound
 from vertune.core.records import Answer
 from vertune.data.validate import records_of_texts, select_fields
 from vertune.runtime.fleet import Deployment
@@ -23,6 +24,8 @@ MAX_ENTRIES = 100_000
 _UNREADY_SECONDS = 5.0
 """Seconds after which clients should repeat a request to a model that is not ready yet."""
 Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_ENTRIES, fail_fast=True)]
+_LONGEST_KEY = 200
+"""Maximum length of an idempotency key."""
 _REFUSED_TYPES: dict[str, tuple[type, ...]] = {"text": (int, float), "number": (bool,)}
 """For each type of field, the Python types of JSON values that it does not accept; a text may contain a number, as in a CSV file."""
 DEADLINE = {
@@ -30,6 +33,10 @@ DEADLINE = {
         {
             "name": "X-Deadline-Ms", "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0},
             "description": "Maximum number of milliseconds until the response; larger values than the limit of the server have no effect.",
+        },
+        {
+            "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+            "description": "A repeated request with the same key is answered again, and counted once.",
         },
         {
             "name": "X-Sticky-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 200},
@@ -126,6 +133,7 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
             "Divide it into several requests."
         )
     call = call_of(request)
+    _mark_repetition(request, call, body)
     call.resource, call.verticals, call.records = resource, deployments, body.rows(deployments)
     _check_length(call.records, state.limits.characters)
     call.deadline = _deadline(request, state.limits.deadline)
@@ -135,6 +143,23 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     finally:
         call.disconnected = None  # breaks the reference cycle of call and request, so that no garbage collection is needed
     return answers
+
+
+def _mark_repetition(request: Request, call: Call, body: PredictRequest) -> None:
+    """Give a repeated request, which has the same header Idempotency-Key, the id of the first one, so that it is counted once.
+
+    Raises DataError for a key of more than 200 characters, and Conflict if the key was used for another request.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return
+    if not 0 < len(key) <= _LONGEST_KEY:
+        raise DataError(f"The header Idempotency-Key has {len(key)} characters; expected 1 to {_LONGEST_KEY}. Shorten it.")
+    content = hash(repr((request.url.path, body.texts, body.records)))
+    first = request.app.state.service.repeated.setdefault((call.customer, key), (call.id, content))
+    if first[1] != content:
+        raise Conflict("The header Idempotency-Key was used for another request. Send a new key with a new request.")
+    call.id, call.idempotency = first[0], key
 
 
 def _deadline(request: Request, limit: float) -> float:

@@ -25,8 +25,12 @@ class Recorder:
         self.writer: Writer[tuple[Call, float]] = Writer(database, self._entry, self._retention.step)
 
     def __call__(self, call: Call) -> None:
-        """Take a finished call. Calls that reached no model are not stored, because clients can cause them at will."""
-        if call.verticals:
+        """Take a finished call.
+
+        Calls that reached no model are not stored, because clients can cause them at will; nor are failed ones that will be repeated with
+        the same idempotency key, because the answered one is to be counted.
+        """
+        if call.verticals and (call.idempotency is None or call.status == 200):
             self.writer.add((call, time.time()))
 
     def start(self) -> None:
@@ -44,7 +48,7 @@ class Recorder:
         request = {
             "id": call.id, "at": format_time(at), "customer": call.customer, "key": call.key, "resource": call.resource,
             "status": call.status, "seconds": call.total, "records": len(call.records), "tokens": call.tokens,
-            "cached_tokens": call.cached_tokens,
+            "cached_tokens": call.cached_tokens, "idempotency": call.idempotency,
         }  # fmt: skip
         if call.status != 200:
             return Entry(request)

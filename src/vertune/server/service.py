@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+
+from cachetools import LRUCache
 
 from vertune.answering.call import Call, Listener
 from vertune.answering.service import AnswerService
@@ -26,6 +28,8 @@ from vertune.store.database import Database
 from vertune.store.plans import read_plans
 
 _log = logging.getLogger("vertune")
+_REPEATED = 10_000
+"""Number of last idempotency keys that a server knows; repetitions of earlier ones are counted once too, and have ids of their own."""
 _MOST_SHADOWS = 8
 """Maximum number of requests that candidates answer at the same time without anybody waiting."""
 
@@ -50,6 +54,8 @@ class Service:
     aliases: AliasFollower = field(init=False)
     probe: ReadinessProbe = field(init=False)
     metrics: PrometheusMetrics = field(init=False)
+    repeated: MutableMapping[tuple[str, str], tuple[str, int]] = field(default_factory=lambda: LRUCache(_REPEATED))
+    """By customer and idempotency key, the id and a hash of the first request with this key."""
     _measured: bool = False
     _loop: asyncio.AbstractEventLoop | None = None
     _shadows: int = 0

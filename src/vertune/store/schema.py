@@ -48,8 +48,10 @@ requests = Table(
     Column("records", Integer, nullable=False),
     Column("tokens", Integer, nullable=False),
     Column("cached_tokens", Integer, nullable=False),
+    Column("idempotency", Text),
     Index("requests_by_customer", "customer", "id"),
     Index("requests_by_key", "key", "id"),
+    Index("requests_by_idempotency", "customer", "idempotency", unique=True),
 )  # fmt: skip
 """Requests that reached a model, with the time that each took."""
 

@@ -73,10 +73,16 @@ def fingerprint(record: Mapping[str, Any], key: bytes) -> bytes:
 
 
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Write finished requests, and add them to usage, all in the transaction of the connection."""
-    if not entries:
-        return
-    connection.execute(schema.requests.insert(), [entry.request for entry in entries])
+    """Write finished requests, and add them to usage, all in the transaction of the connection.
+
+    A request whose `idempotency` the customer used before is a repetition: it is neither written nor counted.
+    """
+    plain = [entry for entry in entries if entry.request.get("idempotency") is None]
+    repeatable = [entry for entry in entries if entry.request.get("idempotency") is not None]
+    if plain:
+        connection.execute(schema.requests.insert(), [entry.request for entry in plain])
+    statement = insert(connection, schema.requests).on_conflict_do_nothing()
+    entries = [*plain, *(entry for entry in repeatable if connection.execute(statement.values(entry.request)).rowcount)]
     if answers := [answer for entry in entries for answer in entry.answers]:
         connection.execute(schema.answers.insert(), answers)
     add_usage(connection, (entry.usage for entry in entries))

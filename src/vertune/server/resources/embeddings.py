@@ -68,7 +68,7 @@ class EmbeddingsResponse(BaseModel):
 
 
 @resource.direct_post(
-    "/v1/embeddings", scope="predict", response_model=EmbeddingsResponse, responses=problems.documented(404), openapi_extra=DEADLINE
+    "/v1/embeddings", scope="predict", response_model=EmbeddingsResponse, responses=problems.documented(404, 409), openapi_extra=DEADLINE
 )
 async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     """Convert texts to vectors of norm 1; the inner product of two vectors is the similarity of their texts."""

@@ -43,7 +43,13 @@ class MultiPredictResponse(BaseModel):
     results: list[PredictResponse]
 
 
-@resource.direct_post("/v1/verticals/{vertical}/predict", scope="predict", response_model=PredictResponse, openapi_extra=DEADLINE)
+@resource.direct_post(
+    "/v1/verticals/{vertical}/predict",
+    scope="predict",
+    response_model=PredictResponse,
+    responses=problems.documented(409),
+    openapi_extra=DEADLINE,
+)
 async def predict(vertical: str, body: PredictRequest, request: Request) -> Response:
     """Return one prediction per text or record, made by the model that is served under the name in the path."""
     (deployment,) = deployments = routed(request, find_deployments(request, [vertical]), body)
@@ -52,7 +58,7 @@ async def predict(vertical: str, body: PredictRequest, request: Request) -> Resp
 
 
 @resource.direct_post(
-    "/v1/predict", scope="predict", response_model=MultiPredictResponse, responses=problems.documented(404), openapi_extra=DEADLINE
+    "/v1/predict", scope="predict", response_model=MultiPredictResponse, responses=problems.documented(404, 409), openapi_extra=DEADLINE
 )
 async def predict_with_many(body: MultiPredictRequest, request: Request) -> Response:
     """Return the predictions of several models for the same texts or records. Layers that the models share are computed once."""

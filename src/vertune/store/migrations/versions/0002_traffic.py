@@ -46,7 +46,9 @@ def _create_traffic() -> None:
         Column("status", SmallInteger, nullable=False),
         Column("seconds", Double, nullable=False),
         *(Column(name, Integer, nullable=False) for name in ("records", "tokens", "cached_tokens")),
+        Column("idempotency", Text),
     )
+    op.create_index("requests_by_idempotency", "requests", ["customer", "idempotency"], unique=True)
     op.create_index("requests_by_customer", "requests", ["customer", "id"])
     op.create_index("requests_by_key", "requests", ["key", "id"])
     op.create_table(
