@@ -32,7 +32,7 @@ from vertune.store import schema
 from vertune.store.database import FILE, Database
 from vertune.store.feedback import add
 from vertune.store.traffic import Entry, Used
-from vertune.store.writer import Writer
+from vertune.store.writer import Described, Writer
 from vertune.testing import postgres
 
 OUT = Path(__file__).parent / "results" / "killing.json"
@@ -46,7 +46,7 @@ def work(location: str) -> None:
     """Store feedback and requests until the process is killed; say what is acknowledged."""
     database = opened(location)
     database.hold()
-    writer: Writer[Entry] = Writer(database, lambda entry: entry)
+    writer: Writer[Entry] = Writer(database, Described(lambda entry: entry, lambda entry: entry.usage, lambda entry: 1000))
     writer.start()
     print("ready", flush=True)
     while True:

@@ -135,7 +135,7 @@ def test_a_database_that_fails_stops_no_answer_and_is_told(running, monkeypatch)
     running.database.file.rename(moved)
     assert running.predict("intent", "a").status_code == 200
     running.service.recorder.writer.flush(0.6)
-    assert "removed while in use" in running.ask.get("/health/ready").json()["storage"]
+    assert "can't be written" in running.ask.get("/health/ready").json()["storage"]
     assert running.metric("vertune_storage_failing") == 1
     moved.rename(running.database.file)
     assert [row["status"] for row in rows(running, schema.requests)] == [200]

@@ -70,8 +70,8 @@ def left(database):
 @pytest.mark.parametrize(
     ("wanted", "deleted"),
     [
-        ({"record": {"text": TEXT}}, (4, 0, 1)), ({"record": {"question": TEXT}}, (4, 0, 1)),
-        ({"record": {"text": TEXT.upper()}}, (0, 0, 0)), ({"record": {"text": TEXT}, "customer": "bank"}, (3, 0, 0)),
+        ({"records": [{"text": TEXT}]}, (4, 0, 1)), ({"records": [{"question": TEXT}]}, (4, 0, 1)),
+        ({"records": [{"text": TEXT.upper()}]}, (0, 0, 0)), ({"records": [{"text": TEXT}], "customer": "bank"}, (3, 0, 0)),
         ({"vertical": "mood"}, (1, 0, 1)),
         ({"vertical": "mood", "feedback": False}, (1, 0, 0)), ({"key": "k1"}, (5, 4, 2)), ({"customer": "shop"}, (1, 1, 1)),
         ({"customer": "nobody"}, (0, 0, 0)), ({"before": datetime.fromtimestamp(NOW, UTC) - timedelta(days=4)}, (2, 2, 1)),

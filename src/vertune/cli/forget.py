@@ -33,7 +33,7 @@ def run(
     from vertune.store.deletion import Deletion, carry_out
 
     before = None if older_than is None else datetime.now(UTC) - options.parse_duration(older_than)
-    wanted = Deletion(vertical, key, customer, before, None if text is None else {"text": text}, feedback=not keep_feedback)
+    wanted = Deletion(vertical, key, customer, before, () if text is None else [{"text": text}], feedback=not keep_feedback)
     wanted.conditions()
     with closing(Database.of_home(Home(home).folder, database)) as opened:
         deleted = carry_out(opened, wanted, "command line")

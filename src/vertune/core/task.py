@@ -247,7 +247,7 @@ class Task(Part):
         """The input field that spans and accepted answers refer to by their offsets, where a task has such targets: the last one."""
         return self.input_columns[-1].name
 
-    def as_target(self, answer: Answer) -> dict[str, Any]:
+    def as_target(self, answer: Answer, record: Record) -> dict[str, Any]:
         """Return the values of the target fields of a record for which this answer is right; empty if an answer does not contain them."""
         return {column.name: answer[column.name] for column in self.target_columns if column.name in answer}
 

@@ -178,6 +178,12 @@ def select_fields(predictors: Sequence[Predictor], records: Sequence[Mapping[str
     return [_select(record, number, read, others) for number, record in enumerate(records, 1)]
 
 
+def read_fields(predictor: Predictor, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record that a model reads and that have a value, under the names with which they were sent."""
+    read = _input_names(predictor)
+    return {name: value for name, value in record.items() if value is not None and name in read}
+
+
 def raise_first(errors: Mapping[int, str]) -> None:
     """Raise DataError for the first of these errors, if there is any.
 

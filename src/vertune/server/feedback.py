@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vertune.core.errors import ConfigError, DataError, NotFound, UnknownName
 from vertune.core.ids import time_ordered_id
 from vertune.core.records import Record
-from vertune.data.validate import frame_of_records, records_of_texts, select_fields, validate_records
+from vertune.data.validate import frame_of_records, read_fields, records_of_texts, select_fields, validate_records
 from vertune.runtime.fleet import Deployment
 from vertune.server.texts import StoredTexts, as_json
 from vertune.store.database import Database, format_time
 from vertune.store.feedback import Feedback, Verdict, add
 from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, parse_answer_id
 
-_UNWRITTEN_SECONDS = (0.3, 0.5, 1.0)
+_UNWRITTEN_SECONDS = 0.6
 """Seconds to wait for an answer that was given a moment ago and is not stored yet."""
-Short = Annotated[str, Field(min_length=1, max_length=200)]
+_MOST_WAITING = 8
+"""Maximum number of requests that wait so at the same time, because each takes one of the threads for all requests."""
+Short = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+"""A short text; PostgreSQL stores no character 0."""
 
 
 class FeedbackRequest(BaseModel):
@@ -44,7 +48,7 @@ class FeedbackRequest(BaseModel):
     """The right answer: a label, a list of labels, a list of spans, or a number; or an object with the target fields of the task."""
     new_labels: bool = False
     """Whether `target` may contain labels that the model does not know."""
-    comment: Annotated[str, Field(max_length=10_000)] | None = None
+    comment: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")] | None = None
     score: Annotated[int, Field(ge=1, le=5)] | None = None
     """How satisfied the user is, from 1 (not at all) to 5."""
     author: Short | None = None
@@ -84,6 +88,7 @@ class FeedbackBox:
     def __init__(self, database: Database, texts: StoredTexts) -> None:
         self.database, self._texts = database, texts
         self._key = fingerprint_key(database)
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
 
     def answered(self, id: str, sender: Sender) -> StoredAnswer:
         """Return the stored answer with this id.
@@ -91,18 +96,23 @@ class FeedbackBox:
         Raises NotFound if there is none, or if it was given to another customer; the message does not tell which.
         """
         parse_answer_id(id)
-        for seconds in (*_UNWRITTEN_SECONDS, 0.0):
-            with self.database.reading() as connection:
-                found = find_answer(connection, id)
-            if found is not None and (sender.sees_all or found.customer == sender.customer):
-                return found
-            if found is not None or not _is_recent(id):
-                break
-            time.sleep(seconds)
+        found = self._stored_answer(id)
+        if found is None and _is_recent(id) and self._waiting.acquire(blocking=False):
+            try:
+                time.sleep(_UNWRITTEN_SECONDS)
+                found = self._stored_answer(id)
+            finally:
+                self._waiting.release()
+        if found is not None and (sender.sees_all or found.customer == sender.customer):
+            return found
         raise NotFound(
             f"No answer with the id '{id}' is stored: it may be older than answers are kept, or deleted. Send the vertical and the text "
             "instead of the id."
         )
+
+    def _stored_answer(self, id: str) -> StoredAnswer | None:
+        with self.database.reading() as connection:
+            return find_answer(connection, id)
 
     def take(
         self, body: FeedbackRequest, sender: Sender, deployment: Deployment, answered: StoredAnswer | None, idempotency: str | None
@@ -120,7 +130,7 @@ class FeedbackBox:
         exact = sent is not None or self._texts.kept(deployment) == "yes"
         target = self._target(body, deployment, answered, record, exact)
         stored = _Stored(
-            None if record is None else dict(record), target, _verdict(body, deployment, answered, target),
+            None if record is None else dict(record), target, _verdict(body, deployment, answered, record, target),
             None if answered is None else answered.fingerprint,
         )  # fmt: skip
         if sent is not None and record is not None:  # else it was masked when it was stored
@@ -132,7 +142,9 @@ class FeedbackBox:
         """Return the record that feedback contains, in the form in which requests for predictions are stored."""
         if body.text is not None:
             return records_of_texts(deployment.task, deployment.name, [body.text])[0]
-        return None if body.record is None else select_fields([deployment.predictor], [body.record])[0]
+        if body.record is None:
+            return None
+        return read_fields(deployment.predictor, select_fields([deployment.predictor], [body.record])[0])
 
     def _target(
         self, body: FeedbackRequest, deployment: Deployment, answered: StoredAnswer | None, record: Record | None, exact: bool
@@ -144,9 +156,9 @@ class FeedbackBox:
         task = deployment.task
         places = any(column.type in ("spans", "answers") for column in task.target_columns)
         if body.target is None:
-            if body.verdict != "right" or answered is None or (places and not exact):
+            if body.verdict != "right" or answered is None or (places and (not exact or record is None)):
                 return None
-            return task.as_target(dict(answered.answer)) or None
+            return task.as_target(dict(answered.answer), record or {}) or None
         if not task.target_columns:
             raise ConfigError(f"The task '{task.name}' has no right answers, so a 'target' has no meaning. Leave it out.")
         if record is None or (places and not exact):
@@ -169,7 +181,9 @@ class FeedbackBox:
     ) -> dict[str, Any]:
         digest = hashlib.blake2b(body.model_dump_json().encode(), digest_size=16, key=self._key).digest()
         return {
-            "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "customer": sender.customer, "key": sender.key,
+            "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "key": sender.key,
+            # feedback of an administrator on an answer belongs to who was answered, as its text does
+            "customer": sender.customer if answered is None else answered.customer,
             "vertical": deployment.name, "model": deployment.model.id if answered is None else answered.model,
             "request": answered and answered.request, "number": None if answered is None else answered.number,
             "record": None if stored.record is None else as_json(stored.record), "fingerprint": stored.fingerprint,
@@ -189,11 +203,27 @@ class _Stored:
     fingerprint: bytes | None
 
 
-def _verdict(body: FeedbackRequest, deployment: Deployment, answered: StoredAnswer | None, target: dict[str, Any] | None) -> Verdict | None:
-    """Return whether the answer was right; where the user only names the right answer, the two are compared."""
+def _verdict(
+    body: FeedbackRequest, deployment: Deployment, answered: StoredAnswer | None, record: Record | None, target: dict[str, Any] | None
+) -> Verdict | None:
+    """Return whether the answer was right; where the user only names the right answer, the two are compared.
+
+    A number that a user names is neither right nor wrong: how near is near enough is not known.
+    """
     if body.verdict is not None or target is None or answered is None:
         return body.verdict
-    return "right" if deployment.task.as_target(dict(answered.answer)) == target else "wrong"
+    task = deployment.task
+    if any(column.type == "number" for column in task.target_columns):
+        return None
+    given = task.as_target(dict(answered.answer), record or {})
+    return "right" if given and all(_is_same(given.get(name), value) for name, value in target.items()) else "wrong"
+
+
+def _is_same(given: Any, target: Any) -> bool:
+    """Return whether two targets are the same; the order of labels, spans and accepted answers means nothing."""
+    if isinstance(given, list) and isinstance(target, list):
+        return sorted(map(as_json, given)) == sorted(map(as_json, target))
+    return bool(given == target)
 
 
 def _check_labels(deployment: Deployment, target: dict[str, Any]) -> None:
@@ -214,4 +244,4 @@ def _is_recent(id: str) -> bool:
         made = int(id[:12], 16) / 1000
     except ValueError:
         return False
-    return abs(time.time() - made) < 10 * sum(_UNWRITTEN_SECONDS)
+    return abs(time.time() - made) < 10 * _UNWRITTEN_SECONDS

@@ -6,24 +6,24 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy, StorageError
 from vertune.store.database import Database
 from vertune.store.plans import UNITS, Plans, Unit, month_of, seconds_left
+from vertune.store.traffic import Amounts, Used
 from vertune.store.usage import Period, used
 
 _log = logging.getLogger("vertune")
 INTERVAL = 2.0
 """Seconds between two queries of what all servers together have answered."""
-_UNWRITTEN = 1.0
-"""Seconds after which an answered request is in the database at the latest, unless the database can't be written."""
 _WARN_AT = 0.8
 """The share of a quota from which responses have a warning."""
-Amounts = tuple[int, int, int]
+Sums = tuple[int, int, int]
 """Requests, records and tokens."""
+_NOTHING: Sums = (0, 0, 0)
 
 
 class Quotas:
@@ -34,12 +34,12 @@ class Quotas:
 
     def __init__(self, database: Database, plans: Plans) -> None:
         self.plans, self._database = plans, database
-        self._stored: dict[str, Amounts] = {}
+        self._stored: dict[str, Sums] = {}
         """By customer, what was in the database at the last query. The dict is replaced, never changed."""
-        self._recent: deque[tuple[float, str, Amounts]] = deque()
-        """What this server answered so shortly before or after this query that it may not be contained in it."""
-        self._since: dict[str, Amounts] = {}
-        """By customer, the sum of `_recent`."""
+        self._pending: dict[str, Sums] = {}
+        """By customer, what this server answered and has not written to the database."""
+        self._written: deque[tuple[float, str, Sums]] = deque()
+        """What this server wrote so shortly before the last query, or after it, that it may not be contained in its result."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vertune-quotas", daemon=True)
@@ -59,10 +59,19 @@ class Quotas:
         if call.status != 200 or not call.verticals or self.plans.of(call.customer) is None:
             return
         count = len(call.verticals)
-        amounts = (count, count * len(call.records), call.tokens)
         with self._lock:
-            self._recent.append((time.monotonic(), call.customer, amounts))
-            self._since[call.customer] = _sum(self._since.get(call.customer, (0, 0, 0)), amounts)
+            self._pending[call.customer] = _sum(self._pending.get(call.customer, _NOTHING), (count, count * len(call.records), call.tokens))
+
+    def written(self, usage: Sequence[Mapping[Used, Amounts]]) -> None:
+        """Take the usage that was written to the database just now."""
+        now = time.monotonic()
+        with self._lock:
+            for part in usage:
+                for used_by, (requests, records, tokens, _) in part.items():
+                    name, amounts = used_by.customer, (requests, records, tokens)
+                    if name in self._pending:
+                        self._pending[name] = _sum(self._pending[name], (-requests, -records, -tokens))
+                        self._written.append((now, name, amounts))
 
     def check(self, customer: str, verticals: Sequence[str] = ()) -> str:
         """Return a warning for the response if a quota of the customer is nearly used up; empty if none is.
@@ -85,10 +94,13 @@ class Quotas:
                 warnings.append(f"{unit} {amount} of {limit}")
         return ", ".join(warnings)
 
-    def used(self, customer: str) -> Amounts:
+    def used(self, customer: str) -> Sums:
         """Return what a customer has used in this month."""
         with self._lock:
-            return _sum(self._stored.get(customer, (0, 0, 0)), self._since.get(customer, (0, 0, 0)))
+            total = _sum(self._stored.get(customer, _NOTHING), self._pending.get(customer, _NOTHING))
+            for _, name, amounts in self._written:
+                total = _sum(total, amounts) if name == customer else total
+            return total
 
     def update(self) -> None:
         """Read what is used from the database."""
@@ -98,11 +110,8 @@ class Quotas:
             rows = used(connection, Period(None, first, end), ["customer"])
         with self._lock:
             self._stored = {row.customer: (row.requests, row.records, row.tokens) for row in rows}
-            while self._recent and self._recent[0][0] < asked - _UNWRITTEN:
-                self._recent.popleft()
-            self._since = {}
-            for _, customer, amounts in self._recent:
-                self._since[customer] = _sum(self._since.get(customer, (0, 0, 0)), amounts)
+            while self._written and self._written[0][0] < asked:
+                self._written.popleft()
 
     def _run(self) -> None:
         while True:
@@ -110,6 +119,8 @@ class Quotas:
                 self.update()
             except StorageError as error:  # what this server counts itself is known nevertheless
                 _log.debug("Usage could not be read. %s", error)
+            except Exception:
+                _log.exception("Usage could not be read. The next attempt is in %g s.", INTERVAL)
             if self._stopping.wait(INTERVAL):
                 return
 
@@ -124,5 +135,5 @@ def _used_up(customer: str, unit: Unit, limit: int) -> Busy:
     )
 
 
-def _sum(one: Amounts, other: Amounts) -> Amounts:
+def _sum(one: Sums, other: Sums) -> Sums:
     return one[0] + other[0], one[1] + other[1], one[2] + other[2]

@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from vertune.answering.call import Call
-from vertune.core.errors import VertuneError
+from vertune.core.errors import NotFound, VertuneError
 from vertune.core.records import Answer
 from vertune.metrics.sequential import bounds, is_higher
 from vertune.runtime.fleet import Deployment, Fleet
@@ -36,6 +36,8 @@ _FEWEST = 50
 """Number of answers of each model before times are compared."""
 _SLOWER_SHARE = 0.25
 """By how much the share of slow answers must be higher before a candidate counts as slower."""
+_MORE_FAILURES = 0.01
+"""By how much the share of failures may be higher for a candidate that becomes live by itself."""
 _ACTOR = "this server"
 
 
@@ -113,6 +115,15 @@ class Comparison:
             return f"{mine[1]} of {sum(mine)} answers were called wrong, of the live model {theirs[1]} of {sum(theirs)}"
         return ""
 
+    def answered(self) -> int:
+        """Return the number of requests that the candidate answered."""
+        return self.candidate.answers - self.candidate.failures
+
+    def fails_more(self) -> bool:
+        """Return whether the candidate has failed noticeably more often, though it may be by chance; it does not become live then."""
+        share, usual = (one.failures / max(1, one.answers) for one in (self.candidate, self.live))
+        return share > usual + _MORE_FAILURES
+
     def evidence(self) -> dict[str, Any]:
         """Return the figures on which a decision is made."""
         mine, theirs = (self.verdicts.get(model, (0, 0)) for model in (self.rollout.model, self.rollout.live))
@@ -141,6 +152,7 @@ class Rollouts:
         """By the name of the vertical. The dict is replaced, never changed."""
         self._failed: dict[str, str] = {}
         """By the name of the vertical, the id of the candidate that could not be loaded, so that it is logged once."""
+        self._updating = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vertune-rollouts", daemon=True)
 
@@ -189,6 +201,11 @@ class Rollouts:
                 _log.exception("Rollouts could not be followed. The next attempt is in %g s.", INTERVAL)
 
     def update(self) -> None:
+        """Do the same as `_update`, but in one thread at a time: a request may want it while the thread of this object does it."""
+        with self._updating:
+            self._update()
+
+    def _update(self) -> None:
         """Load the candidates of new rollouts, let go those of ended ones, and decide about the others."""
         with self._database.reading() as connection:
             found = running(connection)
@@ -213,7 +230,7 @@ class Rollouts:
         except Exception as error:
             self._failed[name] = rollout.first
             _log.error("The candidate %s of %s can't be served, so its rollout ends: %s", rollout.model, name, error)
-            self._versions.roll_back(name, f"the candidate can't be served: {error}"[:400])
+            self._versions.cancel(rollout, f"the candidate can't be served: {error}"[:400])
             return None
 
     def _decide(self, name: str, comparison: Comparison) -> None:
@@ -226,11 +243,14 @@ class Rollouts:
             worse = "another model than the one that it was compared with is live"
         if worse:
             _log.warning("The candidate %s of %s is rolled back: %s.", comparison.rollout.model, name, worse)
-            self._versions.roll_back(name, worse, comparison.evidence())
+            self._versions.cancel(comparison.rollout, worse, comparison.evidence())
             self.comparisons = {key: value for key, value in self.comparisons.items() if key != name}
-        elif rules.promote_after is not None and comparison.candidate.answers >= rules.promote_after:
-            why = f"nothing spoke against it in {comparison.candidate.answers} answers"
-            self._versions.promote(name, why, comparison.evidence())
+        elif rules.promote_after is not None and comparison.answered() >= rules.promote_after and not comparison.fails_more():
+            why = f"nothing spoke against it in {comparison.answered()} answers"
+            try:
+                self._versions.promote(name, why, comparison.evidence(), comparison.rollout)
+            except NotFound:  # another server, or a person, was faster
+                return
             _log.info("The candidate %s of %s is live: %s.", comparison.rollout.model, name, why)
             self._changed()
 

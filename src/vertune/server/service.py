@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
@@ -26,6 +26,7 @@ from vertune.server.settings import Settings
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database
 from vertune.store.plans import read_plans
+from vertune.store.traffic import Amounts, Used
 
 _log = logging.getLogger("vertune")
 _REPEATED = 10_000
@@ -95,7 +96,7 @@ class Service:
             self.quotas = Quotas(self.database, read_plans(self.settings.plans))
             self.listeners.append(self.quotas)
         if self.database is not None and self.settings.traffic.keep:
-            self.recorder = Recorder(self.database, self.texts, self.settings.traffic)
+            self.recorder = Recorder(self.database, self.texts, self.settings.traffic, self._count_written)
             self.listeners.append(self.recorder)
             writer = self.recorder.writer
             about = "Answered requests that are counted in the usage, but not stored, because the database could not be written."
@@ -106,6 +107,8 @@ class Service:
         """Start to compute predictions for requests that are handled in this event loop."""
         self.answers.start(loop)
         self._loop = loop
+        if self.database is not None:
+            self.database.hold()
         for follower in (self.rollouts, self.quotas):
             if follower is not None:
                 follower.start()
@@ -121,6 +124,10 @@ class Service:
         self.aliases.stop()
         if self.recorder is not None:
             self.recorder.stop()
+
+    def _count_written(self, usage: Sequence[Mapping[Used, Amounts]]) -> None:
+        if self.quotas is not None:
+            self.quotas.written(usage)
 
     def _shadow(self, call: Call, comparison: Comparison) -> None:
         """Let a candidate answer what a finished call asked, off the path of requests; some are left out if the candidate is too slow."""
@@ -147,7 +154,8 @@ class Service:
 
     def storage_trouble(self) -> str:
         """Return why requests can't be stored at the moment; empty if they can be, or are not to be stored."""
-        return "" if self.recorder is None else self.recorder.writer.failure
+        failing = self.recorder is not None and self.recorder.writer.failure
+        return "the database can't be written, so requests are only counted, and feedback is refused; the log says why" if failing else ""
 
     async def follow(self) -> None:
         """Load and unload models every `following.INTERVAL` seconds, until the task is cancelled."""

@@ -85,9 +85,12 @@ def as_json(value: Any) -> str:
 
 def _masked(record: Mapping[str, Any]) -> tuple[dict[str, Any], Masked, list[str]]:
     """Return a record with masked texts, what was masked, and the names of the fields with texts."""
-    names = [name for name, value in record.items() if isinstance(value, str)]
-    found = standard_masker().record([record[name] for name in names])
-    return {**record, **dict(zip(names, found.texts, strict=True))}, found, names
+    # a number may be one of a telephone or of a card, where a field of texts contains numbers
+    shown = {name: str(value) if isinstance(value, int) and not isinstance(value, bool) else value for name, value in record.items()}
+    names = [name for name, value in shown.items() if isinstance(value, str)]
+    found = standard_masker().record([shown[name] for name in names])
+    masked = {name: text for name, text in zip(names, found.texts, strict=True) if text != shown[name] or isinstance(record[name], str)}
+    return {**record, **masked}, found, names
 
 
 def _quotes(task: Task) -> bool:

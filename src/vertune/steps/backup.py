@@ -100,9 +100,12 @@ def _fill(source: Database, target: Database, empty: bool = True) -> None:
         for table in schema.metadata.sorted_tables:
             if empty and table in _GROWING and writing.execute(table.select().limit(1)).first() is not None:
                 raise Conflict(f"{target.name} contains rows in the table {table.name}; expected an empty one. Create a new database.")
+        if reading.dialect.name == "postgresql":
+            reading.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        streaming = {"stream_results": True, "yield_per": _ROWS}
         for table in schema.metadata.sorted_tables:
             writing.execute(table.delete())
-            for rows in reading.execute(table.select()).mappings().partitions(_ROWS):
+            for rows in reading.execute(table.select(), execution_options=streaming).mappings().partitions(_ROWS):
                 writing.execute(table.insert(), [dict(row) for row in rows])
 
 

@@ -73,11 +73,14 @@ class Versions:
             rollouts.note(connection, name, plan.mode, candidate.id, previous=live.id, actor=self.actor, reason=reason)
         return rollout
 
-    def promote(self, name: str, reason: str = "", evidence: Mapping[str, object] | None = None) -> str:
-        """Make the candidate of a vertical live, and return the id of its model; raise NotFound if the vertical has none."""
+    def promote(self, name: str, reason: str = "", evidence: Mapping[str, object] | None = None, expected: Rollout | None = None) -> str:
+        """Make the candidate of a vertical live, and return the id of its model; raise NotFound if the vertical has none.
+
+        With `expected`, raise NotFound too if another rollout than this one runs now.
+        """
         with self.database.writing() as connection:
             rollout = rollouts.running(connection).get(name)
-            if rollout is None:
+            if rollout is None or (expected is not None and rollout.first != expected.first):
                 raise NotFound(
                     f"'{name}' has no candidate that could become live. Begin a rollout: vertune deploy {name} MODEL --canary 10%"
                 )
@@ -86,6 +89,18 @@ class Versions:
             rollouts.note(connection, name, "promote", rollout.model, previous=rollout.live, **said)
             self.home.alias(f"{name}@live", rollout.model)
         return rollout.model
+
+    def cancel(self, expected: Rollout, reason: str, evidence: Mapping[str, object] | None = None) -> bool:
+        """End this rollout, and return whether it was still running: of several servers that see the same, one ends it."""
+        name = expected.vertical
+        with self.database.writing() as connection:
+            rollout = rollouts.running(connection).get(name)
+            if rollout is None or rollout.first != expected.first:
+                return False
+            rollouts.end(connection, name)
+            said = {"actor": self.actor, "reason": reason, "evidence": evidence or {}}
+            rollouts.note(connection, name, "cancel", rollout.model, previous=rollout.live, **said)
+        return True
 
     def roll_back(self, name: str, reason: str = "", evidence: Mapping[str, object] | None = None) -> tuple[str, str | None]:
         """End the rollout of a vertical, or without one let the model be live again that was live before.

@@ -149,21 +149,19 @@ class Database:
         self._write_reserve()
 
     def trouble(self) -> str:
-        """Return why the database can't be written at the moment; empty if it can be."""
+        """Return why the database can't be written at the moment, for everybody to see; empty if it can be, as far as that is known.
+
+        A server that can't be reached is noticed by those who use it.
+        """
         if self.file is None:
-            try:
-                with self.reading() as connection:
-                    connection.exec_driver_sql("SELECT 1")
-            except StorageError as error:
-                return str(error)
             return ""
         if not self.writable:
-            return f"{self.name} can't be changed, because its disk is read-only."
+            return "the disk of the database is read-only"
         try:
             free = shutil.disk_usage(self.file.parent).free
         except OSError as error:
-            return f"{self.name} can't be reached: {error.strerror or error}."
-        return f"The disk of {self.file.name} is full: {free >> 10} KiB are free." if free < _LOW_SPACE else ""
+            return f"the disk of the database can't be read: {error.strerror}"
+        return f"the disk of the database is full: {free >> 10} KiB are free" if free < _LOW_SPACE else ""
 
     # ── SQLite ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,17 +194,15 @@ class Database:
         with self._opening:
             self._check_identity(file)
             self.writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
-            log = self._log_files[0]
-            logged = log.exists() and log.stat().st_size > 0
             # mode=rw creates no file; only `immutable` reads a database in WAL mode on a read-only disk
-            mode = "mode=rw" if self.writable else "mode=ro" if logged else "mode=ro&immutable=1"
+            mode = "mode=rw" if self.writable else "mode=ro" if _size(self._log_files[0]) else "mode=ro&immutable=1"
             connection = sqlite3.connect(
                 f"{file.absolute().as_uri()}?{mode}", uri=True, timeout=getattr(self._wait, "seconds", BUSY_TIMEOUT), isolation_level=None,
                 check_same_thread=False,
             )  # fmt: skip
             try:
                 if self.writable:
-                    if not file.stat().st_size:  # later, it has no effect and waits for locks
+                    if not _size(file):  # later, it has no effect and waits for locks
                         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                     connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")  # a transaction that is finished survives a loss of power
@@ -314,6 +310,14 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _size(file: Path) -> int:
+    """Return the size of a file in bytes; 0 if it does not exist."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
 def _file_engine(connect: Any) -> Engine:
     """Return an engine for a SQLite file; each transaction has a connection of its own, which takes a tenth of a millisecond to open."""
     engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
@@ -340,6 +344,8 @@ def _server_engine(url: str) -> Engine:
             f"postgresql+psycopg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=10, pool_timeout=BUSY_TIMEOUT,
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT, "application_name": "vertune",
+                # so that a server that can't be reached any more is noticed within some seconds
+                "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000,
                 "options": f"-c statement_timeout={_STATEMENT_TIMEOUT * 1000} -c lock_timeout={BUSY_TIMEOUT * 1000:.0f}",
             },
         )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, or_, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_at
@@ -28,15 +28,16 @@ class Deletion:
     """The id of an API key."""
     customer: str | None = None
     before: datetime | None = None
-    record: Mapping[str, Any] | None = None
-    """One record, whose fields have the names with which it was sent; a text alone is the record `{"text": TEXT}`."""
+    records: Sequence[Mapping[str, Any]] = ()
+    """One record in the forms in which it may be stored, such as with the fields alone that a vertical reads; `{"text": TEXT}` for a
+    text. Empty restricts nothing."""
     feedback: bool = True
     """Whether feedback is deleted too."""
 
     def conditions(self) -> dict[str, str]:
         """Return the conditions as they may be shown: a record is only mentioned. Raises ConfigError if there is none."""
         shown = {name: str(value) for name in ("vertical", "key", "customer", "before") if (value := getattr(self, name)) is not None}
-        if self.record is not None:
+        if self.records:
             shown["record"] = "(one)"
         if not shown:
             raise ConfigError(
@@ -52,12 +53,14 @@ def carry_out(database: Database, wanted: Deletion, actor: str) -> dict[str, int
     deletion can be repeated. Raises ConfigError if nothing says what to delete.
     """
     shown = wanted.conditions()
-    mark = None if wanted.record is None else fingerprint(wanted.record, fingerprint_key(database))
-    deleted = {"answers": _repeat(database, schema.answers, _of_answers(wanted, mark)), "requests": 0, "feedback": 0}
-    if wanted.vertical is None and mark is None:
+    key = fingerprint_key(database)
+    marks = [fingerprint(record, key) for record in wanted.records]
+    deleted = {"answers": 0, "requests": 0, "feedback": 0}
+    if wanted.feedback:  # first, because feedback on an answer is found by its request
+        deleted["feedback"] = _repeat(database, schema.feedback, _of_feedback(wanted, marks))
+    deleted["answers"] = _repeat(database, schema.answers, _of_answers(wanted, marks))
+    if wanted.vertical is None and not marks:
         deleted["requests"] = _repeat(database, schema.requests, _of_requests(wanted))
-    if wanted.feedback:
-        deleted["feedback"] = _repeat(database, schema.feedback, _of_feedback(wanted, mark))
     with database.writing() as connection:
         audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted})
     return deleted
@@ -91,20 +94,23 @@ def _of_requests(wanted: Deletion) -> list[ColumnElement[bool]]:
     return found + [table[name] == value for name in ("key", "customer") if (value := getattr(wanted, name)) is not None]
 
 
-def _of_answers(wanted: Deletion, mark: bytes | None) -> list[ColumnElement[bool]]:
+def _of_answers(wanted: Deletion, marks: Sequence[bytes]) -> list[ColumnElement[bool]]:
     table = schema.answers.c
     found = [] if wanted.before is None else [table.request < first_id_at(wanted.before.timestamp())]
     if wanted.vertical is not None:
         found.append(table.vertical == wanted.vertical)
-    if mark is not None:
-        found.append(table.fingerprint == mark)
+    if marks:
+        found.append(table.fingerprint.in_(marks))
     if wanted.key is not None or wanted.customer is not None:
         found.append(table.request.in_(select(schema.requests.c.id).where(*_of_requests(wanted))))
     return found
 
 
-def _of_feedback(wanted: Deletion, mark: bytes | None) -> list[ColumnElement[bool]]:
+def _of_feedback(wanted: Deletion, marks: Sequence[bytes]) -> list[ColumnElement[bool]]:
     table = schema.feedback.c
     found = [] if wanted.before is None else [table.id < first_id_at(wanted.before.timestamp())]
-    found += [table[name] == value for name in ("vertical", "key", "customer") if (value := getattr(wanted, name)) is not None]
-    return found if mark is None else [*found, table.fingerprint == mark]
+    found += [table[name] == value for name in ("vertical", "customer") if (value := getattr(wanted, name)) is not None]
+    if wanted.key is not None:  # also what another key said about an answer to this one
+        asked = select(schema.requests.c.id).where(schema.requests.c.key == wanted.key)
+        found.append(or_(table.key == wanted.key, table.request.in_(asked)))
+    return [*found, table.fingerprint.in_(marks)] if marks else found

@@ -118,10 +118,11 @@ def each(database: Database, wanted: Filter) -> Iterator[Feedback]:
         wanted = replace(wanted, after=page[-1].id)
 
 
-def remove(connection: Connection, id: str, customer: str | None) -> bool:
-    """Delete feedback of a customer, or of any customer with None; return whether there was such feedback."""
+def remove(connection: Connection, id: str, customer: str | None, verticals: Sequence[str] | None) -> bool:
+    """Delete feedback of a customer on these verticals, or of any customer or on any vertical with None; return whether there was any."""
     table = schema.feedback.c
     conditions = [table.id == id, *([] if customer is None else [table.customer == customer])]
+    conditions += [] if verticals is None else [table.vertical.in_(verticals)]
     return bool(connection.execute(delete(schema.feedback).where(*conditions)).rowcount)
 
 

@@ -82,10 +82,10 @@ class Keys:
         while not self._closed:
             try:
                 self._refresh()
-            except StorageError as error:
+            except Exception as error:  # whatever it is, the thread must go on
                 if self._failure is None:
                     _log.error("API keys can't be read; known keys are accepted for %g s more. %s", _MAX_AGE_WHILE_UNREADABLE, error)
-                self._failure = error
+                self._failure = error if isinstance(error, StorageError) else StorageError(f"API keys can't be read: {error}. Try again.")
             with self._refreshed:
                 self._refreshed.notify_all()
             self._wanted.wait(_REFRESH_INTERVAL)
@@ -96,7 +96,7 @@ class Keys:
     def trouble(self) -> str:
         """Return why keys can't be created at the moment, for example because the disk is full; empty if they can be created."""
         if self._watcher is not None and self._failure is not None:
-            return str(self._failure)
+            return "the database of the keys can't be read; the log says why"
         return self.database.trouble()
 
     def create(

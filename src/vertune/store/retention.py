@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, Table, delete, func, select, text
 
 from vertune.core.ids import first_id_at
 from vertune.store import schema
@@ -17,6 +17,8 @@ _CHECK_INTERVAL = 60.0
 """Seconds until it is checked again whether there is something to delete."""
 _FREED_PAGES = 1000
 """Maximum number of pages of SQLite that one step gives back to the disk."""
+_SAMPLE = 1000
+"""Number of rows by which the size of all is estimated."""
 _DAY = 24 * 60 * 60
 
 
@@ -59,10 +61,21 @@ class Retention:
 
 
 def size(connection: Connection) -> int:
-    """Return the space that the database takes, in bytes, without what is free in it."""
+    """Return about how much space the rows of the database take, in bytes, without what is free in it.
+
+    PostgreSQL gives back no space to the disk after a deletion, so there it is estimated from the number and the size of rows.
+    """
     if connection.dialect.name == "postgresql":
-        return int(connection.scalar(text("SELECT pg_database_size(current_database())")) or 0)
+        return sum(_rows_size(connection, table) for table in (schema.requests, schema.answers, schema.feedback))
     pages, free, bytes_per_page = (
         int(connection.exec_driver_sql(f"PRAGMA {name}").scalar() or 0) for name in ("page_count", "freelist_count", "page_size")
     )
     return (pages - free) * bytes_per_page
+
+
+def _rows_size(connection: Connection, table: Table) -> int:
+    """Return about how much space the rows of a table of PostgreSQL take, in bytes: as much again for the indexes as for the rows."""
+    last = select(table).order_by(*(column.desc() for column in table.primary_key.columns)).limit(_SAMPLE).subquery("last")
+    mean = connection.scalar(select(func.avg(func.pg_column_size(text("last.*")))).select_from(last)) or 0
+    rows = connection.scalar(text("SELECT n_live_tup FROM pg_stat_user_tables WHERE relname = :name"), {"name": table.name}) or 0
+    return 2 * int(mean * rows)

@@ -99,13 +99,19 @@ def history(connection: Connection, vertical: str, limit: int = 100) -> list[Ver
 
 
 def verdicts(connection: Connection, rollout: Rollout) -> dict[str, tuple[int, int]]:
-    """Return, by the id of the model, how many answers were called right and how many wrong since a rollout began."""
+    """Return, by the id of the model, how many answers were called right and how many wrong since a rollout began.
+
+    Of several verdicts on one answer, the last counts.
+    """
     table = schema.feedback.c
-    rows = connection.execute(
-        select(table.model, table.verdict, func.count())
-        .where(table.vertical == rollout.vertical, table.id > rollout.first, table.verdict.is_not(None), table.request.is_not(None))
-        .group_by(table.model, table.verdict)
+    last = func.row_number().over(partition_by=(table.request, table.number), order_by=table.id.desc()).label("place")
+    said = (
+        select(table.model, table.verdict, last)
+        .where(table.vertical == rollout.vertical, table.request > rollout.first, table.verdict.is_not(None))
+        .subquery()
     )
+    counted = select(said.c.model, said.c.verdict, func.count()).where(said.c.place == 1).group_by(said.c.model, said.c.verdict)
+    rows = connection.execute(counted)
     found: dict[str, list[int]] = {}
     for model, verdict, count in rows:
         found.setdefault(model, [0, 0])[verdict == "wrong"] += count

@@ -30,13 +30,17 @@ class Used:
     vertical: str
 
 
+Amounts = tuple[int, int, int, int]
+"""Requests, records, tokens and cached tokens."""
+
+
 @dataclass(slots=True)
 class Entry:
     """One finished request: its row, the rows of its answers, and what it adds to usage: requests, records, tokens, cached tokens."""
 
     request: dict[str, Any]
     answers: list[dict[str, Any]] = field(default_factory=list)
-    usage: dict[Used, tuple[int, int, int, int]] = field(default_factory=dict)
+    usage: dict[Used, Amounts] = field(default_factory=dict)
 
 
 def answer_id(request: str, number: int) -> str:
@@ -63,8 +67,11 @@ def fingerprint_key(database: Database) -> bytes:
 
 
 def fingerprint(record: Mapping[str, Any], key: bytes) -> bytes:
-    """Return a hash of all values of a record, by which its owner can find it again, also where it is stored masked or not at all."""
-    values = [record[name] for name in sorted(record)]
+    """Return a hash of all values of a record, by which its owner can find it again, also where it is stored masked or not at all.
+
+    Fields without a value have no influence.
+    """
+    values = [record[name] for name in sorted(record) if record[name] is not None]
     try:
         content = orjson.dumps(values)
     except TypeError:  # an integer of more than 64 bits, which no model reads, but a client may send
@@ -88,7 +95,7 @@ def write(connection: Connection, entries: Sequence[Entry]) -> None:
     add_usage(connection, (entry.usage for entry in entries))
 
 
-def add_usage(connection: Connection, parts: Iterable[Mapping[Used, tuple[int, int, int, int]]]) -> None:
+def add_usage(connection: Connection, parts: Iterable[Mapping[Used, Amounts]]) -> None:
     """Add to the usage of customers, in the transaction of the connection."""
     totals: dict[Used, list[int]] = {}
     for part in parts:

@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import DataError, IntegrityError
 
 from vertune.core.errors import StorageError
+from vertune.core.ids import time_ordered_id
 from vertune.store import schema
-from vertune.store.database import Database
-from vertune.store.traffic import Entry, Used, add_usage, write
+from vertune.store.database import Database, insert
+from vertune.store.traffic import Amounts, Entry, Used, add_usage, write
 
 _log = logging.getLogger("vertune")
 Item = TypeVar("Item")
@@ -23,35 +25,58 @@ INTERVAL = 0.25
 """Seconds between two groups; the most that is lost when the process is killed."""
 _GROUP = 1000
 """Maximum number of requests in one transaction, so that other writers wait for a short time."""
-_CAPACITY = 20_000
-"""Maximum number of requests that wait to be written; while the database can't be written, later ones are only counted in the usage."""
+_GROUP_SIZE = 4 << 20
+"""Size of the requests of one transaction, at which no further one is added to it."""
+_CAPACITY = 64 << 20
+"""Maximum size of the requests that wait to be written; others are only counted in the usage."""
 _RETRY = 1.0
 """Seconds until a failed transaction is tried again."""
 _CLOSING = 5.0
 """Maximum seconds to write what is left when the server stops."""
 
 
+@dataclass(frozen=True, slots=True)
+class Described(Generic[Item]):
+    """How a writer reads what it is given."""
+
+    entry: Callable[[Item], Entry]
+    """Returns the rows of a request; called in the thread of the writer."""
+    usage: Callable[[Item], Mapping[Used, Amounts]]
+    """Returns what a request adds to usage; must be fast."""
+    size: Callable[[Item], int]
+    """Returns about how many bytes the request takes; must be fast."""
+
+
 class Writer(Generic[Item]):
     """Collects finished requests and writes them in groups.
 
     Usage is counted for every request, however long the database can't be written; only the rows of requests may be given up. A group is
-    written completely or not at all, and never twice.
+    written completely or not at all, and never twice: each transaction leaves its number in the database, so that a writer whose
+    connection was lost knows whether its last one took effect.
     """
 
-    def __init__(self, database: Database, entry_of: Callable[[Item], Entry], between: Callable[[], object] = lambda: None) -> None:
-        """`entry_of` makes the rows of a request, in the thread of this object; `between` is called there after each group."""
-        self._database, self._entry_of, self._between = database, entry_of, between
+    def __init__(
+        self, database: Database, described: Described[Item], between: Callable[[], object] = lambda: None,
+        written: Callable[[Sequence[Mapping[Used, Amounts]]], None] = lambda usage: None,
+    ) -> None:  # fmt: skip
+        """`between` is called after each group, and `written` with the usage of all that a transaction wrote; both in the thread."""
+        self._database, self._described, self._between, self._written = database, described, between, written
         self._waiting: deque[Item] = deque()
+        self._size = 0
+        """The size of what waits."""
+        self._lock = threading.Lock()
+        """Guards `_size` and `_given_up`."""
         self._unwritten: list[Entry] = []
         """A group that could not be written yet."""
+        self._counted: dict[Used, Amounts] = {}
+        """Usage that is written with the group: that of requests whose rows were given up."""
+        self._given_up: dict[Used, Amounts] = {}
+        """Such usage that is written with a later group, because the present one may be written already."""
+        self._marker, self._number = f"writer {time_ordered_id()}", 0
         self._uncertain = False
         """Whether the last attempt failed in a way that leaves open whether the group was written."""
-        self._counted: list[Entry] = []
-        """Usage that is written with the group: that of requests whose rows were given up."""
-        self._given_up: list[Entry] = []
-        """Such usage that is written with a later group, because the present one may be written already."""
         self.dropped = 0
-        """How many requests are counted in the usage but not stored, because the database could not be written."""
+        """How many requests are counted in the usage but not stored, because the database could not be written, or not fast enough."""
         self.failure = ""
         """Why the last group could not be written; empty if it could be."""
         self._stopping = threading.Event()
@@ -59,7 +84,15 @@ class Writer(Generic[Item]):
 
     def add(self, item: Item) -> None:
         """Take a finished request; returns at once."""
-        self._waiting.append(item)
+        size = self._described.size(item)
+        with self._lock:
+            full = self._size + size > _CAPACITY
+            if full:
+                self._given_up = _sum([self._given_up, self._described.usage(item)])
+                self.dropped += 1
+            else:
+                self._size += size
+                self._waiting.append(item)
 
     def start(self) -> None:
         """Start the thread."""
@@ -89,14 +122,15 @@ class Writer(Generic[Item]):
             if self._stopping.is_set():
                 end = min(end, time.monotonic() + _CLOSING)
                 if not self._unfinished:
-                    return
+                    break
             if not written:
                 self._stopping.wait(_RETRY)
                 if self._stopping.is_set():
                     time.sleep(0.1)
-            elif len(self._waiting) < _GROUP:
+            elif len(self._waiting) < _GROUP and self._size < _GROUP_SIZE:
                 self._call_between()
                 self._stopping.wait(INTERVAL)
+        self._forget_marker()
 
     def _call_between(self) -> None:
         try:
@@ -109,64 +143,82 @@ class Writer(Generic[Item]):
     def _write_group(self) -> bool:
         """Write a group of the waiting requests, and return whether the database took it."""
         if not self._unwritten and not self._counted:
-            self._counted, self._given_up = self._given_up, []
-            self._take(self._unwritten)
+            self._next_group()
         if not (self._unwritten or self._counted):
             return True
+        usage = [entry.usage for entry in self._unwritten] + [self._counted]
         try:
             self._commit()
-        except StorageError as error:
-            if isinstance(error.__cause__, IntegrityError | DataError):  # would fail again, and must not stop those that follow
-                self._drop(self._unwritten, error)
-                return False
-            if not self.failure:
-                _log.error("Requests can't be stored; they are answered and counted, and stored later if there are not too many. %s", error)
-            self.failure, self._uncertain = str(error), True
-            self._give_up()
+        except Exception as error:
+            self._suffer(error)
             return False
         if self.failure:
             _log.warning("Requests are stored again; %d were only counted in the usage.", self.dropped)
-        self._unwritten, self._counted, self.failure, self._uncertain = [], [], "", False
+        self._unwritten, self._counted, self.failure, self._uncertain = [], {}, "", False
+        self._number += 1
+        self._written(usage)
         return True
 
-    def _take(self, group: list[Entry]) -> None:
-        """Move waiting requests to a group."""
-        while self._waiting and len(group) < _GROUP:
+    def _next_group(self) -> None:
+        """Move waiting requests, and usage without rows, to a new group."""
+        with self._lock:
+            self._counted, self._given_up = self._given_up, {}
+        size = 0
+        while self._waiting and len(self._unwritten) < _GROUP and size < _GROUP_SIZE:
+            item = self._waiting[0]
             try:
-                group.append(self._entry_of(self._waiting[0]))
+                self._unwritten.append(self._described.entry(item))
             except Exception:
-                _log.exception("A request could not be stored.")
+                _log.exception("A request could not be stored; it is counted in the usage.")
+                self._counted = _sum([self._counted, self._described.usage(item)])
                 self.dropped += 1
+            taken = self._described.size(item)
+            size += taken
+            with self._lock:
+                self._size -= taken
             self._waiting.popleft()  # last, so that at each moment a request is in one of the two places at least
 
     def _commit(self) -> None:
         with self._database.writing() as connection:
-            if self._uncertain and self._unwritten:
-                ids = select(schema.requests.c.id).where(schema.requests.c.id == self._unwritten[0].request["id"])
-                if connection.scalar(ids) is not None:  # the connection was lost after the group was written
-                    return
+            if self._uncertain and self._is_written(connection):
+                return
             write(connection, self._unwritten)
-            add_usage(connection, (entry.usage for entry in self._counted))
+            add_usage(connection, [self._counted])
+            row = {"name": self._marker, "value": str(self._number)}
+            statement = insert(connection, schema.revisions).values(row)
+            connection.execute(statement.on_conflict_do_update(index_elements=[schema.revisions.c.name], set_=row))
 
-    def _give_up(self) -> None:
-        """While too many requests wait, keep only the usage of the oldest ones."""
-        while len(self._waiting) > _CAPACITY:
-            group: list[Entry] = []
-            self._take(group)
-            self._count_only(group)
+    def _is_written(self, connection: Connection) -> bool:
+        """Return whether the last attempt took effect although it failed, because the connection was lost afterwards."""
+        column = schema.revisions.c
+        return connection.scalar(select(column.value).where(column.name == self._marker)) == str(self._number)
 
-    def _drop(self, group: list[Entry], error: StorageError) -> None:
-        """Count the requests of a group that the database refuses, without their rows."""
-        _log.error("%d requests could not be stored; they are counted in the usage. %s", len(group), error)
-        self._count_only([*self._counted, *group])
-        self._unwritten, self._counted, self._uncertain = [], [], False
+    def _suffer(self, error: Exception) -> None:
+        """Remember why a group could not be written, to try it again; give up the rows of one that the database will never take."""
+        if not isinstance(error, StorageError) or isinstance(error.__cause__, IntegrityError | DataError):
+            _log.error("%d requests could not be stored; they are counted in the usage.", len(self._unwritten), exc_info=error)
+            self.dropped += len(self._unwritten)
+            with self._lock:
+                self._given_up = _sum([self._given_up, self._counted, *(entry.usage for entry in self._unwritten)])
+            self._unwritten, self._counted, self._uncertain = [], {}, False
+            return
+        if not self.failure:
+            _log.error("Requests can't be stored; they are answered and counted, and stored later if there are not too many. %s", error)
+        self.failure, self._uncertain = str(error), True
 
-    def _count_only(self, entries: list[Entry]) -> None:
-        """Keep the usage of requests for a later group, as one sum."""
-        self.dropped += sum(bool(entry.request) for entry in entries)
-        totals: dict[Used, tuple[int, int, int, int]] = {}
-        for entry in [*self._given_up, *entries]:
-            for used, amounts in entry.usage.items():
-                before = totals.get(used, (0, 0, 0, 0))
-                totals[used] = (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2], before[3] + amounts[3])
-        self._given_up = [Entry({}, [], totals)]
+    def _forget_marker(self) -> None:
+        """Delete the number of the last transaction, which nobody asks for any more."""
+        try:
+            with self._database.writing() as connection:
+                connection.execute(schema.revisions.delete().where(schema.revisions.c.name == self._marker))
+        except Exception as error:
+            _log.debug("The mark of this process stays in the database. %s", error)
+
+
+def _sum(parts: Sequence[Mapping[Used, Amounts]]) -> dict[Used, Amounts]:
+    totals: dict[Used, Amounts] = {}
+    for part in parts:
+        for used, amounts in part.items():
+            before = totals.get(used, (0, 0, 0, 0))
+            totals[used] = (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2], before[3] + amounts[3])
+    return totals

@@ -215,9 +215,10 @@ class Extract(Task):
         """Return the probability of the predicted answer or, if the prediction is empty, the probability that there is no answer."""
         return float(answer["probability"])
 
-    def as_target(self, answer: Answer) -> dict[str, Any]:
-        """Return the predicted answer as the only accepted one, or no answer if none was predicted."""
-        return {self._fields[2]: [{"start": span["start"], "text": answer["text"]} for span in answer["spans"]]}
+    def as_target(self, answer: Answer, record: Record) -> dict[str, Any]:
+        """Return the predicted answer as the only accepted one, or no answer if none was predicted; its text is that of the record."""
+        _, context, name = self._fields
+        return {name: [{"start": one["start"], "text": record[context][one["start"] : one["end"]]} for one in answer["spans"]]}
 
     def agrees(self, one: Answer, other: Answer) -> bool:
         """Return whether two predictions mark the same span of the context, or both mark none."""

@@ -274,7 +274,7 @@ class Tag(Task):
         sure = [span["probability"] for span in answer["spans"] if "probability" in span]
         return float(min(sure)) if sure else None
 
-    def as_target(self, answer: Answer) -> dict[str, Any]:
+    def as_target(self, answer: Answer, record: Record) -> dict[str, Any]:
         """Return the spans without their probabilities."""
         return {self._target: [{name: span[name] for name in ("start", "end", "label")} for span in answer["spans"]]}
 

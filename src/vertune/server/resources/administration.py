@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
 from vertune.core.errors import DataError
+from vertune.data.validate import read_fields
+from vertune.runtime.predictor import Predictor
+from vertune.server.feedback import Short
 from vertune.server.resource import Resource
 from vertune.server.stored import actor_of, database_of
 from vertune.store.audit import entries
 from vertune.store.deletion import Deletion, carry_out
 
 resource = Resource("administration")
-Short = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class DeletionRequest(BaseModel):
@@ -37,13 +40,18 @@ class DeletionRequest(BaseModel):
     feedback: bool = True
     """Whether feedback is deleted too."""
 
-    def deletion(self) -> Deletion:
-        """Return what is meant; raise DataError for both a text and a record."""
+    def deletion(self, predictors: Iterable[Predictor]) -> Deletion:
+        """Return what is meant; raise DataError for both a text and a record.
+
+        A record is stored with the fields alone that a vertical reads, so it is looked for in the form of each of them.
+        """
         if self.text is not None and self.record is not None:
             raise DataError("The request contains both a text and a record; expected at most one. Send one of the two.")
         before = self.before if self.before is None or self.before.tzinfo else self.before.replace(tzinfo=UTC)
-        record = self.record if self.text is None else {"text": self.text}
-        return Deletion(self.vertical, self.key, self.customer, before, record, feedback=self.feedback)
+        records = [] if self.text is None else [{"text": self.text}]
+        if self.record is not None:
+            records = [self.record, *(found for one in predictors if (found := read_fields(one, self.record)))]
+        return Deletion(self.vertical, self.key, self.customer, before, records, feedback=self.feedback)
 
 
 class Deleted(BaseModel):
@@ -77,7 +85,8 @@ class AuditPage(BaseModel):
 @resource.post("/v1/deletions", scope="admin")
 def delete_stored(body: DeletionRequest, request: Request) -> Deleted:
     """Delete what is stored of a text, a vertical, a key, a customer or a time, for good. The audit tells it, without the text."""
-    wanted = body.deletion()
+    deployments = request.app.state.service.answers.fleet.deployments.values()
+    wanted = body.deletion(one.predictor for one in deployments)
     wanted.conditions()
     recorder = request.app.state.service.recorder
     if recorder is not None:

@@ -16,12 +16,13 @@ from vertune.core.errors import NotFound
 from vertune.core.ids import first_id_at
 from vertune.server import problems
 from vertune.server.access import call_of
-from vertune.server.feedback import FeedbackBox, FeedbackRequest, Sender
+from vertune.server.feedback import FeedbackBox, FeedbackRequest, Sender, Short
 from vertune.server.prediction import find_deployments
 from vertune.server.resource import Resource
-from vertune.server.stored import database_of
+from vertune.server.stored import actor_of, database_of
 from vertune.server.tables import csv_lines
 from vertune.server.texts import as_json
+from vertune.store.audit import note
 from vertune.store.feedback import Feedback, Filter, Verdict, each, find, remove
 
 resource = Resource("feedback")
@@ -85,9 +86,9 @@ class FeedbackQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    vertical: str | None = None
+    vertical: Short | None = None
     verdict: Verdict | None = None
-    author: str | None = None
+    author: Short | None = None
     since: datetime | None = None
     until: datetime | None = None
     after: Annotated[str, Field(max_length=32, pattern=r"^[0-9a-f]*$")] = ""
@@ -112,7 +113,7 @@ class ExportQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    vertical: str
+    vertical: Short
     media_type: Literal["application/x-ndjson", "text/csv"] = "application/x-ndjson"
     """JSON Lines, or a table in which lists and objects are JSON."""
     usable: bool = True
@@ -140,10 +141,12 @@ def export_feedback(request: Request, query: Annotated[ExportQuery, Query()]) ->
 
 @resource.delete("/v1/feedback/{id}", scope="feedback", status_code=204)
 def delete_feedback(id: str, request: Request) -> None:
-    """Delete feedback for good."""
-    sender = _sender(request)
+    """Delete feedback for good; the audit tells it."""
+    sender, verticals = _sender(request), request.app.state.access.verticals(request)
     with database_of(request).writing() as connection:
-        if not remove(connection, id, None if sender.sees_all else sender.customer):
+        if remove(connection, id, None if sender.sees_all else sender.customer, verticals):
+            note(connection, actor_of(request), "delete", f"feedback {id}", {})
+        else:
             raise NotFound(f"There is no feedback with the id '{id[:80]}'. List the ids with GET /v1/feedback.")
 
 

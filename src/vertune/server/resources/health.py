@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from vertune.server.resource import Resource
@@ -52,7 +53,8 @@ async def ready(request: Request, response: Response) -> Ready:
     ready is a field of `GET /v1/verticals/{vertical}`.
     """
     service = request.app.state.service
-    state, storage = await service.ready(), request.app.state.access.storage_trouble() or service.storage_trouble()
+    state = await service.ready()
+    storage = service.storage_trouble() or await run_in_threadpool(request.app.state.access.storage_trouble)
     response.status_code = 200 if state.ready else 503
     fleet, pending = service.answers.fleet, service.aliases.pending
     return Ready(
