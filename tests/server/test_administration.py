@@ -77,6 +77,11 @@ def test_the_audit_comes_in_pages(running) -> None:
     assert [one["details"].get("customer") for one in [*first["entries"], *rest["entries"]]][1:] == [*"abc"]
 
 
+def test_the_first_rows_decide_the_columns_of_a_table() -> None:
+    assert "".join(csv_lines([{"a": 1}, {"a": 2, "b": 3}])) == "a,b\r\n1,\r\n2,3\r\n"
+    assert "".join(csv_lines([])) == ""
+
+
 def test_cells_are_no_formulas() -> None:
     rows = [{"a": "=1+1", "b": [1, "x"], "c": None}, {"a": "plain", "b": {"d": 1}, "c": -1}]
     assert "".join(csv_lines(rows)) == 'a,b,c\r\n\'=1+1,"[1,""x""]",\r\nplain,"{""d"":1}",-1\r\n'

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import problem
+from vertune.server.feedback import _is_same
 from vertune.store import schema
 from vertune.store.database import Database
 from vertune.store.keys import Keys
@@ -246,3 +247,61 @@ def test_feedback_is_refused_clearly_where_it_can_not_be_kept(home, start) -> No
     assert running.predict("intent", "a").status_code == 200
     moved.rename(running.database.file)
     assert running.ask.post("/v1/feedback", json={"vertical": "intent", "text": "a", "score": 3}).status_code == 201
+
+
+def test_feedback_of_an_administrator_belongs_to_who_was_answered(asked, server, by) -> None:
+    _, id = asked("intent", "asked by a bank")
+    told = server.ask.post("/v1/feedback", json={"answer": id, "verdict": "right", "comment": "seen by the bank"})
+    assert told.status_code == 201
+
+    def seen(who):
+        found = by(who, "GET", "/v1/feedback", params={"limit": 1000}).json()["feedback"]
+        return told.json()["id"] in [one["id"] for one in found]
+
+    assert seen("bank")
+    assert not seen("shop")
+
+
+def test_a_key_deletes_feedback_on_its_own_verticals_alone(asked, give, by, server) -> None:
+    _, id = asked("intent", TEXTS[0])
+    mine = give(answer=id, score=3).json()["id"]
+    problem(by("narrow", "DELETE", f"/v1/feedback/{mine}"), 404)
+    assert by("bank", "DELETE", f"/v1/feedback/{mine}").status_code == 204
+    entries = server.ask.get("/v1/audit", params={"limit": 1000}).json()["entries"]
+    assert f"feedback {mine}" in [one["subject"] for one in entries]
+
+
+def test_an_extracted_answer_is_right_in_the_text_that_was_sent(server, by) -> None:
+    record = {"question": "which one", "context": f"tell me of {PRIVATE}"}
+    found = by("bank", "POST", "/v1/verticals/faq/predict", json={"records": [record]}).json()
+    told = by("bank", "POST", "/v1/feedback", json={"answer": found["ids"][0], "record": record, "verdict": "right"})
+    assert told.status_code == 201, told.text
+    context = told.json()["record"]["context"]
+    assert "jane" not in told.text
+    for one in told.json()["target"]["answers"]:
+        assert context[one["start"] :].startswith(one["text"])
+
+
+@pytest.mark.parametrize(("given", "target", "same"), [
+    (["a", "b"], ["b", "a"], True), (["a"], ["a", "b"], False), ([{"start": 1}, {"start": 0}], [{"start": 0}, {"start": 1}], True),
+    ("a", "a", True), ("a", "b", False),
+])  # fmt: skip
+def test_the_order_of_labels_and_spans_means_nothing(given, target, same) -> None:
+    assert _is_same(given, target) is same
+
+
+def test_a_character_that_no_database_stores_is_refused(give) -> None:
+    for field in ("comment", "author", "vertical"):
+        problem(give(**{"vertical": "intent", "text": "a", "score": 3, field: "a\0b"}), 422)
+
+
+def test_unread_fields_are_not_stored_and_a_record_is_deleted_as_it_was_sent(server, by) -> None:
+    record = {"query": "a text with an id", "+49 170 1234567": 7, "number": 12345}
+    found = by("bank", "POST", "/v1/verticals/intent/predict", json={"records": [record]}).json()
+    told = by("bank", "POST", "/v1/feedback", json={"answer": found["ids"][0], "text": "a text with an id", "score": 3})
+    assert told.status_code == 201, told.text
+    assert server.service.recorder.writer.flush()
+    with server.database.reading() as connection:
+        (stored,) = connection.scalars(select(schema.answers.c.record).where(schema.answers.c.request == found["ids"][0][:32]))
+    assert json.loads(stored) == {"query": "a text with an id"}
+    assert server.ask.post("/v1/deletions", json={"record": record}).json() == {"answers": 1, "requests": 0, "feedback": 1}

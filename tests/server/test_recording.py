@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import problem, until
-from vertune.server.texts import without_quotes
+from vertune.server.texts import _masked, without_quotes
 from vertune.store import schema
 from vertune.store.database import Database
 from vertune.store.keys import Keys
@@ -166,3 +166,8 @@ def test_a_repeated_request_is_answered_again_and_counted_once(running, home) ->
     assert running.predict("intent", *TEXTS, **key).json()["answers"] == first["answers"]
     assert {row["customer"]: row["requests"] for row in rows(running, schema.usage)} == {"default": 1, "bank": 1}
     assert len([row for row in rows(running, schema.requests) if row["status"] == 200]) == 2
+
+
+def test_a_number_of_a_person_is_masked_in_a_field_of_texts() -> None:
+    record = {"phone": 4111111111111111, "age": 42, "share": 0.5, "new": True}
+    assert _masked(record)[0] == {"phone": "<CARD_1>", "age": 42, "share": 0.5, "new": True}

@@ -10,7 +10,9 @@ import pytest
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import problem, same, until
 from vertune.answering.call import Call
+from vertune.core.errors import NotFound
 from vertune.server.rollouts import Comparison
+from vertune.steps.deploy import Plan, Versions
 from vertune.store.rollouts import Rollout, Rules
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -214,3 +216,30 @@ def test_refusals_of_clients_are_no_failures():
         call.status, call.refusal = status, refusal
         compared.count(call, compared.deployment)
     assert compared.candidate.answers == compared.candidate.failures == 0
+
+
+def test_a_rollout_that_has_ended_is_not_ended_again(running, other, home) -> None:
+    """Of two servers that find the same candidate worse, the second must not take the live model back."""
+    live = home.get("models", "intent@live").id
+    versions = Versions(home, running.database, "a test")
+    versions.deploy("intent", other)
+    versions.deploy("intent", live)
+    rollout = versions.begin("intent", other, Plan())
+    assert versions.cancel(rollout, "worse")
+    assert not versions.cancel(rollout, "worse")
+    again = versions.begin("intent", other, Plan())
+    assert not versions.cancel(rollout, "worse")
+    with pytest.raises(NotFound):
+        versions.promote("intent", expected=rollout)
+    assert home.aliases()["intent@live"] == live
+    assert versions.promote("intent", expected=again) == other
+
+
+def test_a_candidate_that_only_fails_does_not_become_live() -> None:
+    compared = comparison(promote_after=3)
+    for _ in range(4):
+        call = Call()
+        call.status = 500
+        compared.count(call, compared.deployment)
+    assert compared.answered() == 0
+    assert compared.fails_more()
