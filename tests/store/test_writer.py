@@ -279,3 +279,20 @@ def test_a_database_that_is_too_large_loses_its_oldest_requests(tmp_path):
     assert 0 < len(left) < len(entries)
     assert steps
     assert (tmp_path / "server.db").stat().st_size < 1.1 * limit * 1e6  # what is free went back to the disk
+
+
+def test_the_size_is_that_of_the_rows_and_shrinks_with_them(database):
+    with database.writing() as connection:
+        write(connection, [entry(text="a" * 500) for _ in range(2000)])
+    sizes = []
+    for _ in range(2):
+        if database.file is None:
+            with database.writing() as connection:
+                connection.exec_driver_sql("ANALYZE")
+        with database.reading() as connection:
+            sizes.append(size(connection))
+        with database.writing() as connection:
+            for table in (schema.answers, schema.requests):
+                connection.execute(table.delete())
+    assert 2000 * 700 < sizes[0] < 2000 * 4000
+    assert sizes[1] < sizes[0] / 4
