@@ -242,7 +242,8 @@ def _describe(kind: Kind, column: ColumnProfile, texts: pl.Series, decimal: nume
 
 def _describe_labels(items: Sequence[str], rows: int, separator: str | None = None) -> str:
     """Describe a column with several labels per row."""
-    between = f" separated by '{separator}'" if separator else " in lists"
+    shown = separator if separator is None or separator.isprintable() else ascii(separator)[1:-1]
+    between = f" separated by '{shown}'" if shown else " in lists"
     counts = Counter(items)
     return f"{len(counts):,} different labels{between}: {_most(counts, rows)}"
 

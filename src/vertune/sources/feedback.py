@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, DataError, MissingExtra, NotFound
-from vertune.core.ids import first_id_at, time_ordered_id
+from vertune.core.ids import first_id_at
 from vertune.core.kinds import Source
 from vertune.sources import _table
 
@@ -70,9 +70,10 @@ class Feedback(Source):
 
         about = {"customer": "default", "vertical": "support", "verdict": "wrong", "trust": 1.0, "digest": b""}
         with closing(Database(file_in(folder))) as database:
-            for text, label in _table.SAMPLE:
+            for number, (text, label) in enumerate(_table.SAMPLE):
+                at = datetime(2030, 1, 1, 12, number, tzinfo=UTC)
                 said = {"record": json.dumps({"text": text}), "target": json.dumps({"label": label})}
-                add(database, {"id": time_ordered_id(), "at": format_time(datetime.now(UTC)), **about, **said})
+                add(database, {"id": first_id_at(at.timestamp()), "at": format_time(at), **about, **said})
         return cls(vertical="support", home=str(folder))
 
     def _rows(self) -> Iterator[dict[str, Any]]:

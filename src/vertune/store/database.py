@@ -204,7 +204,7 @@ class Database:
                 if self.writable:
                     if not _size(file):  # later, it has no effect and waits for locks
                         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                    connection.execute("PRAGMA journal_mode = WAL")
+                    _write_ahead(connection)
                 connection.execute("PRAGMA synchronous = FULL")  # a transaction that is finished survives a loss of power
             except BaseException:
                 connection.close()
@@ -308,6 +308,15 @@ def _identity(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let SQLite write to a log beside its file; if another process is just opening the file too, that process will see to it."""
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if sqlite_code(error) not in _LOCKED:
+            raise
 
 
 def _size(file: Path) -> int:
