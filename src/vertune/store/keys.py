@@ -45,6 +45,8 @@ _READ_TIMEOUT = 0.05
 """Seconds for which a request waits for the database, at most."""
 ACTOR = "command line"
 """Who changes keys, for the audit: there is no other way."""
+_REFRESH_TIMEOUT = 0.5
+"""Seconds for which a request waits for the thread that reads keys, at most, unless the database is known to fail."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _ROW_COLUMNS = [column for column in schema.keys.c if column.name != "successor"]
 
@@ -265,7 +267,7 @@ class Keys:
         elif self._failure is None:
             with self._refreshed:
                 self._wanted.set()
-                self._refreshed.wait_for(lambda: self._current_at >= now or self._failure is not None, _READ_TIMEOUT)
+                self._refreshed.wait_for(lambda: self._current_at >= now or self._failure is not None, _REFRESH_TIMEOUT)
         if time.monotonic() - self._current_at < _MAX_AGE_WHILE_UNREADABLE:
             return self._rows
         raise self._failure or StorageError(f"{self.database.name} did not answer in time, so no key can be verified. Try again.")
