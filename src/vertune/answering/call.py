@@ -12,6 +12,7 @@ from vertune.core.errors import DataError
 from vertune.core.ids import time_ordered_id
 from vertune.core.records import Answer
 from vertune.runtime.fleet import Deployment
+from vertune.store.key import DEFAULT_CUSTOMER
 
 _log = logging.getLogger("vertune")
 
@@ -40,7 +41,7 @@ class Call:
     """The input records, as the client sent them."""
     client: str = ""
     """Identifies the client in the queue, which divides its capacity fairly among clients: the id of the API key, or an address."""
-    customer: str = "default"
+    customer: str = DEFAULT_CUSTOMER
     """The organisation that owns the API key."""
     key: str | None = None
     """The id of the API key of the call; None without a key."""

@@ -15,10 +15,7 @@ import polars as pl
 
 from vertune.core import content
 from vertune.core.errors import ConfigError
-from vertune.core.records import Column
-
-_PLACES = frozenset({"spans", "answers"})
-"""Types of target columns whose values mark spans of a text by their offsets."""
+from vertune.core.records import PLACES, Column
 
 Place = tuple[int, int]
 """Start and end (exclusive) of a span of a text, in code points."""
@@ -116,7 +113,7 @@ def _edited(
     owners: dict[str, str] = {}
     for target in targets:
         items = row[target.name] or ()
-        if target.type not in _PLACES or not items:
+        if target.type not in PLACES or not items:
             continue
         holders = [name for name in texts if all(_is_in(item, row[name] or "") for item in items)]
         if len(holders) != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +22,9 @@ def run(
     Models, datasets and reports are in it. A running server answers meanwhile. Keep the file as secret as the database: only its owner
     may read it.
     """
-    from vertune.core.artifact import Home
     from vertune.steps.backup import backup
-    from vertune.store.database import Database
 
-    where = Home(home)
-    with closing(Database.of_home(where.folder, database)) as opened:
+    with options.opened(home, database) as (where, opened):
         size = backup(where, opened, file)
     output.note(f"{output.size(size)} are in {output.relative(file)}.", style="")
     output.next_steps(f"vertune restore {output.relative(file)} --home NEW_FOLDER")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -29,16 +28,13 @@ def run(
     Running servers follow within two seconds. A candidate that fails more often, is slower, or is less often right than the live model is
     rolled back by the server.
     """
-    from vertune.core.artifact import Home
     from vertune.core.errors import ConfigError
     from vertune.steps.deploy import Plan, Versions
-    from vertune.store.database import Database
     from vertune.store.rollouts import Mode, Rules
 
     if canary and shadow:
         raise ConfigError("Both --canary and --shadow are set; expected at most one. Leave one of them out.")
-    where = Home(home)
-    with closing(Database.of_home(where.folder, database)) as opened:
+    with options.opened(home, database) as (where, opened):
         versions = Versions(where, opened, "command line")
         if not canary and not shadow:
             target = versions.deploy(name, model, reason)

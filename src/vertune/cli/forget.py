@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -28,13 +27,11 @@ def run(
     Answers, requests and feedback are deleted for good: those to which all given options apply. A text is found although it is stored
     masked or not at all. Counted usage stays. The audit tells what was deleted, without the text.
     """
-    from vertune.core.artifact import Home
-    from vertune.store.database import Database
     from vertune.store.deletion import Deletion, carry_out
 
     before = None if older_than is None else datetime.now(UTC) - options.parse_duration(older_than)
     wanted = Deletion(vertical, key, customer, before, () if text is None else [{"text": text}], feedback=not keep_feedback)
     wanted.conditions()
-    with closing(Database.of_home(Home(home).folder, database)) as opened:
+    with options.opened(home, database) as (_, opened):
         deleted = carry_out(opened, wanted, "command line")
     output.facts({name: f"{count:,} deleted" for name, count in deleted.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated
 
@@ -20,11 +19,9 @@ def run(
     json: options.Json = False,
 ) -> None:
     """List which model was live or candidate, when and why."""
-    from vertune.core.artifact import Home
-    from vertune.store.database import Database
     from vertune.store.rollouts import history
 
-    with closing(Database.of_home(Home(home).folder, database)) as opened, opened.reading() as connection:
+    with options.opened(home, database) as (_, opened), opened.reading() as connection:
         found = history(connection, name)
     if json:
         output.as_json([asdict(one) for one in found])

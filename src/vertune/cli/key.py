@@ -121,15 +121,10 @@ def revoke(id: _Id, home: options.Home = None, database: options.Database = None
 @contextmanager
 def _keys(home: Path | None, url: str | None) -> Iterator[Keys]:
     """Open the API keys in a home folder, or in the PostgreSQL database at a URL; raise StorageError if they can't be read."""
-    from vertune.core.artifact import Home
-    from vertune.store.database import Database
     from vertune.store.keys import Keys
 
-    database = Database.of_home(Home(home).folder, url)
-    try:
+    with options.opened(home, url) as (_, database):
         yield Keys(database)
-    finally:
-        database.close()
 
 
 def _print_secret(secret: str, key: Key) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vertune.core.artifact import Home as HomeFolder
+    from vertune.store.database import Database as ServerDatabase
 
 Run = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The config of a model; `vertune init DATA` writes one.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model: its name, an alias (name@live), an id, or a folder.")]
@@ -35,6 +41,24 @@ RequireSigned = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Split = Annotated[str, typer.Option("--split", help="The split of the model's dataset to measure on: train, validation or test.")]
+
+
+@contextmanager
+def opened(home: Path | None, database: str | None) -> Iterator[tuple[HomeFolder, ServerDatabase]]:
+    """Open the server's database for a command, and yield the home and the database, which is closed afterwards.
+
+    `home` and `database` are the values of the options with these names. Raises StorageError if the database can't be used.
+    """
+    from vertune.core.artifact import Home as HomeFolder
+    from vertune.store.database import Database as ServerDatabase
+
+    where = HomeFolder(home)
+    found = ServerDatabase.of_home(where.folder, database)
+    try:
+        yield where, found
+    finally:
+        found.close()
+
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d{1,6})([mhd])")

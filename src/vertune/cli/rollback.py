@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -19,11 +18,8 @@ def run(
     database: options.Database = None,
 ) -> None:
     """Take back a candidate, or else the live model."""
-    from vertune.core.artifact import Home
     from vertune.steps.deploy import Versions
-    from vertune.store.database import Database
 
-    where = Home(home)
-    with closing(Database.of_home(where.folder, database)) as opened:
+    with options.opened(home, database) as (where, opened):
         ended, live = Versions(where, opened, "command line").roll_back(name, reason)
     output.note(f"{ended} was taken back; {name}@live points to {live}.", style="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from datetime import UTC, datetime
 
 _NUMBERS = itertools.count(secrets.randbits(12))
 _RANDOM = secrets.randbits(61)
@@ -18,6 +19,11 @@ def time_ordered_id() -> str:
     """
     number = next(_NUMBERS)
     return f"{time.time_ns() // 1_000_000:012x}7{number & 0xFFF:03x}{1 << 63 | (_RANDOM + (number >> 12)) & (1 << 62) - 1:016x}"
+
+
+def first_id_of(time: datetime) -> str:
+    """Return the smallest id that could be made at a time; one without a time zone is in UTC."""
+    return first_id_at((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
 def first_id_at(seconds: float) -> str:

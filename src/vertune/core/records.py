@@ -19,6 +19,8 @@ Role = Literal["input", "target", "extra"]
 InputType = Literal["text", "number", "category", "image", "audio", "time", "bytes"]
 TargetType = Literal["label", "labels", "number", "spans", "answers"]
 ColumnType = InputType | TargetType
+PLACES: frozenset[ColumnType] = frozenset({"spans", "answers"})
+"""Types of target fields whose values are places in a text, by their offsets."""
 Activation = Literal["softmax", "sigmoid", "identity", "tags"]
 """How a task reads the outputs of a model: as logits of classes, as a logit for each label, as a number, or as logits of the BIO tags of
 each word."""

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from vertune.core.errors import UnknownName
 from vertune.core.part import Part
 from vertune.core.profile import Guess, TableProfile
-from vertune.core.records import Activation, Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
+from vertune.core.records import PLACES, Activation, Answer, Cleaned, Column, Feature, Record, Targets, View, equal_values
 
 if TYPE_CHECKING:
     import polars as pl
@@ -241,6 +241,11 @@ class Task(Part):
     def confidence(self, answer: Answer) -> float | None:
         """Return the probability, from 0 to 1, that the model assigned to this answer; None if the answer contains no probability."""
         return None
+
+    @property
+    def answers_with_places(self) -> bool:
+        """Whether the right answer is a place in a text, so that its offsets fit one form of this text alone."""
+        return any(column.type in PLACES for column in self.target_columns)
 
     @property
     def marked_input(self) -> str:

@@ -26,15 +26,13 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Augmenter, Cleaner, Encoder, Source, Split, Task, Tokens
 from vertune.core.labels import key, quoted
-from vertune.core.records import MAX_EXAMPLES, Cleaned, Column, Note, Record
+from vertune.core.records import MAX_EXAMPLES, PLACES, Cleaned, Column, Note, Record
 from vertune.data import describe, tokens
 from vertune.data.dataset import MARKS, SPLITS
 from vertune.data.fields import map_fields
 from vertune.data.spellings import Spellings
 from vertune.reports.scales import plural
 
-_PLACES = frozenset({"spans", "answers"})
-"""Target types whose values are character positions in a text."""
 _LABELLED = frozenset({"label", "labels", "spans"})
 """Target types whose values contain labels."""
 _REASONS = 20
@@ -281,7 +279,7 @@ class FrameRecords(Sequence[Record]):
 
 def _check_cleaners(inputs: ChainInputs) -> None:
     """Raise ConfigError if a cleaner edits texts and the task predicts character positions, because edits would shift the positions."""
-    target = next((column for column in inputs.task.target_columns if column.type in _PLACES), None)
+    target = next((column for column in inputs.task.target_columns if column.type in PLACES), None)
     editing = next((cleaner for cleaner in inputs.clean if cleaner.at_prediction), None)
     if target is not None and editing is not None:
         raise ConfigError(

@@ -47,7 +47,7 @@ class JSONResponse(fastapi.responses.JSONResponse):
 
     def render(self, content: Any) -> bytes:
         """Return the content as JSON in UTF-8."""
-        return _dumped(content)
+        return json_bytes(content)
 
 
 def json_response(content: Any) -> Response:
@@ -55,7 +55,7 @@ def json_response(content: Any) -> Response:
 
     This takes half as long as creating a `JSONResponse`.
     """
-    return Response(_dumped(content), media_type=_JSON)
+    return Response(json_bytes(content), media_type=_JSON)
 
 
 def check_headers(request: Request, limit: int, json: bool) -> None:
@@ -198,5 +198,6 @@ def _reason(error: ValueError) -> str:
     return "A text in the body is not valid Unicode: it contains half of a character (a lone surrogate). Write it with a JSON library."
 
 
-def _dumped(content: Any) -> bytes:
+def json_bytes(content: Any) -> bytes:
+    """Return a value as JSON in UTF-8; numbers that JSON can't represent, such as NaN, become null."""
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -154,7 +154,7 @@ class FeedbackBox:
         `exact` is whether offsets in the target fit the record.
         """
         task = deployment.task
-        places = any(column.type in ("spans", "answers") for column in task.target_columns)
+        places = task.answers_with_places
         if body.target is None:
             if body.verdict != "right" or answered is None or (places and (not exact or record is None)):
                 return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -10,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from vertune.answering.call import Call
-from vertune.core.errors import AccessError, Busy, StorageError
+from vertune.core.errors import AccessError, Busy
+from vertune.server.polling import Polling
 from vertune.store.database import Database
 from vertune.store.plans import UNITS, Plans, Unit, month_of, seconds_left
 from vertune.store.traffic import Amounts, Used
 from vertune.store.usage import Period, used
 
-_log = logging.getLogger("vertune")
 INTERVAL = 2.0
 """Seconds between two queries of what all servers together have answered."""
 _WARN_AT = 0.8
@@ -41,18 +40,7 @@ class Quotas:
         self._written: deque[tuple[float, str, Sums]] = deque()
         """What this server wrote so shortly before the last query, or after it, that it may not be contained in its result."""
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="vertune-quotas", daemon=True)
-
-    def start(self) -> None:
-        """Begin to follow what is used."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop to follow it."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(10)
+        self.polling = Polling("usage", self.update, lambda: INTERVAL)
 
     def __call__(self, call: Call) -> None:
         """Count an answered call; a listener of calls."""
@@ -112,17 +100,6 @@ class Quotas:
             self._stored = {row.customer: (row.requests, row.records, row.tokens) for row in rows}
             while self._written and self._written[0][0] < asked:
                 self._written.popleft()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.update()
-            except StorageError as error:  # what this server counts itself is known nevertheless
-                _log.debug("Usage could not be read. %s", error)
-            except Exception:
-                _log.exception("Usage could not be read. The next attempt is in %g s.", INTERVAL)
-            if self._stopping.wait(INTERVAL):
-                return
 
 
 def _used_up(customer: str, unit: Unit, limit: int) -> Busy:

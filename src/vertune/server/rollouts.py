@@ -15,10 +15,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from vertune.answering.call import Call
-from vertune.core.errors import NotFound, VertuneError
+from vertune.core.errors import NotFound
 from vertune.core.records import Answer
 from vertune.metrics.sequential import bounds, is_higher
 from vertune.runtime.fleet import Deployment, Fleet
+from vertune.server.polling import Polling
 from vertune.steps.deploy import Versions
 from vertune.store.database import Database
 from vertune.store.rollouts import Rollout, running, verdicts
@@ -153,18 +154,7 @@ class Rollouts:
         self._failed: dict[str, str] = {}
         """By the name of the vertical, the id of the candidate that could not be loaded, so that it is logged once."""
         self._updating = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="vertune-rollouts", daemon=True)
-
-    def start(self) -> None:
-        """Begin to follow the rollouts in the database."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop to follow them."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(10)
+        self.polling = Polling("rollouts", self.update, lambda: INTERVAL)
 
     def route(self, deployment: Deployment, key: str | None, records: Any) -> Deployment:
         """Return the model that answers a request: the live one, or its candidate if the request is in the share of a canary.
@@ -190,15 +180,6 @@ class Rollouts:
                 comparison.count(call, deployment)
                 if comparison.rollout.mode == "shadow" and call.status == 200 and len(call.verticals) == 1:
                     self._shadow(call, comparison)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(INTERVAL):
-            try:
-                self.update()
-            except VertuneError as error:
-                _log.warning("Rollouts could not be followed. The next attempt is in %g s. %s", INTERVAL, error)
-            except Exception:
-                _log.exception("Rollouts could not be followed. The next attempt is in %g s.", INTERVAL)
 
     def update(self) -> None:
         """Do the same as `_update`, but in one thread at a time: a request may want it while the thread of this object does it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
@@ -26,7 +26,6 @@ from vertune.server.settings import Settings
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database
 from vertune.store.plans import read_plans
-from vertune.store.traffic import Amounts, Used
 
 _log = logging.getLogger("vertune")
 _REPEATED = 10_000
@@ -96,7 +95,8 @@ class Service:
             self.quotas = Quotas(self.database, read_plans(self.settings.plans))
             self.listeners.append(self.quotas)
         if self.database is not None and self.settings.traffic.keep:
-            self.recorder = Recorder(self.database, self.texts, self.settings.traffic, self._count_written)
+            written = (lambda usage: None) if self.quotas is None else self.quotas.written
+            self.recorder = Recorder(self.database, self.texts, self.settings.traffic, written)
             self.listeners.append(self.recorder)
             writer = self.recorder.writer
             about = "Answered requests that are counted in the usage, but not stored, because the database could not be written."
@@ -111,7 +111,7 @@ class Service:
             self.database.hold()
         for follower in (self.rollouts, self.quotas):
             if follower is not None:
-                follower.start()
+                follower.polling.start()
         if self.recorder is not None:
             self.recorder.start()
 
@@ -119,15 +119,11 @@ class Service:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
         for follower in (self.rollouts, self.quotas):
             if follower is not None:
-                follower.stop()
+                follower.polling.stop()
         self.answers.close()
         self.aliases.stop()
         if self.recorder is not None:
             self.recorder.stop()
-
-    def _count_written(self, usage: Sequence[Mapping[Used, Amounts]]) -> None:
-        if self.quotas is not None:
-            self.quotas.written(usage)
 
     def _shadow(self, call: Call, comparison: Comparison) -> None:
         """Let a candidate answer what a finished call asked, off the path of requests; some are left out if the candidate is too slow."""

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from vertune.core.config import KeepText
-from vertune.core.kinds import Task
 from vertune.core.records import Answer
 from vertune.masking import Masked, standard_masker
 from vertune.runtime.fleet import Deployment
+from vertune.server.body import json_bytes
 
 _VECTOR = "vector"
 """The key of an answer that is not stored, because it takes more space than all else and can be computed again from the text."""
@@ -52,9 +50,9 @@ class StoredTexts:
         if keep == "yes":
             return dict(record), None if target is None else dict(target)
         if keep == "no":
-            return None, None if target is None or _quotes(task) else dict(target)
+            return None, None if target is None or task.answers_with_places else dict(target)
         masked, found, names = _masked(record)
-        if target is None or not _quotes(task):
+        if target is None or not task.answers_with_places:
             return masked, None if target is None else dict(target)
         place, text = names.index(task.marked_input), masked[task.marked_input]
         return masked, {name: [_moved(one, found, place, text) for one in value] for name, value in target.items()}
@@ -80,7 +78,7 @@ def without_quotes(value: Any, labels: frozenset[str], left: str) -> Any:
 
 def as_json(value: Any) -> str:
     """Return a value as JSON."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return json_bytes(value).decode()
 
 
 def _masked(record: Mapping[str, Any]) -> tuple[dict[str, Any], Masked, list[str]]:
@@ -91,11 +89,6 @@ def _masked(record: Mapping[str, Any]) -> tuple[dict[str, Any], Masked, list[str
     found = standard_masker().record([shown[name] for name in names])
     masked = {name: text for name, text in zip(names, found.texts, strict=True) if text != shown[name] or isinstance(record[name], str)}
     return {**record, **masked}, found, names
-
-
-def _quotes(task: Task) -> bool:
-    """Return whether the right answer is a place in the text."""
-    return any(column.type in ("spans", "answers") for column in task.target_columns)
 
 
 def _moved(one: Mapping[str, Any], found: Masked, place: int, text: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, DataError, MissingExtra, NotFound
-from vertune.core.ids import first_id_at
+from vertune.core.ids import first_id_of
 from vertune.core.kinds import Source
 from vertune.sources import _table
 
@@ -73,7 +73,7 @@ class Feedback(Source):
             for number, (text, label) in enumerate(_table.SAMPLE):
                 at = datetime(2030, 1, 1, 12, number, tzinfo=UTC)
                 said = {"record": json.dumps({"text": text}), "target": json.dumps({"label": label})}
-                add(database, {"id": first_id_at(at.timestamp()), "at": format_time(at), **about, **said})
+                add(database, {"id": first_id_of(at), "at": format_time(at), **about, **said})
         return cls(vertical="support", home=str(folder))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -92,7 +92,4 @@ class Feedback(Source):
                 yield one.as_row()
 
     def _first_id(self) -> str:
-        if self.since is None:
-            return ""
-        time = datetime.fromisoformat(self.since)
-        return first_id_at((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+        return "" if self.since is None else first_id_of(datetime.fromisoformat(self.since))

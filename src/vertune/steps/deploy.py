@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection
+
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import ConfigError, Conflict, NotFound
 from vertune.core.ids import time_ordered_id
@@ -92,14 +94,11 @@ class Versions:
 
     def cancel(self, expected: Rollout, reason: str, evidence: Mapping[str, object] | None = None) -> bool:
         """End this rollout, and return whether it was still running: of several servers that see the same, one ends it."""
-        name = expected.vertical
         with self.database.writing() as connection:
-            rollout = rollouts.running(connection).get(name)
+            rollout = rollouts.running(connection).get(expected.vertical)
             if rollout is None or rollout.first != expected.first:
                 return False
-            rollouts.end(connection, name)
-            said = {"actor": self.actor, "reason": reason, "evidence": evidence or {}}
-            rollouts.note(connection, name, "cancel", rollout.model, previous=rollout.live, **said)
+            self._cancel(connection, rollout, reason, evidence)
         return True
 
     def roll_back(self, name: str, reason: str = "", evidence: Mapping[str, object] | None = None) -> tuple[str, str | None]:
@@ -107,13 +106,11 @@ class Versions:
 
         Returns the ids of the model that ended and of the live one. Raises NotFound if there is neither.
         """
-        said = {"actor": self.actor, "reason": reason, "evidence": evidence or {}}
         current = self.home.aliases().get(f"{name}@live")
         with self.database.writing() as connection:
             rollout = rollouts.running(connection).get(name)
             if rollout is not None:
-                rollouts.end(connection, name)
-                rollouts.note(connection, name, "cancel", rollout.model, previous=rollout.live, **said)
+                self._cancel(connection, rollout, reason, evidence)
                 return rollout.model, current
             previous = _before(rollouts.history(connection, name), current)
             if current is None or previous is None:
@@ -122,9 +119,15 @@ class Versions:
                     f"vertune deploy {name} MODEL"
                 )
             self.home.get("models", previous)
+            said = {"actor": self.actor, "reason": reason, "evidence": evidence or {}}
             rollouts.note(connection, name, "roll back", previous, previous=current, **said)
             self.home.alias(f"{name}@live", previous)
         return current, previous
+
+    def _cancel(self, connection: Connection, rollout: Rollout, reason: str, evidence: Mapping[str, object] | None) -> None:
+        rollouts.end(connection, rollout.vertical)
+        said = {"actor": self.actor, "reason": reason, "evidence": evidence or {}}
+        rollouts.note(connection, rollout.vertical, "cancel", rollout.model, previous=rollout.live, **said)
 
 
 def _before(entries: list[rollouts.Version], current: str | None) -> str | None:

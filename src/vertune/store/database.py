@@ -44,7 +44,7 @@ _CONNECT_TIMEOUT = 3
 """Seconds for which a connection to PostgreSQL is attempted."""
 _STATEMENT_TIMEOUT = 60
 """Seconds after which PostgreSQL ends a statement."""
-_HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME --scope predict"
+HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME --scope predict"
 
 
 def format_time(time: datetime) -> str:
@@ -85,7 +85,7 @@ class Database:
         except BaseException:
             self.close()
             raise
-        self._write_reserve()
+        self.renew_reserve()
 
     @classmethod
     def of_home(cls, folder: Path, url: str | None = None) -> Database:
@@ -143,10 +143,6 @@ class Database:
         except OSError:
             return False
         return True
-
-    def renew_reserve(self) -> None:
-        """Write the file that reserves space for urgent writes, if it is missing and there is space."""
-        self._write_reserve()
 
     def trouble(self) -> str:
         """Return why the database can't be written at the moment, for everybody to see; empty if it can be, as far as that is known.
@@ -231,7 +227,8 @@ class Database:
             )
         self._identities = identities
 
-    def _write_reserve(self) -> None:
+    def renew_reserve(self) -> None:
+        """Write the file that reserves space for urgent writes, if it is missing and there is space."""
         if self.file is None or not self.writable or self._reserve.exists():
             return
         try:
@@ -275,7 +272,7 @@ class Database:
         if code == sqlite3.SQLITE_READONLY:
             return StorageError(f"{self.name} can't be changed, because its disk is read-only. Make the disk writable.")
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return StorageError(f"The file {self.file} is damaged or not a database of vertune: {cause}. {_HOW_TO_RESTORE}")
+            return StorageError(f"The file {self.file} is damaged or not a database of vertune: {cause}. {HOW_TO_RESTORE}")
         return StorageError(f"{self.name} can't be used: {cause}. Check that its folder is writable and the disk not full.")
 
 
@@ -290,15 +287,6 @@ def file_in(folder: Path) -> Path:
 def sqlite_code(error: BaseException | None) -> int:
     """Return the primary error code of SQLite; 0 if the error has none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF  # the upper bits hold the extended code
-
-
-def is_busy(error: BaseException | None) -> bool:
-    """Return whether an error, or its cause, was raised because another process has locked the database."""
-    while error is not None:
-        if sqlite_code(getattr(error, "orig", error)) in _LOCKED:
-            return True
-        error = error.__cause__
-    return False
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

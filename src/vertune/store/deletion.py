@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, delete, or_, select
 
 from vertune.core.errors import ConfigError
-from vertune.core.ids import first_id_at
+from vertune.core.ids import first_id_of
 from vertune.store import audit, schema
 from vertune.store.database import Database
 from vertune.store.traffic import fingerprint, fingerprint_key
@@ -90,13 +90,13 @@ def _delete_some(connection: Connection, table: Table, conditions: Sequence[Colu
 
 def _of_requests(wanted: Deletion) -> list[ColumnElement[bool]]:
     table = schema.requests.c
-    found = [] if wanted.before is None else [table.id < first_id_at(wanted.before.timestamp())]
+    found = [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
     return found + [table[name] == value for name in ("key", "customer") if (value := getattr(wanted, name)) is not None]
 
 
 def _of_answers(wanted: Deletion, marks: Sequence[bytes]) -> list[ColumnElement[bool]]:
     table = schema.answers.c
-    found = [] if wanted.before is None else [table.request < first_id_at(wanted.before.timestamp())]
+    found = [] if wanted.before is None else [table.request < first_id_of(wanted.before)]
     if wanted.vertical is not None:
         found.append(table.vertical == wanted.vertical)
     if marks:
@@ -108,7 +108,7 @@ def _of_answers(wanted: Deletion, marks: Sequence[bytes]) -> list[ColumnElement[
 
 def _of_feedback(wanted: Deletion, marks: Sequence[bytes]) -> list[ColumnElement[bool]]:
     table = schema.feedback.c
-    found = [] if wanted.before is None else [table.id < first_id_at(wanted.before.timestamp())]
+    found = [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
     found += [table[name] == value for name in ("vertical", "customer") if (value := getattr(wanted, name)) is not None]
     if wanted.key is not None:  # also what another key said about an answer to this one
         asked = select(schema.requests.c.id).where(schema.requests.c.key == wanted.key)

@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Row, select
 from vertune.core.artifact import check_name
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError
 from vertune.store import audit, schema
-from vertune.store.database import Database, format_time
+from vertune.store.database import HOW_TO_RESTORE, Database, format_time
 from vertune.store.key import DEFAULT_CUSTOMER, Key, checked_expiry, checked_name, checked_rate, checked_scopes, utc_now
 
 _log = logging.getLogger("vertune")
@@ -298,10 +298,7 @@ class Keys:
                 for row in connection.execute(select(*_ROW_COLUMNS).order_by(schema.keys.c.created, schema.keys.c.id))
             }
         except (TypeError, ValueError, AttributeError) as error:
-            raise StorageError(
-                f"{self.database.name} contains a key that can't be read: {error}. Restore a backup, or move the database away and create "
-                "new keys: vertune key create NAME --scope predict"
-            ) from error
+            raise StorageError(f"{self.database.name} contains a key that can't be read: {error}. {HOW_TO_RESTORE}") from error
         for id, (digest, key) in rows.items():
             if key is not None and key.revoked:
                 self._revoked.setdefault(id, key.revoked)

@@ -69,11 +69,9 @@ def start(connection: Connection, rollout: Rollout) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[schema.rollouts.c.vertical], set_=row))
 
 
-def end(connection: Connection, vertical: str, model: str | None = None) -> bool:
-    """Delete the rollout of a vertical, if its candidate is this model; return whether there was one, so that one process decides."""
-    table = schema.rollouts
-    conditions = [table.c.vertical == vertical, *([] if model is None else [table.c.model == model])]
-    return bool(connection.execute(table.delete().where(*conditions)).rowcount)
+def end(connection: Connection, vertical: str) -> None:
+    """Delete the rollout of a vertical, if it has one."""
+    connection.execute(schema.rollouts.delete().where(schema.rollouts.c.vertical == vertical))
 
 
 def running(connection: Connection) -> dict[str, Rollout]:

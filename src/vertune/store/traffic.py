@@ -95,20 +95,25 @@ def write(connection: Connection, entries: Sequence[Entry]) -> None:
     add_usage(connection, (entry.usage for entry in entries))
 
 
-def add_usage(connection: Connection, parts: Iterable[Mapping[Used, Amounts]]) -> None:
-    """Add to the usage of customers, in the transaction of the connection."""
-    totals: dict[Used, list[int]] = {}
+def total(parts: Iterable[Mapping[Used, Amounts]]) -> dict[Used, Amounts]:
+    """Return the sum of usage."""
+    totals: dict[Used, Amounts] = {}
     for part in parts:
         for used, amounts in part.items():
-            total = totals.setdefault(used, [0, 0, 0, 0])
-            for place, amount in enumerate(amounts):
-                total[place] += amount
+            before = totals.get(used, (0, 0, 0, 0))
+            totals[used] = (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2], before[3] + amounts[3])
+    return totals
+
+
+def add_usage(connection: Connection, parts: Iterable[Mapping[Used, Amounts]]) -> None:
+    """Add to the usage of customers, in the transaction of the connection."""
+    totals = total(parts)
     if not totals:
         return
     table, counts = schema.usage, ("requests", "records", "tokens", "cached_tokens")
     rows = [
-        {"day": used.day, "customer": used.customer, "key": used.key, "vertical": used.vertical, **dict(zip(counts, total, strict=True))}
-        for used, total in sorted(totals.items(), key=lambda item: (item[0].day, item[0].customer, item[0].key, item[0].vertical))
+        {"day": used.day, "customer": used.customer, "key": used.key, "vertical": used.vertical, **dict(zip(counts, amounts, strict=True))}
+        for used, amounts in sorted(totals.items(), key=lambda item: (item[0].day, item[0].customer, item[0].key, item[0].vertical))
     ]  # in one order, so that two servers never wait for each other's rows
     statement = insert(connection, table)
     added = {name: table.c[name] + statement.excluded[name] for name in counts}

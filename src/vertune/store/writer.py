@@ -17,7 +17,7 @@ from vertune.core.errors import StorageError
 from vertune.core.ids import time_ordered_id
 from vertune.store import schema
 from vertune.store.database import Database, insert
-from vertune.store.traffic import Amounts, Entry, Used, add_usage, write
+from vertune.store.traffic import Amounts, Entry, Used, add_usage, total, write
 
 _log = logging.getLogger("vertune")
 Item = TypeVar("Item")
@@ -61,7 +61,8 @@ class Writer(Generic[Item]):
     ) -> None:  # fmt: skip
         """`between` is called after each group, and `written` with the usage of all that a transaction wrote; both in the thread."""
         self._database, self._described, self._between, self._written = database, described, between, written
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[tuple[Item, int]] = deque()
+        """What waits to be written, each with its size."""
         self._size = 0
         """The size of what waits."""
         self._lock = threading.Lock()
@@ -88,11 +89,11 @@ class Writer(Generic[Item]):
         with self._lock:
             full = self._size + size > _CAPACITY
             if full:
-                self._given_up = _sum([self._given_up, self._described.usage(item)])
+                self._given_up = total([self._given_up, self._described.usage(item)])
                 self.dropped += 1
             else:
                 self._size += size
-                self._waiting.append(item)
+                self._waiting.append((item, size))
 
     def start(self) -> None:
         """Start the thread."""
@@ -165,14 +166,13 @@ class Writer(Generic[Item]):
             self._counted, self._given_up = self._given_up, {}
         size = 0
         while self._waiting and len(self._unwritten) < _GROUP and size < _GROUP_SIZE:
-            item = self._waiting[0]
+            item, taken = self._waiting[0]
             try:
                 self._unwritten.append(self._described.entry(item))
             except Exception:
                 _log.exception("A request could not be stored; it is counted in the usage.")
-                self._counted = _sum([self._counted, self._described.usage(item)])
+                self._counted = total([self._counted, self._described.usage(item)])
                 self.dropped += 1
-            taken = self._described.size(item)
             size += taken
             with self._lock:
                 self._size -= taken
@@ -199,7 +199,7 @@ class Writer(Generic[Item]):
             _log.error("%d requests could not be stored; they are counted in the usage.", len(self._unwritten), exc_info=error)
             self.dropped += len(self._unwritten)
             with self._lock:
-                self._given_up = _sum([self._given_up, self._counted, *(entry.usage for entry in self._unwritten)])
+                self._given_up = total([self._given_up, self._counted, *(entry.usage for entry in self._unwritten)])
             self._unwritten, self._counted, self._uncertain = [], {}, False
             return
         if not self.failure:
@@ -213,12 +213,3 @@ class Writer(Generic[Item]):
                 connection.execute(schema.revisions.delete().where(schema.revisions.c.name == self._marker))
         except Exception as error:
             _log.debug("The mark of this process stays in the database. %s", error)
-
-
-def _sum(parts: Sequence[Mapping[Used, Amounts]]) -> dict[Used, Amounts]:
-    totals: dict[Used, Amounts] = {}
-    for part in parts:
-        for used, amounts in part.items():
-            before = totals.get(used, (0, 0, 0, 0))
-            totals[used] = (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2], before[3] + amounts[3])
-    return totals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Query, Response
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from vertune.core.errors import NotFound
-from vertune.core.ids import first_id_at
+from vertune.core.ids import first_id_of
 from vertune.server import problems
 from vertune.server.access import call_of
 from vertune.server.feedback import FeedbackBox, FeedbackRequest, Sender, Short
@@ -103,8 +103,8 @@ class FeedbackQuery(BaseModel):
         return Filter(
             None if sender.sees_all else sender.customer,
             access.verticals(request) if self.vertical is None else [self.vertical],
-            self.verdict, self.author, after=max(self.after, "" if self.since is None else _id_at(self.since)),
-            before=None if self.until is None else _id_at(self.until), usable=usable,
+            self.verdict, self.author, after=max(self.after, "" if self.since is None else first_id_of(self.since)),
+            before=None if self.until is None else first_id_of(self.until), usable=usable,
         )  # fmt: skip
 
 
@@ -159,10 +159,6 @@ def _box(request: Request) -> FeedbackBox:
 def _sender(request: Request) -> Sender:
     call = call_of(request)
     return Sender(call.customer, call.key, request.app.state.access.administers(request))
-
-
-def _id_at(time: datetime) -> str:
-    return first_id_at((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
 
 
 def _info(one: Feedback) -> FeedbackInfo:
