@@ -255,9 +255,3 @@ class RolloutStates(Collector):
             if one.compared:
                 agreed.add_metric(values, one.agreed / one.compared)
         yield from (running, failed, agreed)
-
-
-def shadow_call(call: Call, candidate: Deployment) -> Call:
-    """Return a call that asks a candidate what a finished call asked the live model; nobody waits for its answer."""
-    client = f"shadow {candidate.model.id}"
-    return Call(resource="shadow", verticals=[candidate], records=call.records, client=client, bypass_cache=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from cachetools import LRUCache
 
-from vertune.answering.call import Call, Listener
+from vertune.answering.call import Listener
 from vertune.answering.service import AnswerService
 from vertune.core.artifact import Home
-from vertune.core.errors import Busy, ConfigError
+from vertune.core.errors import ConfigError
 from vertune.server import following
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
@@ -21,8 +21,9 @@ from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.quotas import Quotas
 from vertune.server.readiness import Readiness, ReadinessProbe
 from vertune.server.recording import Recorder
-from vertune.server.rollouts import Comparison, Rollouts, RolloutStates, shadow_call
+from vertune.server.rollouts import Rollouts, RolloutStates
 from vertune.server.settings import Settings
+from vertune.server.shadows import Shadows
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database
 from vertune.store.plans import read_plans
@@ -30,8 +31,6 @@ from vertune.store.plans import read_plans
 _log = logging.getLogger("vertune")
 _REPEATED = 10_000
 """Number of last idempotency keys that a server knows; repetitions of earlier ones are counted once too, and have ids of their own."""
-_MOST_SHADOWS = 8
-"""Maximum number of requests that candidates answer at the same time without anybody waiting."""
 
 
 @dataclass(slots=True)
@@ -57,10 +56,7 @@ class Service:
     repeated: MutableMapping[tuple[str, str], tuple[str, int]] = field(default_factory=lambda: LRUCache(_REPEATED))
     """By customer and idempotency key, the id and a hash of the first request with this key."""
     _measured: bool = False
-    _loop: asyncio.AbstractEventLoop | None = None
-    _shadows: int = 0
-    """Number of requests that candidates answer now without anybody waiting."""
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _shadows: Shadows = field(init=False)
     listeners: list[Listener] = field(init=False)
     """The functions called with every finished call of a client."""
     recorder: Recorder | None = field(init=False)
@@ -79,11 +75,12 @@ class Service:
         self.answers = AnswerService(self.home, self.settings.answers, on_batch=self.metrics.count_batch)
         self.aliases = AliasFollower(self.answers.fleet, self.only, self.settings.preparation)
         self.probe = ReadinessProbe(self.answers)
+        self._shadows = Shadows(self.answers)
         self.listeners = [self.metrics.count_call, log_request]
         self.recorder = None
         self.rollouts = None
         if self.database is not None:
-            self.rollouts = Rollouts(self.answers.fleet, self.database, self.try_update, self._shadow)
+            self.rollouts = Rollouts(self.answers.fleet, self.database, self.try_update, self._shadows.ask)
             self.listeners.append(self.rollouts)
             self.metrics.registry.register(RolloutStates(self.rollouts))
         self.texts = StoredTexts(self.settings.traffic.keep_text)
@@ -106,7 +103,7 @@ class Service:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start to compute predictions for requests that are handled in this event loop."""
         self.answers.start(loop)
-        self._loop = loop
+        self._shadows.start(loop)
         if self.database is not None:
             self.database.hold()
         for follower in (self.rollouts, self.quotas):
@@ -124,29 +121,6 @@ class Service:
         self.aliases.stop()
         if self.recorder is not None:
             self.recorder.stop()
-
-    def _shadow(self, call: Call, comparison: Comparison) -> None:
-        """Let a candidate answer what a finished call asked, off the path of requests; some are left out if the candidate is too slow."""
-        if self._shadows < _MOST_SHADOWS and self._loop is not None:
-            self._shadows += 1
-            task = self._loop.create_task(self._ask_candidate(call, comparison))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _ask_candidate(self, call: Call, comparison: Comparison) -> None:
-        shadow = shadow_call(call, comparison.deployment)
-        try:
-            answers = (await self.answers.answer(shadow))[0]
-            shadow.finish(200)
-            comparison.compare(call, answers)
-        except Busy:
-            shadow.refusal = "busy"
-        except Exception as error:
-            shadow.finish(500)
-            _log.debug("A candidate could not answer: %s", error)
-        finally:
-            self._shadows -= 1
-            comparison.count(shadow, comparison.deployment)
 
     def storage_trouble(self) -> str:
         """Return why requests can't be stored at the moment; empty if they can be, or are not to be stored."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from vertune.runtime.predictor import Predictor
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
 from vertune.server.stored import actor_of, database_of
-from vertune.store.audit import entries
+from vertune.store.audit import AuditEntry, entries
 from vertune.store.deletion import Deletion, carry_out
 
 resource = Resource("administration")
@@ -62,22 +61,10 @@ class Deleted(BaseModel):
     feedback: int
 
 
-class AuditInfo(BaseModel):
-    """One change."""
-
-    id: str
-    at: str
-    actor: str
-    """Who made it: the id of an API key, or `command line`."""
-    action: str
-    subject: str
-    details: dict[str, Any]
-
-
 class AuditPage(BaseModel):
     """Some changes, in the order in which they were made."""
 
-    entries: list[AuditInfo]
+    entries: list[AuditEntry]
     next: str | None
     """The value for `after` to get what follows; null if nothing does."""
 
@@ -104,4 +91,4 @@ def audit(
     with database_of(request).reading() as connection:
         found = entries(connection, after, limit + 1)
     listed = found[:limit]
-    return AuditPage(entries=[AuditInfo(**asdict(one)) for one in listed], next=listed[-1].id if len(found) > limit else None)
+    return AuditPage(entries=listed, next=listed[-1].id if len(found) > limit else None)
