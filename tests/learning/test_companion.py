@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from vertune.core import part
+from vertune.core.config import Config
 from vertune.core.kinds import Task
 from vertune.core.parse import build
 from vertune.learning import companion, held_out, session
@@ -200,6 +203,32 @@ def test_tasks_take_part_by_their_activation(name) -> None:
     values = learnt.figures["validation"]
     assert values["mixed"][task.goal] > values["model"][task.goal]
     assert learnt.figures["share"] > 0.5
+
+
+def test_a_tagger_is_not_worse_than_the_list_of_training_entities(quiet, monkeypatch, base) -> None:
+    """Descriptions of words are made useless and the model guesses, so that only the list is right."""
+    import polars as pl
+
+    task = part.find("tasks", "tag")()
+    people = [f"{first}{last}" for first in "abdklm" for last in ("ra", "nn", "lo", "ti", "us")]
+    texts = [f"the {people[row % 30]} of {['paper', 'stone', 'river'][row % 3]}" for row in range(120)]
+    rows = [{"text": text, "spans": [{"start": 4, "end": text.index(" of"), "label": "name"}]} for text in texts]
+    config = build(Config, {"data": {}, "base": str(base), "task": "tag"})
+    config = config.model_copy(update={"task": task.fit(pl.DataFrame(rows))})
+    views = config.task.views(["text", "spans"])
+    train, held = (encode(part, config.task, config.encoder, views) for part in (rows[:80], rows[80:]))
+    lesson = TrainingInput(config, config.task, config.encoder, train, None, quiet)
+    words = companion.fit_words(lesson, held)
+    random = np.random.default_rng(0)
+    silent = replace(words, scorer=replace(words.scorer, weights=np.zeros_like(words.scorer.weights)))
+    outputs = [random.normal(size=(feature.cost, config.task.size)) for feature in held.features]
+    learnt = companion.learn(silent, lesson, held, held_out.decoded(config.task, held, outputs))
+    values = learnt.figures["validation"]
+    assert values["known"]["f1"] > 0.95
+    assert values["mixed"]["f1"] >= values["known"]["f1"] > values["model"]["f1"]
+    refitted = companion.refit(learnt.companion, config.task, rows, encode(rows, config.task, config.encoder, views).features)
+    assert refitted.scorer.votes == learnt.companion.scorer.votes > 0
+    assert bool(len(refitted.scorer.descriptions)) == bool(len(learnt.companion.scorer.descriptions))
 
 
 def test_inputs_other_than_texts_have_no_words() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.learning.conftest import method, sentences
 from vertune.core import part
 from vertune.core.config import Config, build
 from vertune.core.errors import ConfigError
-from vertune.learning import auto, clock, contrastive, few, session
+from vertune.learning import auto, clock, companion, contrastive, few, session
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import encode
 from vertune.learning.training_input import TrainingInput
@@ -25,6 +26,12 @@ CLASSIFY = part.find("tasks", "classify")
 def examples(base, records):
     config = build(Config, {"data": {}, "base": str(base), "task": {"name": "classify", "labels": ["food", "money", "travel"]}})
     return config, encode(records, config.task, config.encoder, config.task.views(["text", "label"]))
+
+
+def score(task, candidate: few.Candidate, metric: float, loss: float) -> few.Score:
+    """A score with this main metric, whose predictions nobody reads."""
+    found = SimpleNamespace(task=task, metrics={task.goal: metric})
+    return few.Score(candidate, found, loss, seconds=1.0, bytes=0)
 
 
 def goals(*names: str) -> list[few.Candidate]:
@@ -60,25 +67,24 @@ def test_the_choice_is_never_below_another_candidate(measured, low):
     if low:
         task = part.find("tasks", "regress")()
     names = [f"candidate {row}" for row in range(len(measured))]
-    scores = [few.Score(candidate, *values, seconds=1.0) for candidate, values in zip(goals(*names), measured, strict=True)]
-    best = few._best(task, scores, 20, 5)
-    mine = scores[int(best.epochs)]
+    scores = [score(task, candidate, *values) for candidate, values in zip(goals(*names), measured, strict=True)]
+    mine = few._best(scores)
     better = min if task.goal in task.lower_is_better else max
     assert mine.metric == better(score.metric for score in scores)
     ties = [score for score in scores if score.metric == mine.metric]
     assert mine.loss == min(score.loss for score in ties)
     assert mine.candidate.seconds == min(score.candidate.seconds for score in ties if score.loss == mine.loss)
-    assert [row["name"] for row in best.candidates] == names
 
 
 def test_a_score_that_is_not_a_number_is_the_worst():
-    scores = [few.Score(candidate, value, 0.1, 1.0) for candidate, value in zip(goals("a", "b"), [float("nan"), 0.2], strict=True)]
-    assert few._best(CLASSIFY(labels=["a", "b"]), scores, 20, 5).epochs == 1.0
+    task = CLASSIFY(labels=["a", "b"])
+    scores = [score(task, candidate, value, 0.1) for candidate, value in zip(goals("a", "b"), [float("nan"), 0.2], strict=True)]
+    assert few._best(scores).candidate.name == "b"
 
 
-def test_every_row_is_predicted_once_by_a_model_that_did_not_see_it(base, quiet):
+def test_every_row_is_predicted_once_by_a_model_that_did_not_see_it(base, quiet, tmp_path):
     config, encoded = examples(base, sentences(20))
-    lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet)
+    lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet, folder=tmp_path)
     held: list[str] = []
 
     def fit(goal, given, others):
@@ -87,13 +93,18 @@ def test_every_row_is_predicted_once_by_a_model_that_did_not_see_it(base, quiet)
         held.extend(record["text"] for record in others.records if goal.objective == "contrastive")
         truth = np.array([others.targets.values[row] for row in range(len(others.features))])
         right = np.eye(3)[truth] * 9
-        return list(right if goal.objective == "contrastive" else -right)
+        return few.Outputs(list(right if goal.objective == "contrastive" else -right), 0.1, 8)
 
     found = few.compare(lesson, encoded, fit, auto.StepTimes(1e-9, 1e-9), TimeLimit(100, clock.now() + 100))
     assert isinstance(found, TrainingGoal)
-    assert found.objective == "contrastive"
+    assert (found.objective, found.folds) == ("contrastive", 5)
     assert sorted(held) == sorted(record["text"] for record in encoded.records)
-    assert {row["name"]: row["accuracy"] for row in found.candidates} == {"probe": 0, "fine-tuning": 0, "contrastive": 1}
+    assert {row["name"]: row["value"] for row in found.candidates} == {"probe": 0, "fine-tuning": 0, "contrastive": 1}
+    assert [row["kept"] for row in found.candidates] == [False, False, True]
+    rows, outputs = few.validated(lesson, encoded, found.folds)
+    assert [record["text"] for record in rows.records] == held
+    truth = [rows.targets.values[row] for row in range(len(rows.features))]
+    assert np.array_equal(np.argmax(outputs, axis=1), truth)
 
 
 def test_too_little_time_compares_nothing_and_tells_the_time_that_is_needed(base, quiet):
@@ -107,10 +118,29 @@ def test_too_little_time_compares_nothing_and_tells_the_time_that_is_needed(base
 
     def fit(goal, given, others):
         calls.append(goal)
-        return [np.zeros(3) for _ in others.features]
+        return few.Outputs([np.zeros(3) for _ in others.features], 0.1, 8)
 
     assert isinstance(few.compare(lesson, encoded, fit, speed, TimeLimit(longer, clock.now() + longer)), TrainingGoal)
     assert len(calls) == 3 * 5
+
+
+def test_less_time_takes_folds_then_trainings_then_the_comparison(base, quiet):
+    config, encoded = examples(base, sentences(20))
+    lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet)
+    plans = []
+
+    def fit(goal, given, others):
+        return few.Outputs([np.eye(3)[0] * (9 if goal.objective == "contrastive" else 0) for _ in others.features], 0.1, 8)
+
+    for seconds in np.geomspace(100, 0.1, 40):
+        found = few.compare(lesson, encoded, fit, auto.StepTimes(1e-4, 1e-4), TimeLimit(seconds, clock.now() + seconds))
+        plan = found if isinstance(found, str) else (found.folds, bool(found.warning), found.objective)
+        plans += [plan] if plan not in plans else []
+    folds = [plan[0] for plan in plans if not isinstance(plan, str)]
+    assert folds[0] == 5
+    assert folds == sorted(folds, reverse=True)
+    assert (0, True, "contrastive") in plans
+    assert isinstance(plans[-1], str)
 
 
 def trained(configured, folder, cut=True, **options):
@@ -130,19 +160,22 @@ def short(monkeypatch):
 
 def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path, monkeypatch, short):
     result, events = trained(configured, tmp_path)
-    rows = result.chosen["candidates"]
-    assert [row["name"] for row in rows] == ["probe", "fine-tuning", "contrastive"]
-    assert all(row["seconds"] >= 0 for row in rows)
-    best = max(row["accuracy"] for row in rows)
+    rows = result.chosen["tried"]
+    assert [row["name"] for row in rows][:4] == ["probe", "fine-tuning", "contrastive", "words"]
+    assert all(row["seconds"] >= 0 and row["rows"] == 45 for row in rows)
+    assert sum(row["kept"] for row in rows) == 1
+    best = max(row["value"] for row in rows[:3])
     named = {"probe": ("head", "labels"), "fine-tuning": ("full", "labels"), "contrastive": ("full", "contrastive")}
-    kinds = [named[row["name"]] for row in rows if row["accuracy"] == best]
+    kinds = [named[row["name"]] for row in rows[:3] if row["value"] == best]
     assert (result.config.method.name, result.config.training.objective) in kinds
     assert result.chosen["refit"] == 45
+    assert result.chosen["folds"] == 2
+    assert result.metrics["accuracy"] == result.chosen["companion"]["validation"]["mixed"]["accuracy"]
     assert [fields["step"] for kind, fields in events if kind == "comparing"] == list(range(6))
 
     monkeypatch.setattr(few, "_cross_validate", lambda *ignored: pytest.fail("a resumed run compared again"))
     again, _ = trained(configured, tmp_path)
-    assert again.chosen["candidates"] == rows
+    assert [(row["name"], row["value"]) for row in again.chosen["tried"]] == [(row["name"], row["value"]) for row in rows]
     for name, value in result.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
 
@@ -176,7 +209,38 @@ def test_several_labels_are_compared_too(configured, tmp_path, base, short):
     config = config.model_copy(update={"task": task.fit(pl.DataFrame(records))})
     data = session.TrainingData(records[:32], records[32:], ["text", "labels"], cut=True)
     result = session.train(config, data, session.TrainingFolders(tmp_path), lambda kind, **fields: None)
+    assert {"probe", "fine-tuning", "contrastive"} <= {row["name"] for row in result.chosen["tried"]}
+
+
+def test_without_validation_rows_the_folds_measure(configured, tmp_path, short):
+    config, material = configured(rows=36)
+    data = replace(material, validation=[], cut=False)
+    result = session.train(config, data, session.TrainingFolders(tmp_path), lambda kind, **fields: None)
+    assert (result.chosen["folds"], "refit" in result.chosen) == (2, False)
+    assert result.metrics["accuracy"] > 0.5
+    assert result.companion is not None
+
+
+def test_given_validation_rows_measure_and_are_not_trained_on(configured, tmp_path, short):
+    result, _ = trained(configured, tmp_path, cut=False)
+    assert not {"folds", "refit"} & set(result.chosen)
     assert len(result.chosen["candidates"]) == 3
+    assert {row["rows"] for row in result.chosen["tried"]} == {9}
+
+
+def test_the_companion_of_folds_scores_no_row_with_words_that_saw_it(configured, quiet):
+    """Words that occur in one row each tell nothing about other rows, so their weight must be small."""
+    config, _ = configured()
+    records = [{"text": f"word{row} term{row}", "label": ["food", "money", "travel"][row % 3]} for row in range(60)]
+    encoded = encode(records, config.task, config.encoder, config.task.views(["text", "label"]))
+    lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet)
+    folds = few.divided(encoded, config.task, 5)
+    words = companion.fit_in_folds(lesson, encoded, folds)
+    rows = encoded.subset(np.concatenate(folds))
+    truth = [rows.targets.values[row] for row in range(60)]
+    assert (words.scores(rows.records).argmax(axis=1) == truth).mean() < 0.6
+    seen = companion._fit(config.task, encoded.records, encoded.features)
+    assert (seen.scores(rows.records).argmax(axis=1) == truth).mean() > 0.9
 
 
 def test_labels_of_one_class_each_are_as_alike_as_classes():

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from vertune.baselines.gazetteer import Gazetteer
 from vertune.core.records import Feature, Places
-from vertune.decoders import tag
+from vertune.decoders import bio, tag
 from vertune.lexical import fitting_tags
 from vertune.lexical.companion import Companion
 from vertune.lexical.fitting_tags import TaggedTexts, fit, known_spans
@@ -94,6 +97,38 @@ def test_a_longer_known_span_counts_instead_of_a_shorter_one() -> None:
     data = tagged(names=("New York", "New York City Hall", "City"))
     known = known_spans(data)[0]
     assert known.positions(lower_hashes(["in", "new", "york", "city", "hall"])) == [0, 1, 2, 2, 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.integers(3, 40))
+def test_votes_alone_find_what_a_list_of_the_training_entities_finds(seed: int, count: int) -> None:
+    """The oracle is the baseline that reports show; names of one case, because the list of the model has none."""
+    names = ("anna", "li na", "na", "york", "new york", "new york city", "city of york", "in", "may")
+    train, others = tagged(count, seed, names), tagged(30, seed + 1, names)
+    records = []
+    for text, tags in zip(train.units, train.tags, strict=True):
+        starts = np.cumsum([0, *(len(word) + 1 for word in text)]).tolist()
+        bounds = [(starts[start], starts[end] - 1) for start, end in bio.bounds(tags)]
+        records.append({"text": " ".join(text), "spans": [{"start": start, "end": end, "label": "name"} for start, end in bounds]})
+    baseline = Gazetteer(records)
+    votes = fit(train, "text", TAGS).votes_alone()
+    for text in others.units:
+        tags = votes.unit_scores([text]).argmax(axis=1)
+        found = [" ".join(text[start:end]) for start, end in bio.bounds(tags)]
+        joined = " ".join(text)
+        assert found == [joined[span["start"] : span["end"]] for span in baseline.spans(joined)]
+
+
+def test_votes_raise_the_score_of_the_tag_of_a_known_span() -> None:
+    model, texts = fit(tagged(), "text", TAGS), [["in", "New", "York", "City"], ["the", "bank"]]
+    raised = model.with_votes(3.0).unit_scores(texts) - model.unit_scores(texts)
+    np.testing.assert_allclose(raised, 3.0 * np.eye(TAGS)[[0, 1, 2, 2, 0, 0]])
+
+
+def test_files_of_models_without_votes_are_read() -> None:
+    model = fit(tagged(), "text", TAGS)
+    arrays = {name: array for name, array in model.arrays().items() if name != "votes"}
+    np.testing.assert_array_equal(UnitModel.of(["text"], arrays).unit_scores([["Anna"]]), model.unit_scores([["Anna"]]))
 
 
 def test_fitting_is_deterministic_and_keeps_to_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,11 +25,18 @@ def test_every_candidate_has_a_row_and_the_chosen_one_is_marked() -> None:
 
 
 def test_candidates_of_a_cross_validation_come_first_and_are_told_apart() -> None:
-    compared = [{"name": "contrastive", "accuracy": 0.91, "loss": 0.3, "seconds": 12.0}, {"name": "probe", "loss": 0.5, "seconds": 1.0}]
+    compared = [entry("contrastive", 0.91, kept=True)]
     found = tried({"candidates": compared, "tried": [entry("probe", 0.8), entry("full", 0.9, kept=True)]})
     assert found is not None
     assert [row.title for row in found.rows] == ["contrastive, in folds", "linear probe", "trained: full (chosen)"]
     assert "cross-validation" in found.about
+
+
+def test_a_cross_validation_of_all_rows_is_told_as_such() -> None:
+    found = tried({"folds": 5, "tried": [entry("probe", 0.8), entry("contrastive", 0.9), entry("mixed", 0.91, kept=True)]})
+    assert found is not None
+    assert [row.title for row in found.rows] == ["linear probe", "contrastive training", "model and words (chosen)"]
+    assert "On all 1,200 labelled rows, each held out in one of 5 folds" in found.about
 
 
 def test_one_candidate_and_models_of_older_versions_have_no_table() -> None:

@@ -12,7 +12,7 @@ from vertune.core.config import Config
 from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Method, method_that_moves
 from vertune.core.parse import build as parse
-from vertune.learning import auto, clock, defaults, team
+from vertune.learning import auto, clock, contrastive, defaults, team
 from vertune.learning.examples import Examples
 from vertune.learning.loop import LoopResult, steps_of
 from vertune.learning.training_input import TrainingInput
@@ -58,8 +58,12 @@ class TrainingGoal:
     """What the time limit prevents, and what a longer one would allow; None if it prevents nothing."""
     objective: Literal["labels", "contrastive"] = "labels"
     """What the layers below the head learn (`training.objective`)."""
+    fits: int = 1
+    """Number of trainings with other random numbers, whose weights are averaged, for a model that has all its rows."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
     """The scores and costs of the goals that were compared by cross-validation; empty if nothing was compared."""
+    folds: int = 0
+    """The number of folds of that cross-validation; 0 if nothing was compared."""
 
 
 Comparison = Callable[[auto.StepTimes, "TimeLimit"], "TrainingGoal | str | None"]
@@ -70,7 +74,8 @@ sentence about what a longer limit would allow; None if nothing can be compared.
 def unlimited(training_input: TrainingInput, method: Method) -> TrainingGoal:
     """Return the goal of a training without a time limit: all epochs of the configured method."""
     epochs = defaults.epochs(training_input.config, len(training_input.examples))
-    return TrainingGoal(method, epochs, objective=_objective(training_input.config))
+    objective = _objective(training_input.config)
+    return TrainingGoal(method, epochs, objective=objective, fits=_fits(objective))
 
 
 def decide(
@@ -113,7 +118,9 @@ def decide(
     method = choice.method or method_that_moves("head")
     training_input.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     warning = _shortage(choice, time, left, epochs, fallback=fallback, free=config.method == "auto")
-    _write(file, TrainingGoal(method, choice.epochs, max(left, 1.0), choice.why, warning or compared, objective=_objective(config)))
+    objective = _objective(config)
+    seconds = max(left, 1.0)
+    _write(file, TrainingGoal(method, choice.epochs, seconds, choice.why, warning or compared, objective=objective, fits=_fits(objective)))
     team.barrier()
     return _read(file)
 
@@ -121,6 +128,10 @@ def decide(
 def _objective(config: Config) -> Literal["labels", "contrastive"]:
     """Return the configured objective; `auto` is `labels` unless candidates are compared."""
     return "labels" if config.training.objective == "auto" else config.training.objective
+
+
+def _fits(objective: str) -> int:
+    return contrastive.FITS if objective == "contrastive" else 1
 
 
 def _shortage(choice: auto.Choice, time: TimeLimit, left: float, epochs: float, *, fallback: str | None, free: bool) -> str | None:

@@ -1,15 +1,15 @@
 """Learns the companion of a model: how much of its answers is left to words, and how sure they are; independent of training loops.
 
 Two weights are fitted on validation records, which neither the model nor the words were trained on, so that the log-loss (for numbers:
-the squared error) is smallest; for tags, the log-loss of each word. A penalty draws the weight of the words to 0, and words that hardly
-change outputs are left out. If the mix has a worse main metric than the words or the model alone, by more than one standard error, that
-one answers alone.
+the squared error) is smallest; for tags, the log-loss of each word, and a third weight for the spans that the training records contain.
+A penalty draws the weight of the words to 0, and words that hardly change outputs are left out. If the mix has a worse main metric than
+one of its parts alone, by more than one standard error, the best of them answers alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,32 @@ def fit_words(training_input: TrainingInput, held_out: Examples | None) -> WordM
     return _fit(training_input.task, training_input.examples.records, training_input.examples.features)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldOutWords(WordModel):
+    """The model of words of a cross-validation, whose scores are those of models that did not see the record."""
+
+    held_out: NDArray[np.float64]
+    """The score of each record that was held out, fold after fold, shape (records, outputs)."""
+
+    def scores(self, records: Sequence[Mapping[str, Any]], features: Sequence[Feature] = ()) -> NDArray[np.float64]:
+        """Return the scores; `records` must be those that were held out, fold after fold."""
+        return self.held_out
+
+
+def fit_in_folds(training_input: TrainingInput, pool: Examples, folds: Sequence[NDArray[np.int64]]) -> HeldOutWords | None:
+    """Fit the model of words without each of the folds of `pool` in turn; None where `fit_words` returns None."""
+    if not _is_wanted(training_input, pool):
+        return None
+    scores, words = [], None
+    for held in folds:
+        others = training_input.without(pool, held)
+        words = _fit(training_input.task, others.records, others.features)
+        if not isinstance(words, WordModel):
+            return None
+        scores.append(words.scores([pool.records[row] for row in held]))
+    return HeldOutWords(words.fields, words.vocabulary, words.scorer, np.concatenate(scores)) if isinstance(words, WordModel) else None
+
+
 def refit(companion: Companion | None, task: Task, records: Sequence[Record], features: Sequence[Feature]) -> Companion | None:
     """Fit the words of a companion to other records, such as all labelled ones; the weights of the mix are kept.
 
@@ -68,6 +94,9 @@ def refit(companion: Companion | None, task: Task, records: Sequence[Record], fe
     if companion is None or companion.scorer is None:
         return companion
     scorer = _fit(task, records, features)
+    if isinstance(scorer, UnitModel) and isinstance(companion.scorer, UnitModel):
+        known = companion.scorer
+        scorer = scorer.with_votes(known.votes) if len(known.descriptions) else scorer.votes_alone().with_votes(known.votes)
     return companion if scorer is None else replace(companion, scorer=scorer)
 
 
@@ -87,28 +116,41 @@ def learn(
     scores = [words.scores(records, features)] if words else []
     seconds = time.perf_counter() - started
     own, mixing = _per_word(task, held_out, outputs) if activation == "tags" else _per_record(activation, task, held_out, outputs)
-    parts = [own, *scores]
-
-    def weighed(model: float, rest: float, seconds: float) -> tuple[Companion, HeldOutPredictions]:
-        companion = Companion(activation, model, rest, words if rest else None)
-        return companion, decoded(task, held_out, companion.mixed(records, features, outputs), seconds)
-
-    weights = mixing.learn(parts)
-    companion, mixed = weighed(*weights, found.seconds + (seconds if weights[1] else 0.0))
-    sides = {"model": found}
+    alone: dict[str, Companion] = {}
+    if isinstance(words, UnitModel):
+        known = words.votes_alone()
+        votes = known.scores(records, features)
+        words, scores = _with_votes(words, [own, *scores, votes], mixing)
+        alone["known"] = Companion(activation, 0.0, mixing.fit([votes])[0], known)
     if words:
-        alone = {"model": mixing.learn(parts[:1]), "words": (0.0, mixing.fit(parts[1:])[0])}
-        sides["words"] = weighed(*alone["words"], seconds)[1]
-        better = [name for name, pair in alone.items() if any(pair) and is_worse(task, mixed.units, sides[name].units)]
-        if better:
-            best = max(better, key=lambda name: task.goal_sign * sides[name].metrics[task.goal])
-            weights = alone[best]
-            companion, mixed = weighed(*weights, sides[best].seconds)
-    sides["mixed"] = mixed
-    share = share_of_words(weights, parts) if words else 0.0
+        alone |= {"model": Companion(activation, *mixing.learn([own])), "words": Companion(activation, 0.0, mixing.fit(scores)[0], words)}
+
+    def predicted(companion: Companion) -> HeldOutPredictions:
+        spent = (found.seconds if companion.model else 0.0) + (seconds if companion.words else 0.0)
+        return decoded(task, held_out, companion.mixed(records, features, outputs), spent)
+
+    weights = mixing.learn([own, *scores])
+    companion = Companion(activation, *weights, words if weights[1] else None)
+    sides = {"model": found, **{name: predicted(one) for name, one in alone.items() if name != "model"}, "mixed": predicted(companion)}
+    better = [name for name in alone if alone[name].decides and is_worse(task, sides["mixed"].units, sides[name].units)]
+    if better:
+        companion = alone[max(better, key=lambda name: task.goal_sign * sides[name].metrics[task.goal])]
+        sides["mixed"] = predicted(companion)
+    share = share_of_words((companion.model, companion.words), [own, *scores]) if words else 0.0
     measured = {side: _measured(predictions) for side, predictions in sides.items()}
-    figures = {"model": round(weights[0], 4), "words": round(weights[1], 4), "share": round(share, 4), "validation": measured}
-    return LearntCompanion(companion, mixed, sides.get("words"), figures)
+    figures = {"model": round(companion.model, 4), "words": round(companion.words, 4), "share": round(share, 4), "validation": measured}
+    return LearntCompanion(companion, sides["mixed"], sides.get("words"), figures)
+
+
+def _with_votes(words: UnitModel, parts: Sequence[NDArray[np.float64]], mixing: Mixing) -> tuple[UnitModel, list[NDArray[np.float64]]]:
+    """Return the model of words with the weight of its known spans that fits best, and its scores.
+
+    `parts` are the model's outputs, the scores of the words, and the votes of the known spans.
+    """
+    _, weight, votes = mixing.fit(parts)
+    if not weight:  # without the words, the known spans are told apart by being a model of their own
+        return words, [parts[1]]
+    return words.with_votes(votes / weight), [parts[1] + votes / weight * parts[2]]
 
 
 def share_of_words(weights: Sequence[float], parts: Sequence[NDArray[np.float64]]) -> float:

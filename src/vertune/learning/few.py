@@ -2,7 +2,8 @@
 
 The candidates are the linear probe, the contrastive objective, and fine-tuning with the loss of the task. On few rows no
 single one is best: it depends on whether the pretrained states already separate the classes. The held-out rows of all
-folds are scored together. This module does not depend on how a candidate is trained.
+folds are scored together. What the best candidate predicted for them stands for validation records, because any that
+were set aside would be even fewer. This module does not depend on how a candidate is trained.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from vertune.core.kinds import Task, method_that_moves
 from vertune.learning import auto, clock, contrastive, defaults, team
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples
-from vertune.learning.held_out import decoded
+from vertune.learning.held_out import HeldOutPredictions, decoded
 from vertune.learning.loop import steps_of
 from vertune.learning.training_input import TrainingInput
+from vertune.learning.tried import entry
 
 ROWS_PER_LABEL = 64
 """Largest mean number of labelled rows per label for which candidates are compared."""
@@ -35,8 +38,24 @@ _FOLDS = (5, 3, 2)
 _MARGIN = 0.85
 """Fraction of the remaining time that the comparison and the trainings after it may be planned to use."""
 
-Fit = Callable[[TrainingGoal, TrainingInput, Examples], list[NDArray[Any]]]
-"""A function that trains a new model for a goal, and returns its outputs for the features (model inputs) of other examples."""
+FILE = "folds.safetensors"
+"""Name of the file with the outputs of the best candidate for the held-out rows, in the folder of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model that was trained on some rows puts out for others."""
+
+    values: list[NDArray[Any]]
+    """One array per feature (model input)."""
+    seconds: float
+    """Seconds that they took."""
+    bytes: int
+    """The size of the weights that were trained."""
+
+
+Fit = Callable[[TrainingGoal, TrainingInput, Examples], Outputs]
+"""A function that trains a new model for a goal, and returns its outputs for other examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +65,6 @@ class Candidate:
     name: str
     goal: TrainingGoal
     seconds: float
-    fits: int = 1
-    """Number of trainings of the final model; the comparison needs one."""
 
 
 @dataclass(slots=True)
@@ -55,12 +72,19 @@ class Score:
     """What cross-validation found out about a candidate."""
 
     candidate: Candidate
-    metric: float
-    """The task's main metric over the held-out rows of all folds."""
+    found: HeldOutPredictions
+    """The predictions for the held-out rows of all folds."""
     loss: float
     """Mean loss of the task over the same rows."""
     seconds: float
     """Seconds that all folds took."""
+    bytes: int
+    """The size of the trained weights."""
+
+    @property
+    def metric(self) -> float:
+        """The task's main metric over the held-out rows."""
+        return self.found.metrics[self.found.task.goal]
 
 
 def applies(training_input: TrainingInput, pool: Examples) -> bool:
@@ -75,23 +99,44 @@ def applies(training_input: TrainingInput, pool: Examples) -> bool:
 
 
 def compare(training_input: TrainingInput, pool: Examples, fit: Fit, speed: auto.StepTimes, time: TimeLimit) -> TrainingGoal | str:
-    """Return the goal with the best score in a cross-validation on the rows of `pool`.
+    """Return the goal with the best score in a cross-validation on the rows of `pool`; store its outputs for the held-out rows.
 
-    If there is too little time to compare anything, return a sentence about what a longer limit would allow.
+    With little time, there are fewer folds, and the final model is trained once instead of several times. If nothing can be
+    compared, the contrastive objective is chosen: it was the best candidate on most data sets. If there is no time even for that,
+    return a sentence about what a longer limit would allow.
     """
     candidates = _candidates(training_input, pool, speed, probing=time.probing)
-    final = max((time.repeated - 1 + candidate.fits) * candidate.seconds for candidate in candidates)
     each = sum(candidate.seconds for candidate in candidates)
     left = time.ends - clock.now()
-    folds = next((number for number in _FOLDS if (number - 1) * each + final <= _MARGIN * left), None)
-    if folds is None:
-        needed = ((_FOLDS[0] - 1) * each + final) / _MARGIN
-        return (
+
+    def needed(folds: int, fits: int) -> float:
+        return ((folds - 1) * each + max(candidate.seconds * min(fits, candidate.goal.fits) for candidate in candidates)) / _MARGIN
+
+    plan = next(((folds, fits) for fits in (contrastive.FITS, 1) for folds in _FOLDS if needed(folds, fits) <= left), None)
+    if plan is None:
+        longer = f"training.time_limit: {time.suggested((needed(_FOLDS[0], contrastive.FITS) - left) / time.repeated):.0f}"
+        warning = (
             f"The time limit of {time.limit:g} s is too short to compare contrastive training with other ways to train on few rows. "
-            f"Set training.time_limit: {time.suggested((needed - left) / time.repeated):.0f} to compare them."
+            f"Set {longer} to compare them."
         )
+        best = candidates[-1]
+        if best.seconds * time.repeated > _MARGIN * left:
+            return warning
+        return replace(best.goal, fits=1, why="the objective that is usually the best on few rows, without a comparison", warning=warning)
+    folds, fits = plan
     scores = _cross_validate(training_input, pool, fit, candidates, divided(pool, training_input.task, folds))
-    return _best(training_input.task, scores, len(pool), folds)
+    best_score = _best(scores)
+    if training_input.folder:
+        save_file({"outputs": np.stack(best_score.found.outputs)}, training_input.folder / FILE)
+    goal = described(scores, best_score, training_input.config.seed, len(pool), folds)
+    return replace(goal, fits=min(fits, goal.fits))
+
+
+def validated(training_input: TrainingInput, pool: Examples, folds: int) -> tuple[Examples, list[NDArray[Any]]]:
+    """Return the rows of `pool` in the order in which they were held out, and the stored outputs of the best candidate for them."""
+    assert training_input.folder is not None
+    outputs = load_file(training_input.folder / FILE)["outputs"]
+    return pool.subset(np.concatenate(divided(pool, training_input.task, folds))), list(outputs)
 
 
 def _candidates(training_input: TrainingInput, pool: Examples, speed: auto.StepTimes, probing: float) -> list[Candidate]:
@@ -101,11 +146,11 @@ def _candidates(training_input: TrainingInput, pool: Examples, speed: auto.StepT
     load = auto.Workload(tokens, steps_of(training_input.config, rows, 1))
     contrasting = contrastive.EPOCHS * (tokens * speed.full + speed.update)
     everything = method_that_moves("all")
-    contrastively = TrainingGoal(everything, contrastive.EPOCHS, objective="contrastive")
+    contrastively = TrainingGoal(everything, contrastive.EPOCHS, objective="contrastive", fits=contrastive.FITS)
     return [
         Candidate("probe", TrainingGoal(method_that_moves("head"), 0.0), probing),
         Candidate("fine-tuning", TrainingGoal(everything, epochs), probing + epochs * load.passing(speed, 1.0)),
-        Candidate("contrastive", contrastively, probing + contrasting, contrastive.FITS),
+        Candidate("contrastive", contrastively, probing + contrasting),
     ]
 
 
@@ -129,42 +174,50 @@ def _cross_validate(
     training_input: TrainingInput, pool: Examples, fit: Fit, candidates: Sequence[Candidate], parts: Sequence[NDArray[np.int64]]
 ) -> list[Score]:
     """Train each candidate without each of the parts in turn, and score its outputs for the rows of all parts together."""
-    outputs: list[list[NDArray[Any]]] = [[] for _ in candidates]
+    outputs: list[list[Outputs]] = [[] for _ in candidates]
     seconds = [0.0 for _ in candidates]
     for number, held in enumerate(parts):
-        others = pool.subset(np.setdiff1d(np.arange(len(pool)), held))
-        others = others.joined(training_input.described) if training_input.described else others
+        others = training_input.without(pool, held)
         for index, candidate in enumerate(candidates):
             done, of = number * len(candidates) + index, len(parts) * len(candidates)
             training_input.progress("comparing", step=done, steps=of, name=candidate.name)
             started = clock.now()
-            outputs[index] += fit(candidate.goal, replace(training_input, examples=others), pool.subset(held))
+            outputs[index].append(fit(replace(candidate.goal, fits=1), replace(training_input, examples=others), pool.subset(held)))
             seconds[index] += clock.now() - started
     rows = pool.subset(np.concatenate(parts))
     return [
-        Score(candidate, *_scored(training_input.task, rows, raw), seconds=spent)
-        for candidate, raw, spent in zip(candidates, outputs, seconds, strict=True)
+        _scored(training_input.task, rows, candidate, found, spent)
+        for candidate, found, spent in zip(candidates, outputs, seconds, strict=True)
     ]
 
 
-def _scored(task: Task, rows: Examples, raw: list[NDArray[Any]]) -> tuple[float, float]:
-    """Return the main metric and the mean loss of outputs for the features (model inputs) of `rows`."""
-    metric = decoded(task, rows, raw).metrics[task.goal]
+def _scored(task: Task, rows: Examples, candidate: Candidate, outputs: Sequence[Outputs], seconds: float) -> Score:
+    """Return the score of a candidate, from its outputs for the features (model inputs) of `rows`, fold by fold."""
+    raw = [value for fold in outputs for value in fold.values]
     losses = task.loss(torch.from_numpy(np.stack(raw)).float(), rows.target(range(len(raw))))
-    return metric, float(losses.mean())
+    found = decoded(task, rows, raw, sum(fold.seconds for fold in outputs))
+    return Score(candidate, found, float(losses.mean()), seconds, max(fold.bytes for fold in outputs))
 
 
-def _best(task: Task, scores: Sequence[Score], rows: int, folds: int) -> TrainingGoal:
-    """Return the goal of the best candidate: by the main metric, then by the loss, then by the time that it takes."""
+def _rank(score: Score) -> tuple[float, float, float]:
+    """Return what candidates are compared by: the main metric, then the loss, then the time; more is better."""
+    sign = score.found.task.goal_sign
+    finite = score.metric if math.isfinite(score.metric) else -sign * math.inf
+    return sign * finite, -score.loss, -score.candidate.seconds
 
-    def rank(score: Score) -> tuple[float, float, float]:
-        finite = score.metric if math.isfinite(score.metric) else -task.goal_sign * math.inf
-        return task.goal_sign * finite, -score.loss, -score.candidate.seconds
 
-    best = max(scores, key=rank)
-    listed = ", ".join(f"{score.candidate.name} {score.metric:.3f}" for score in sorted(scores, key=rank, reverse=True))
-    why = f"of {len(scores)} candidates, {best.candidate.name} had the best {task.goal} in {folds} folds of {rows} rows ({listed})"
+def _best(scores: Sequence[Score]) -> Score:
+    """Return the score of the best candidate."""
+    return max(scores, key=_rank)
+
+
+def described(scores: Sequence[Score], best: Score, seed: int, rows: int, folds: int) -> TrainingGoal:
+    """Return the goal of the best candidate, with the scores of all as its reason."""
+    listed = ", ".join(f"{score.candidate.name} {score.metric:.3f}" for score in sorted(scores, key=_rank, reverse=True))
+    goal = best.found.task.goal
+    why = f"of {len(scores)} candidates, {best.candidate.name} had the best {goal} in {folds} folds of {rows} rows ({listed})"
     table = [
-        {"name": score.candidate.name, task.goal: score.metric, "loss": score.loss, "seconds": round(score.seconds, 1)} for score in scores
+        {**entry(score.candidate.name, score.found, (score.seconds, score.bytes), seed), "loss": score.loss, "kept": score is best}
+        for score in scores
     ]
-    return replace(best.candidate.goal, why=why, candidates=table)
+    return replace(best.candidate.goal, why=why, candidates=table, folds=folds)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
@@ -28,13 +27,14 @@ from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
 from vertune.learning.gradients import StepGradients
-from vertune.learning.held_out import HeldOutPredictions, intervals, is_worse, predict
+from vertune.learning.held_out import HeldOutPredictions, decoded, intervals, is_worse, predict
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.memory import avoid_gaps
 from vertune.learning.threads import use_threads
 from vertune.learning.training_input import Score, TrainingInput
-from vertune.learning.tried import PROBE, Tried
-from vertune.lexical.companion import Companion
+from vertune.learning.tried import PROBE, Tried, stored
+from vertune.lexical.companion import Companion, WordModel
+from vertune.lexical.tagging import UnitModel
 from vertune.nn.build import build, trainable
 from vertune.nn.run import outputs
 from vertune.nn.structure import count, head_parameters
@@ -94,6 +94,8 @@ class TrainingOutcome:
     """Whether only a linear head was fitted (a linear probe), which takes little time to repeat on more rows."""
     companion: Companion | None = None
     """What is mixed with the model's outputs before they are decoded; None if nothing is."""
+    fits: int = 1
+    """Number of trainings whose weights are averaged when the model is trained on all labelled rows."""
 
 
 def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
@@ -113,7 +115,7 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
     training_input, described = _described(training_input, pool, data.columns)
     result = _train_first(training_input, held_out, threads, refit, pool)
     result.chosen |= {"descriptions": described} if described else {}
-    if refit or (held_out and result.solved and data.cut and config.training.refit == "auto"):
+    if refit or "folds" in result.chosen or (held_out and result.solved and data.cut and config.training.refit == "auto"):
         rows = [*data.train, *data.validation]
         progress("refit", rows=len(rows))
         known = data.train_tokens, data.validation_tokens
@@ -121,18 +123,22 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
         again = _training_input(result.config, replace(data, train=rows, train_tokens=both), folders, progress)
         again.folder, again.deadline = folders.folder / "refit", training_input.deadline
         again = descriptions.added(again, training_input.described) if training_input.described else again
-        result = _train_on_all(again, result)
+        final = _train_on_all(again, result)
+        if final is not None:
+            result = replace(final, chosen={**final.chosen, "refit": again.rows} if data.validation else final.chosen)
     return result
 
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove the files from which a training run would resume, once its model is saved.
 
-    These are the checkpoints, and choice.json with the method and the number of epochs that were chosen.
+    These are the checkpoints, choice.json with the method and the number of epochs that were chosen, and what the candidates
+    of a comparison predicted.
     """
     for path in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # the last: interrupted while written
         shutil.rmtree(path, ignore_errors=True)
-    (folder / "choice.json").unlink(missing_ok=True)
+    for name in ("choice.json", few.FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _encoded(config: Config, records: Sequence[Record], columns: Sequence[str], tokens: Tokens | None) -> Examples:
@@ -275,7 +281,9 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
         tried.add(PROBE, before, tried.seconds() - tried.counting, head_parameters(start.model))
     goal = _goal(training_input, start, held_out, limit, pool)
     chosen |= {"why": goal.why} if goal.why else {}
-    trained, loop_result = _train(start, goal, training_input, held_out, fits=1 if refit else contrastive.FITS)
+    if goal.folds and (refit or not held_out):
+        return _validated_in_folds(training_input, start, goal, pool, _Findings(chosen, tried, words, threads))
+    trained, loop_result = _train(start, replace(goal, fits=1) if refit else goal, training_input, held_out)
     warnings = [goal.warning] if goal.warning else []
     if loop_result and loop_result.late and limit:
         warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
@@ -291,18 +299,59 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
         trained, loop_result = _train(start, goal, training_input, None)
     _warn(training_input, chosen, warnings)
     chosen |= _facts(goal, loop_result, tried.seconds())
-    learnt = companion.learn(words, training_input, held_out, after) if held_out and after else None
+    findings = _Findings(chosen, tried, words, threads, trained=trained, solved=start.solution is not None and not loop_result)
+    return _outcome(training_input, start, goal, (held_out, after) if held_out and after else None, findings)
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What a training found out and chose."""
+
+    chosen: dict[str, Any]
+    tried: Tried
+    words: WordModel | UnitModel | None
+    threads: int
+    trained: int = 0
+    solved: bool = False
+    """Whether only a linear head was fitted."""
+    kept: str | None = None
+    """The candidate that became the model; None for the method of the goal."""
+
+
+def _validated_in_folds(
+    training_input: TrainingInput, start: _Start, goal: TrainingGoal, pool: Examples, findings: _Findings
+) -> TrainingOutcome:
+    """Return the outcome of a comparison in which every row of `pool` was held out once; the model is trained afterwards, on all rows.
+
+    Metrics, thresholds and the companion are those of the best candidate's predictions for the held-out rows.
+    """
+    rows, raw = few.validated(training_input, pool, goal.folds)
+    best = next(entry for entry in goal.candidates if entry["kept"])
+    found = decoded(training_input.task, rows, raw, best["milliseconds"] * len(rows) / 1000)
+    findings.kept, findings.tried.entries = best["name"], list(goal.candidates)
+    findings.words = companion.fit_in_folds(training_input, pool, few.divided(pool, training_input.task, goal.folds))
+    _warn(training_input, findings.chosen, [goal.warning] if goal.warning else [])
+    findings.chosen |= _facts(replace(goal, candidates=[]), None, findings.tried.seconds()) | {"folds": goal.folds}
+    return _outcome(training_input, start, goal, (rows, found), findings)
+
+
+def _outcome(
+    training_input: TrainingInput, start: _Start, goal: TrainingGoal, held: tuple[Examples, HeldOutPredictions] | None, findings: _Findings
+) -> TrainingOutcome:
+    """Return the outcome of a training to the goal, with a companion learnt on the held-out examples and the predictions for them."""
+    config, task, chosen = training_input.config, training_input.task, findings.chosen
+    after = held[1] if held else None
+    learnt = companion.learn(findings.words, training_input, *held) if held else None
     if learnt:
         after, chosen["companion"] = learnt.mixed, learnt.figures
         training_input.progress("companion", **learnt.figures)
-    chosen["tried"] = tried.finish(goal.method.name, words, learnt)
-    task = after.task if after else training_input.task
+    chosen["tried"] = findings.tried.finish(findings.kept or goal.method.name, findings.words, learnt)
     metrics, ends = (after.metrics, intervals(after, config.seed)) if after else ({}, {})
     settings = config.training.model_copy(update={"objective": goal.objective})
-    trained_config = config.model_copy(update={"method": goal.method, "task": task, "training": settings})
+    trained_config = config.model_copy(update={"method": goal.method, "task": after.task if after else task, "training": settings})
     return TrainingOutcome(
-        start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=trained, threads=threads,
-        solved=start.solution is not None and not loop_result, companion=learnt.companion if learnt else None,
+        start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=findings.trained, threads=findings.threads,
+        solved=findings.solved, companion=learnt.companion if learnt else None, fits=goal.fits,
     )  # fmt: skip
 
 
@@ -352,12 +401,14 @@ def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | Non
     return choice.unlimited(asked, training_input.config.method)
 
 
-def _fit(goal: TrainingGoal, training_input: TrainingInput, held_out: Examples) -> list[NDArray[Any]]:
+def _fit(goal: TrainingGoal, training_input: TrainingInput, held_out: Examples) -> few.Outputs:
     """Train a new model for a goal, without traces on disk and in the events; return its outputs for other examples."""
     quiet = replace(training_input, progress=lambda kind, **fields: None, folder=None, cache=None)
     start = _initialise(quiet, _build(quiet), goal.objective == "labels", goal.method)
     _train(start, goal, quiet, None)
-    return outputs(start.model, quiet.encoder, held_out.features, quiet.config.device.tokens)
+    size, started = stored(trainable(start.model)), time.perf_counter()
+    found = outputs(start.model, quiet.encoder, held_out.features, quiet.config.device.tokens)
+    return few.Outputs(found, time.perf_counter() - started, size)
 
 
 def _steps(training_input: TrainingInput, goal: TrainingGoal) -> int:
@@ -386,13 +437,11 @@ def _warn(training_input: TrainingInput, chosen: dict[str, Any], warnings: Seque
         chosen["warnings"] = [*chosen.get("warnings", []), *warnings]
 
 
-def _train(
-    start: _Start, goal: TrainingGoal, training_input: TrainingInput, held_out: Examples | None, fits: int = 1
-) -> tuple[int, LoopResult | None]:
+def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, held_out: Examples | None) -> tuple[int, LoopResult | None]:
     """Train the model of `start`; return the number of trainable weights and the result of the training loop.
 
     The result is None if no training loop is needed: if no weights are trained, or only those of the head, which is
-    already fitted. With the contrastive objective, up to `fits` trainings are averaged.
+    already fitted. With the contrastive objective, several trainings may be averaged.
     """
     model, method = start.model, goal.method
     steps, contrasts = _steps(training_input, goal), goal.objective == "contrastive"
@@ -415,7 +464,7 @@ def _train(
     loop_input = replace(training_input, folder=checkpoints, below=below, score=score)
     if not contrasts:
         return trained, run_loop(model, Plan(method, rates, steps, goal.epochs, goal.seconds), loop_input)
-    fits = min(fits, contrastive.fits_of(method))
+    fits = min(goal.fits, contrastive.fits_of(method))
     plan = Plan(method, contrastive.rates(rates), steps, goal.epochs, goal.seconds and goal.seconds / fits)
     prepared = contrastive.prepared(loop_input)
     result = contrastive.averaged(parameters, fits, lambda number: run_loop(model, plan, contrastive.of_fit(prepared, number)))
@@ -433,28 +482,27 @@ def _score(model: VerticalModel, training_input: TrainingInput, held_out: Exampl
     return lambda: predict(model, training_input, held_out, within).metrics[training_input.task.goal] * training_input.task.goal_sign
 
 
-def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome:
-    """Train again with the method and number of epochs of `result`, but on all labelled rows; return the new result.
+def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> TrainingOutcome | None:
+    """Train with the method and number of epochs of `result`, but on all labelled rows; return the new result.
 
-    If the time limit ends this training before its last epoch, return `result` unchanged.
+    If the time limit ends this training before its last epoch, return None, or, if there is no earlier model, the result so far.
     """
     method, epochs = result.config.method, result.chosen["epochs"]
     assert isinstance(method, Method)
     start = _initialise(training_input, _build(training_input), result.chosen["start"] == "probe", method)
     left = max(1.0, training_input.deadline - clock.now() - _ENDING) if training_input.deadline is not None else None
-    objective = result.chosen["objective"]
-    goal = TrainingGoal(method, epochs, left, objective=objective)
-    trained, loop_result = _train(start, goal, training_input, None, fits=contrastive.FITS)
+    goal = TrainingGoal(method, epochs, left, objective=result.chosen["objective"], fits=result.fits)
+    trained, loop_result = _train(start, goal, training_input, None)
+    chosen = result.chosen
     if loop_result and loop_result.late:
-        message = "The time limit was reached before the retraining on all labelled rows ended, so the first model is kept."
-        _warn(training_input, result.chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])
-        return result
-    return replace(
-        result, model=start.model, trained=trained, chosen={**result.chosen, "refit": training_input.rows},
-        companion=companion.refit(
-            result.companion, training_input.task, training_input.examples.records, training_input.examples.features
-        ),
-    )  # fmt: skip
+        if "folds" not in chosen:
+            message = "The time limit was reached before the retraining on all labelled rows ended, so the first model is kept."
+            _warn(training_input, chosen, [f"{message} Raise training.time_limit, or set training.refit: never."])
+            return None
+        message = "The time limit ended the training early, so the model is worse than what was measured by cross-validation."
+        _warn(training_input, chosen, [f"{message} Raise training.time_limit."])
+    words = companion.refit(result.companion, training_input.task, training_input.examples.records, training_input.examples.features)
+    return replace(result, model=start.model, trained=trained, companion=words)
 
 
 def _worth_a_refit(config: Config, data: TrainingData) -> bool:

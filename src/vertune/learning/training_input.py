@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vertune.core.artifact import Progress
 from vertune.core.config import Config
@@ -56,6 +58,11 @@ class TrainingInput:
     """The examples that describe labels, which are the last of `examples`; None if there are none."""
     deadline: float | None = None
     """Time of `learning.clock` at which the training must have ended; None sets no limit."""
+
+    def without(self, pool: Examples, held: NDArray[np.int64]) -> Examples:
+        """Return the examples of `pool` but those with the indices `held`, and the descriptions of labels, if there are any."""
+        others = pool.subset(np.setdiff1d(np.arange(len(pool)), held))
+        return others.joined(self.described) if self.described else others
 
     @property
     def rows(self) -> int:

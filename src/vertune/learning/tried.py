@@ -48,15 +48,8 @@ class Tried:
 
         The milliseconds per record are those of predictions in batches, with the encoded records at hand.
         """
-        goal = found.task.goal
-        low, high = intervals(found, self.seed).get(goal, (None, None))
-        size = weights if isinstance(weights, int) else sum(item.numel() * item.element_size() for item in weights.values())
-        self.entries.append(
-            {
-                "name": name, "metric": goal, "value": found.metrics[goal], "low": low, "high": high, "rows": len(found.records),
-                "seconds": round(seconds, 2), "milliseconds": round(1000 * found.seconds / max(1, len(found.records)), 3), "bytes": size,
-            }
-        )  # fmt: skip
+        size = weights if isinstance(weights, int) else stored(weights)
+        self.entries.append(entry(name, found, (seconds, size), self.seed))
 
     def finish(self, kept: str, words: WordModel | UnitModel | None, learnt: LearntCompanion | None) -> list[dict[str, Any]]:
         """Add the words alone and the mix, if there are any; return all candidates with the one that became the model.
@@ -71,3 +64,19 @@ class Tried:
             self.add(_MIXED, learnt.mixed, self.seconds(), sizes.get(kept, 0) + learnt.companion.scorer.bytes)
             kept = _MIXED
         return [{**entry, "kept": entry["name"] == kept} for entry in self.entries]
+
+
+def entry(name: str, found: HeldOutPredictions, cost: tuple[float, int], seed: int) -> dict[str, Any]:
+    """Return what is stored about a candidate; `cost` is the seconds of its training, and the bytes of its own weights."""
+    goal = found.task.goal
+    low, high = intervals(found, seed).get(goal, (None, None))
+    seconds, size = cost
+    return {
+        "name": name, "metric": goal, "value": found.metrics[goal], "low": low, "high": high, "rows": len(found.records),
+        "seconds": round(seconds, 2), "milliseconds": round(1000 * found.seconds / max(1, len(found.records)), 3), "bytes": size,
+    }  # fmt: skip
+
+
+def stored(weights: Mapping[str, torch.nn.Parameter]) -> int:
+    """Return the bytes of these weights."""
+    return sum(item.numel() * item.element_size() for item in weights.values())

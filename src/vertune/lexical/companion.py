@@ -78,6 +78,11 @@ class Companion:
     scorer: WordModel | UnitModel | None = None
     """The model of the words; None if their weight is 0."""
 
+    @property
+    def decides(self) -> bool:
+        """Whether answers depend on anything at all: with two weights of 0, all records get the same."""
+        return bool(self.model or self.words)
+
     def mixed(
         self, records: Sequence[Mapping[str, Any]], features: Sequence[Feature], outputs: Sequence[NDArray[Any]]
     ) -> list[NDArray[Any]]:

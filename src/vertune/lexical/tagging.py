@@ -1,9 +1,12 @@
-"""Scores the tags of the units of a text (words, or characters of scripts without spaces) by a linear model; reads no model's outputs."""
+"""Scores the tags of the units of a text (words, or characters of scripts without spaces); reads no model's outputs.
+
+The scores are those of a linear model, plus votes for the tags of the spans that are labelled in the training texts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 
 from vertune.decoders import tag
 from vertune.lexical.scorer import Scorer
-from vertune.lexical.units import FEATURES, KnownSpans, describe
+from vertune.lexical.units import FEATURES, KnownSpans, describe, lower_hashes
 from vertune.lexical.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class UnitModel:
     """The descriptions that have weights, as sorted hashes."""
     known: KnownSpans
     scorer: Scorer
+    votes: float = 0.0
+    """What a unit's score is raised by at the tag that the known spans give it; without descriptions, they alone decide."""
 
     @property
     def bytes(self) -> int:
@@ -41,14 +46,26 @@ class UnitModel:
         """Return the arrays that are stored, by name."""
         return {
             "descriptions": self.descriptions, "spans": self.known.hashes, "labels": self.known.labels, "firsts": self.known.firsts,
-            **self.scorer.arrays(),
+            "votes": np.array([self.votes], np.float32), **self.scorer.arrays(),
         }  # fmt: skip
 
     @classmethod
     def of(cls, fields: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> UnitModel:
         """Return the model of these arrays, which `arrays` returned; raise KeyError if one is missing."""
         known = KnownSpans(arrays["spans"], arrays["labels"], arrays["firsts"])
-        return cls((fields[0],), arrays["descriptions"], known, Scorer.of(arrays))
+        votes = arrays.get("votes")  # files of version 0.1 have none
+        return cls((fields[0],), arrays["descriptions"], known, Scorer.of(arrays), 0.0 if votes is None else float(votes[0]))
+
+    def with_votes(self, votes: float) -> UnitModel:
+        """Return the model with another weight of the known spans."""
+        return replace(self, votes=votes)
+
+    def votes_alone(self) -> UnitModel:
+        """Return the model of the known spans alone, which knows no descriptions."""
+        scorer = self.scorer
+        silent = np.zeros(len(scorer.intercepts), np.float32)
+        nothing = Scorer(np.zeros(1, np.int64), scorer.outputs[:0], scorer.weights[:0], scorer.scales, silent)
+        return UnitModel(self.fields, self.descriptions[:0], self.known, nothing, 1.0)
 
     def scores(self, records: Sequence[Mapping[str, Any]], features: Sequence[Feature]) -> NDArray[np.float64]:
         """Return the scores of the units of all records, one record after another, shape (units, tags)."""
@@ -75,7 +92,11 @@ class UnitModel:
             count += len(text)
             if count >= _CHUNK or place == len(texts):
                 described = describe(texts[start:place], self.known)
-                parts.append(self.scorer.scores(vectors(described, self.descriptions), len(described)))
+                scores = self.scorer.scores(vectors(described, self.descriptions), len(described))
+                if self.votes:
+                    tags = [tag for text in texts[start:place] for tag in self.known.tags(lower_hashes(text))]
+                    scores[np.arange(len(tags)), tags] += self.votes
+                parts.append(scores)
                 start, count = place, 0
         return np.concatenate(parts) if parts else np.zeros((0, len(self.scorer.intercepts)))
 

@@ -73,6 +73,19 @@ class KnownSpans:
                     found.append((length, start, value))
         return found
 
+    def tags(self, lower: Sequence[int]) -> list[int]:
+        """Return the BIO tag that the known spans give each unit, as `bio.spans` numbers them.
+
+        The text is searched from left to right; the longest span that begins at a unit counts, and the search goes on after it.
+        """
+        tags, after = [0] * len(lower), 0
+        for start, length, value in sorted(((start, length, value) for length, start, value in self.find(lower)), key=_longest_first):
+            if start >= after:
+                begin = 1 + 2 * self._index[0][value]
+                tags[start : start + length] = [begin, *[begin + 1] * (length - 1)]
+                after = start + length
+        return tags
+
     def positions(self, lower: Sequence[int]) -> list[int]:
         """Return 0 for units outside of known spans; for others, a number of the label and of the place in the span.
 
@@ -109,6 +122,11 @@ def lower_hashes(text: Sequence[str]) -> list[int]:
 def span_hash(lower: Sequence[int]) -> int:
     """Return the hash of a span, from those of its units."""
     return reduce(_longer, lower, 0)
+
+
+def _longest_first(span: tuple[int, int, int]) -> tuple[int, int]:
+    start, length, _ = span
+    return start, -length
 
 
 def _longer(value: int, unit: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from vertune.reports.scales import format_value
 from vertune.reports.words import metric
 
-_NAMES = {"model": "the model alone", "words": "words alone", "mixed": "both"}
+_NAMES = {"model": "the model alone", "words": "words alone", "known": "spans of training rows alone", "mixed": "both"}
 
 
 def mix(figures: Mapping[str, Any] | None) -> str | None:

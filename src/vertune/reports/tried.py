@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vertune.reports.scales import format_value
 from vertune.reports.words import metric
 
-_NAMES = {"words": "words alone", "probe": "linear probe", "head": "head", "mixed": "model and words"}
+_NAMES = {
+    "words": "words alone", "probe": "linear probe", "head": "head", "mixed": "model and words",
+    "fine-tuning": "fine-tuning", "contrastive": "contrastive training",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,15 @@ def tried(chosen: Mapping[str, Any] | None) -> Table | None:
     if len(entries) < 2:
         return None
     assert chosen is not None
-    goal = entries[0]["metric"]
-    compared = [row for entry in chosen.get("candidates") or [] if (row := _compared(entry, goal))]
-    first = f"On {entries[0]['rows']:,} validation rows, with 95 % intervals. "
+    compared = [replace(_row({**entry, "kept": False}), name=f"{entry['name']}, in folds") for entry in chosen.get("candidates") or []]
+    rows = f"{entries[0]['rows']:,}"
+    if chosen.get("folds"):
+        first = f"On all {rows} labelled rows, each held out in one of {chosen['folds']} folds, with 95 % intervals. "
+    else:
+        first = f"On {rows} validation rows, with 95 % intervals. "
     folds = "Candidates 'in folds' were measured by cross-validation on the training rows. " if compared else ""
     return Table(
-        metric(goal).title,
+        metric(entries[0]["metric"]).title,
         [*compared, *map(_row, entries)],
         f"{first}{folds}Seconds: training; ms per text: in batches, without tokenising; MB: weights of the candidate's own.",
     )
@@ -64,10 +70,3 @@ def _row(entry: Mapping[str, Any]) -> Row:
         _NAMES.get(entry["name"], f"trained: {entry['name']}"), f"{format_value(entry['value'], unit)}{ends}",
         f"{entry['seconds']:.1f}", f"{entry['milliseconds']:.2f}", f"{entry['bytes'] / 1e6:.1f}", kept=entry["kept"],
     )  # fmt: skip
-
-
-def _compared(entry: Mapping[str, Any], goal: str) -> Row | None:
-    """Return the row of a candidate of a cross-validation; None for one whose metric is another."""
-    if goal not in entry:
-        return None
-    return Row(f"{entry['name']}, in folds", format_value(entry[goal], metric(goal).unit), f"{entry['seconds']:.1f}", "", "", kept=False)
