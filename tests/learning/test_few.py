@@ -189,7 +189,6 @@ def test_who_asks_for_something_gets_it_without_a_comparison(configured, tmp_pat
 
 @pytest.mark.parametrize("name", ["full", pytest.param("top_layers", marks=pytest.mark.matrix), "lora", "bitfit"])
 def test_the_contrastive_objective_moves_what_the_method_moves_and_repeats(configured, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(contrastive, "FITS", 2)
     options = {"method": method(name).model_dump(), "training": {"objective": "contrastive", "refit": "never"}}
     runs = [trained(configured, tmp_path / str(row), **options)[0] for row in range(2)]
     assert runs[0].chosen["steps"] == 30
@@ -256,31 +255,3 @@ def test_numbers_have_no_contrastive_objective(configured, tmp_path, base):
     config = config.model_copy(update={"task": config.task.model_copy(update={"mean": 5.0, "spread": 3.0})})
     with pytest.raises(ConfigError, match="contrastive"):
         session.train(config, session.TrainingData(rows, [], ["text", "score"]), session.TrainingFolders(tmp_path), lambda *a, **b: None)
-
-
-def test_the_weights_of_several_fits_are_averaged(configured, tmp_path, monkeypatch, short):
-    options = {"method": "full", "training": {"objective": "contrastive", "refit": "never"}}
-
-    def weights(seeds: list[int], name: str):
-        """The weights below the head of a training whose fits have these seeds."""
-        monkeypatch.setattr(contrastive, "FITS", len(seeds))
-        monkeypatch.setattr(contrastive, "of_fit", lambda given, number: seeded(replace(given, folder=None), seeds[number]))
-        config, data = configured(**options)
-        found = session.train(config, data, session.TrainingFolders(tmp_path / name), lambda kind, **fields: None)
-        return {key: value.detach() for key, value in found.model.backbone.named_parameters()}
-
-    def seeded(given, seed: int):
-        return replace(given, config=given.config.model_copy(update={"seed": seed}))
-
-    (tmp_path / "all").mkdir()
-    together = weights([3, 4], "all")
-    alone = [weights([seed], str(seed)) for seed in (3, 4)]
-    assert any(not torch.equal(alone[0][key], alone[1][key]) for key in together)
-    for key, value in together.items():
-        torch.testing.assert_close(value, (alone[0][key] + alone[1][key]) / 2)
-
-
-def test_only_weights_of_the_base_are_averaged():
-    assert {name: contrastive.fits_of(method(name)) for name in ("full", "top_layers", "lora", "adapter")} == {
-        "full": contrastive.FITS, "top_layers": contrastive.FITS, "lora": 1, "adapter": 1,
-    }  # fmt: skip

@@ -12,7 +12,7 @@ from vertune.core.config import Config
 from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Method, method_that_moves
 from vertune.core.parse import build as parse
-from vertune.learning import auto, clock, contrastive, defaults, team
+from vertune.learning import auto, clock, defaults, team
 from vertune.learning.examples import Examples
 from vertune.learning.loop import LoopResult, steps_of
 from vertune.learning.training_input import TrainingInput
@@ -58,8 +58,6 @@ class TrainingGoal:
     """What the time limit prevents, and what a longer one would allow; None if it prevents nothing."""
     objective: Literal["labels", "contrastive"] = "labels"
     """What the layers below the head learn (`training.objective`)."""
-    fits: int = 1
-    """Number of trainings with other random numbers, whose weights are averaged, for a model that has all its rows."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
     """The scores and costs of the goals that were compared by cross-validation; empty if nothing was compared."""
     folds: int = 0
@@ -74,8 +72,7 @@ sentence about what a longer limit would allow; None if nothing can be compared.
 def unlimited(training_input: TrainingInput, method: Method) -> TrainingGoal:
     """Return the goal of a training without a time limit: all epochs of the configured method."""
     epochs = defaults.epochs(training_input.config, len(training_input.examples))
-    objective = _objective(training_input.config)
-    return TrainingGoal(method, epochs, objective=objective, fits=_fits(objective))
+    return TrainingGoal(method, epochs, objective=_objective(training_input.config))
 
 
 def decide(
@@ -118,9 +115,7 @@ def decide(
     method = choice.method or method_that_moves("head")
     training_input.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     warning = _shortage(choice, time, left, epochs, fallback=fallback, free=config.method == "auto")
-    objective = _objective(config)
-    seconds = max(left, 1.0)
-    _write(file, TrainingGoal(method, choice.epochs, seconds, choice.why, warning or compared, objective=objective, fits=_fits(objective)))
+    _write(file, TrainingGoal(method, choice.epochs, max(left, 1.0), choice.why, warning or compared, objective=_objective(config)))
     team.barrier()
     return _read(file)
 
@@ -128,10 +123,6 @@ def decide(
 def _objective(config: Config) -> Literal["labels", "contrastive"]:
     """Return the configured objective; `auto` is `labels` unless candidates are compared."""
     return "labels" if config.training.objective == "auto" else config.training.objective
-
-
-def _fits(objective: str) -> int:
-    return contrastive.FITS if objective == "contrastive" else 1
 
 
 def _shortage(choice: auto.Choice, time: TimeLimit, left: float, epochs: float, *, fallback: str | None, free: bool) -> str | None:

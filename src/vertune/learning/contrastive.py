@@ -7,18 +7,16 @@ of pairs as in SetFit (Tunstall et al. 2022). Independent of methods: any of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch.nn import functional
 
 from vertune.core.errors import ConfigError
-from vertune.core.kinds import Method, Task
+from vertune.core.kinds import Task
 from vertune.learning import probe
 from vertune.learning.checkpoint import Tensors
 from vertune.learning.defaults import Rates
-from vertune.learning.loop import LoopResult
 from vertune.learning.training_input import BatchObjective, TrainingInput
 from vertune.nn import contrastive
 from vertune.nn.vertical import VerticalModel
@@ -29,10 +27,6 @@ BATCH = 2048
 """Largest number of rows in a step."""
 RATE = 0.5
 """Learning rate, relative to that of the loss of the task on few rows."""
-FITS = 3
-"""Number of trainings with other random numbers, whose weights are averaged: on few rows, single ones differ by points."""
-_NEXT_FIT = 1_000_003
-"""Difference between the seeds of two trainings, so that they don't meet the seeds that users try."""
 _TEMPERATURE = 0.1
 
 
@@ -70,44 +64,6 @@ def check(training_input: TrainingInput) -> None:
             f"The setting 'training.objective: contrastive' can't be used with the task '{task.name}' and this pooling: it needs one state "
             "per model input, and labels that can be compared. Set training.objective: labels."
         )
-
-
-def fits_of(method: Method) -> int:
-    """Return how many trainings are averaged: one if the method adds weights, because factors of a product have no useful mean."""
-    return FITS if method.moves in ("top", "all") else 1
-
-
-def averaged(parameters: Mapping[str, torch.nn.Parameter], fits: int, run: Callable[[int], LoopResult]) -> LoopResult:
-    """Train several times from the same weights, and set the weights to the mean (a uniform soup, Wortsman et al. 2022).
-
-    `run` trains these parameters in place; it is called with the number of the training, from 0.
-    """
-    if fits == 1:
-        return run(0)
-    start = [parameter.detach().clone() for parameter in parameters.values()]
-    total = [torch.zeros_like(value) for value in start]
-    late = False
-    for number in range(fits):
-        with torch.no_grad():
-            for parameter, value in zip(parameters.values(), start, strict=True):
-                parameter.copy_(value)
-        result = run(number)
-        late |= result.late
-        with torch.no_grad():
-            for value, parameter in zip(total, parameters.values(), strict=True):
-                value += parameter
-    with torch.no_grad():
-        for parameter, value in zip(parameters.values(), total, strict=True):
-            parameter.copy_(value / fits)
-    return replace(result, late=late)
-
-
-def of_fit(training_input: TrainingInput, number: int) -> TrainingInput:
-    """Return the input of one of several trainings: the first has the seed of the config, and each has checkpoints of its own."""
-    config, folder = training_input.config, training_input.folder
-    return replace(
-        training_input, config=config.model_copy(update={"seed": config.seed + _NEXT_FIT * number}), folder=folder and folder / str(number)
-    )
 
 
 def fit_head(model: VerticalModel, training_input: TrainingInput) -> None:

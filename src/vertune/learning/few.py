@@ -101,20 +101,19 @@ def applies(training_input: TrainingInput, pool: Examples) -> bool:
 def compare(training_input: TrainingInput, pool: Examples, fit: Fit, speed: auto.StepTimes, time: TimeLimit) -> TrainingGoal | str:
     """Return the goal with the best score in a cross-validation on the rows of `pool`; store its outputs for the held-out rows.
 
-    With little time, there are fewer folds, and the final model is trained once instead of several times. If nothing can be
-    compared, the contrastive objective is chosen: it was the best candidate on most data sets. If there is no time even for that,
-    return a sentence about what a longer limit would allow.
+    With little time, there are fewer folds. If nothing can be compared, the contrastive objective is chosen: it was the best
+    candidate on most data sets. If there is no time even for that, return a sentence about what a longer limit would allow.
     """
     candidates = _candidates(training_input, pool, speed, probing=time.probing)
     each = sum(candidate.seconds for candidate in candidates)
     left = time.ends - clock.now()
 
-    def needed(folds: int, fits: int) -> float:
-        return ((folds - 1) * each + max(candidate.seconds * min(fits, candidate.goal.fits) for candidate in candidates)) / _MARGIN
+    def needed(folds: int) -> float:
+        return ((folds - 1) * each + max(candidate.seconds for candidate in candidates)) / _MARGIN
 
-    plan = next(((folds, fits) for fits in (contrastive.FITS, 1) for folds in _FOLDS if needed(folds, fits) <= left), None)
-    if plan is None:
-        longer = f"training.time_limit: {time.suggested((needed(_FOLDS[0], contrastive.FITS) - left) / time.repeated):.0f}"
+    folds = next((number for number in _FOLDS if needed(number) <= left), None)
+    if folds is None:
+        longer = f"training.time_limit: {time.suggested((needed(_FOLDS[0]) - left) / time.repeated):.0f}"
         warning = (
             f"The time limit of {time.limit:g} s is too short to compare contrastive training with other ways to train on few rows. "
             f"Set {longer} to compare them."
@@ -122,14 +121,12 @@ def compare(training_input: TrainingInput, pool: Examples, fit: Fit, speed: auto
         best = candidates[-1]
         if best.seconds * time.repeated > _MARGIN * left:
             return warning
-        return replace(best.goal, fits=1, why="the objective that is usually the best on few rows, without a comparison", warning=warning)
-    folds, fits = plan
+        return replace(best.goal, why="the objective that is usually the best on few rows, without a comparison", warning=warning)
     scores = _cross_validate(training_input, pool, fit, candidates, divided(pool, training_input.task, folds))
-    best_score = _best(scores)
+    chosen = _best(scores)
     if training_input.folder:
-        save_file({"outputs": np.stack(best_score.found.outputs)}, training_input.folder / FILE)
-    goal = described(scores, best_score, training_input.config.seed, len(pool), folds)
-    return replace(goal, fits=min(fits, goal.fits))
+        save_file({"outputs": np.stack(chosen.found.outputs)}, training_input.folder / FILE)
+    return _goal(scores, chosen, training_input.config.seed, rows=len(pool), folds=folds)
 
 
 def validated(training_input: TrainingInput, pool: Examples, folds: int) -> tuple[Examples, list[NDArray[Any]]]:
@@ -146,7 +143,7 @@ def _candidates(training_input: TrainingInput, pool: Examples, speed: auto.StepT
     load = auto.Workload(tokens, steps_of(training_input.config, rows, 1))
     contrasting = contrastive.EPOCHS * (tokens * speed.full + speed.update)
     everything = method_that_moves("all")
-    contrastively = TrainingGoal(everything, contrastive.EPOCHS, objective="contrastive", fits=contrastive.FITS)
+    contrastively = TrainingGoal(everything, contrastive.EPOCHS, objective="contrastive")
     return [
         Candidate("probe", TrainingGoal(method_that_moves("head"), 0.0), probing),
         Candidate("fine-tuning", TrainingGoal(everything, epochs), probing + epochs * load.passing(speed, 1.0)),
@@ -182,7 +179,7 @@ def _cross_validate(
             done, of = number * len(candidates) + index, len(parts) * len(candidates)
             training_input.progress("comparing", step=done, steps=of, name=candidate.name)
             started = clock.now()
-            outputs[index].append(fit(replace(candidate.goal, fits=1), replace(training_input, examples=others), pool.subset(held)))
+            outputs[index].append(fit(candidate.goal, replace(training_input, examples=others), pool.subset(held)))
             seconds[index] += clock.now() - started
     rows = pool.subset(np.concatenate(parts))
     return [
@@ -211,7 +208,7 @@ def _best(scores: Sequence[Score]) -> Score:
     return max(scores, key=_rank)
 
 
-def described(scores: Sequence[Score], best: Score, seed: int, rows: int, folds: int) -> TrainingGoal:
+def _goal(scores: Sequence[Score], best: Score, seed: int, *, rows: int, folds: int) -> TrainingGoal:
     """Return the goal of the best candidate, with the scores of all as its reason."""
     listed = ", ".join(f"{score.candidate.name} {score.metric:.3f}" for score in sorted(scores, key=_rank, reverse=True))
     goal = best.found.task.goal

@@ -94,8 +94,6 @@ class TrainingOutcome:
     """Whether only a linear head was fitted (a linear probe), which takes little time to repeat on more rows."""
     companion: Companion | None = None
     """What is mixed with the model's outputs before they are decoded; None if nothing is."""
-    fits: int = 1
-    """Number of trainings whose weights are averaged when the model is trained on all labelled rows."""
 
 
 def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
@@ -283,7 +281,7 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
     chosen |= {"why": goal.why} if goal.why else {}
     if goal.folds and (refit or not held_out):
         return _validated_in_folds(training_input, start, goal, pool, _Findings(chosen, tried, words, threads))
-    trained, loop_result = _train(start, replace(goal, fits=1) if refit else goal, training_input, held_out)
+    trained, loop_result = _train(start, goal, training_input, held_out)
     warnings = [goal.warning] if goal.warning else []
     if loop_result and loop_result.late and limit:
         warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
@@ -351,7 +349,7 @@ def _outcome(
     trained_config = config.model_copy(update={"method": goal.method, "task": after.task if after else task, "training": settings})
     return TrainingOutcome(
         start.model, trained_config, metrics=metrics, intervals=ends, chosen=chosen, trained=findings.trained, threads=findings.threads,
-        solved=findings.solved, companion=learnt.companion if learnt else None, fits=goal.fits,
+        solved=findings.solved, companion=learnt.companion if learnt else None,
     )  # fmt: skip
 
 
@@ -441,7 +439,7 @@ def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, hel
     """Train the model of `start`; return the number of trainable weights and the result of the training loop.
 
     The result is None if no training loop is needed: if no weights are trained, or only those of the head, which is
-    already fitted. With the contrastive objective, several trainings may be averaged.
+    already fitted.
     """
     model, method = start.model, goal.method
     steps, contrasts = _steps(training_input, goal), goal.objective == "contrastive"
@@ -464,10 +462,7 @@ def _train(start: _Start, goal: TrainingGoal, training_input: TrainingInput, hel
     loop_input = replace(training_input, folder=checkpoints, below=below, score=score)
     if not contrasts:
         return trained, run_loop(model, Plan(method, rates, steps, goal.epochs, goal.seconds), loop_input)
-    fits = min(goal.fits, contrastive.fits_of(method))
-    plan = Plan(method, contrastive.rates(rates), steps, goal.epochs, goal.seconds and goal.seconds / fits)
-    prepared = contrastive.prepared(loop_input)
-    result = contrastive.averaged(parameters, fits, lambda number: run_loop(model, plan, contrastive.of_fit(prepared, number)))
+    result = run_loop(model, Plan(method, contrastive.rates(rates), steps, goal.epochs, goal.seconds), contrastive.prepared(loop_input))
     contrastive.fit_head(model, training_input)
     return trained, result
 
@@ -491,7 +486,7 @@ def _train_on_all(training_input: TrainingInput, result: TrainingOutcome) -> Tra
     assert isinstance(method, Method)
     start = _initialise(training_input, _build(training_input), result.chosen["start"] == "probe", method)
     left = max(1.0, training_input.deadline - clock.now() - _ENDING) if training_input.deadline is not None else None
-    goal = TrainingGoal(method, epochs, left, objective=result.chosen["objective"], fits=result.fits)
+    goal = TrainingGoal(method, epochs, left, objective=result.chosen["objective"])
     trained, loop_result = _train(start, goal, training_input, None)
     chosen = result.chosen
     if loop_result and loop_result.late:
