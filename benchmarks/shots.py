@@ -2,6 +2,7 @@
 
     python benchmarks/shots.py                          what is not measured yet
     python benchmarks/shots.py trec6 --seeds 0 1 2      one data set, some draws
+    python benchmarks/shots.py --peer PEER/bin/python   SetFit as well, in an environment with setfit and torch
 
 The sides have the same rows and the same defaults with the base `minilm`. `labels` is `method: auto` with `training.objective:
 labels`, which compares no candidates. A draw takes so many rows of each label, in sorted order of labels; data sets without test
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ import numpy as np
 import polars as pl
 from processor import code, measured_here
 
+from vertune.core import base as bases
 from vertune.core import config as configs
 from vertune.core.artifact import Home
 from vertune.core.files import read_json, write_json
@@ -38,6 +41,8 @@ TEST_ROWS = 1000
 """Largest number of test rows of a data set that has none of its own."""
 SIDES: dict[str, dict[str, Any]] = {"auto": {}, "labels": {"training": {"objective": "labels"}}, "probe": {"method": "head"}}
 """What each side sets in the config."""
+PEER = "setfit"
+"""The side that trains in an environment of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +61,16 @@ SETS = {
     "trec6": Set("trec6/train.csv", "text", "coarse", 16, test="trec6/test.csv"),
     "phrasebank": Set("financial_phrasebank/financial_phrasebank.csv", "sentence", "label", 8, only=("agreement", 100)),
     "bank-faq": Set("bank_faq_en/bank_faqs.csv", "Question", "Class", 8),
+    "trec6-8": Set("trec6/train.csv", "text", "coarse", 8, test="trec6/test.csv"),
+    "youtube": Set("wrench_youtube/train.jsonl", "text", "label", 8, test="wrench_youtube/test.jsonl"),
 }
 
 
 def read(chosen: Set, file: str) -> pl.DataFrame:
     """The texts and labels of one file."""
     folder = Path(os.environ.get("VERTUNE_DATA") or HERE.parent.parent / "shared" / "data")
-    frame = pl.read_csv(folder / file, infer_schema_length=None)
+    path = folder / file
+    frame = pl.read_ndjson(path) if path.suffix == ".jsonl" else pl.read_csv(path, infer_schema_length=None)
     if chosen.only:
         frame = frame.filter(pl.col(chosen.only[0]) == chosen.only[1])
     return frame.select(text=pl.col(chosen.text), label=pl.col(chosen.label).cast(pl.String))
@@ -101,10 +109,18 @@ def measure(chosen: Set, seed: int, side: str) -> dict[str, Any]:
     return {"accuracy": accuracy, "processor_seconds": round(seconds, 1), "chosen": kept} | measured_here() | code()
 
 
+def measure_peer(chosen: Set, seed: int, python: str) -> dict[str, Any]:
+    """Train SetFit on the same draw and the same base, by the interpreter of another environment."""
+    train_rows, test_rows = (frame.to_dicts() for frame in draw(chosen, seed))
+    request = {"base": str(bases.resolve("minilm")), "train": train_rows, "test": test_rows, "seed": seed}
+    ran = subprocess.run([python, HERE / "setfit_peer.py"], input=json.dumps(request), capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout.splitlines()[-1]) | measured_here() | code()
+
+
 def summary(draws: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The mean of each side over its draws."""
     found = {}
-    for side in SIDES:
+    for side in (*SIDES, PEER):
         measured = [sides[side] for sides in draws.values() if side in sides]
         if measured:
             found[side] = {
@@ -122,12 +138,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--sides", nargs="*", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--peer", help="the interpreter of an environment with setfit")
     options = parser.parse_args()
     for name in options.sets or SETS:
         for seed in options.seeds:
-            for side in options.sides:
+            for side in (*options.sides, *([PEER] if options.peer else [])):
                 if options.again or side not in measured().get(name, {}).get("draws", {}).get(str(seed), {}):
-                    found = measure(SETS[name], seed, side)
+                    found = measure_peer(SETS[name], seed, options.peer) if side == PEER else measure(SETS[name], seed, side)
                     add(name, seed, side, found)
                     print(name, seed, side, f"{found['accuracy']:.4f}", found["processor_seconds"], found["chosen"].get("why"), flush=True)
 

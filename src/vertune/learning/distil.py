@@ -34,7 +34,7 @@ from vertune.nn.vertical import VerticalModel
 
 _RATE = 2e-4
 """Learning rate at width 384: larger than in fine-tuning, because the teacher's outputs are less noisy targets than labels."""
-_TOKENS = 8192
+_TOKENS = 2048
 """Largest number of tokens, padding included, in one batch of the teacher."""
 _MEMORY = 2_000_000_000
 """Largest total size of the teacher's outputs and hidden states in memory, in bytes."""

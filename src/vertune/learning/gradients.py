@@ -1,10 +1,10 @@
 """Computes the gradient of an optimiser step in passes that fit in memory; independent of optimisers and schedules.
 
 The mean loss of a step is a sum over its model inputs, so a step is divided into micro-batches. If the loss compares
-the inputs of a batch with each other, such as a contrastive loss, it needs all outputs at once. They are then computed
-twice (GradCache, Gao et al. 2021): first without the tensors for a backward pass, which gives the gradient of the loss
-with respect to each output; then micro-batch by micro-batch, each followed by its backward pass. The sum is the gradient
-of the undivided step.
+the inputs of a batch with each other, such as a contrastive loss, it needs all outputs at once. If the tensors of all
+micro-batches don't fit in memory together, the outputs are computed twice (GradCache, Gao et al. 2021): first without the
+tensors for a backward pass, which gives the gradient of the loss with respect to each output; then micro-batch by
+micro-batch, each followed by its backward pass. The sum is the gradient of the undivided step.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class StepGradients:
         """Add the gradient of the losses of a step, divided by `total`, to the parameters; return the sum of these losses."""
         parts = self.parts(features)
         if self.joint and len(parts) > 1:
-            return self._add_joint(parts, total)
+            fits = self.memory.holds(parts, self.lesson.examples.costs)
+            return self._add_together(parts, total) if fits else self._add_joint(parts, total)
         loss = torch.zeros((), device=self.engine.device)
         for part in parts:
             share = self._share(self._losses(part), part, total)
@@ -100,6 +101,16 @@ class StepGradients:
         for part in self.parts(features):
             with around(self.engine, self.below, part):
                 self.model(self._inputs(part))
+
+    def _add_together(self, parts: list[list[int]], total: float) -> torch.Tensor:
+        """Do the same as `add` for a loss that compares all model inputs, if the tensors of all micro-batches fit in memory together."""
+        with self.engine.autocast():  # around all of them, so that the weights are converted once
+            together = torch.cat([self._passed(part) for part in parts])
+        features = [feature for part in parts for feature in part]
+        targets = self.lesson.examples.target(features).to(self.engine.device)
+        share = self._share(self._loss(together, targets), features, total)
+        self.engine.backward(share)
+        return share.detach()
 
     def _add_joint(self, parts: list[list[int]], total: float) -> torch.Tensor:
         """Do the same as `add` for a loss that compares all model inputs, with two forward passes of each micro-batch.
@@ -123,6 +134,10 @@ class StepGradients:
     def _outputs(self, features: Sequence[int], seed: int) -> torch.Tensor:
         """Run the model on one micro-batch in the mode of training; random numbers begin at `seed`."""
         torch.manual_seed(seed)
+        return self._passed(features)
+
+    def _passed(self, features: Sequence[int]) -> torch.Tensor:
+        """Run the model on one micro-batch in the mode of training; return what the loss compares."""
         with around(self.engine, self.below, features):
             return self._compared(self._inputs(features))
 

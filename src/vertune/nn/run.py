@@ -28,7 +28,7 @@ def outputs(
     model: VerticalModel,
     encoder: Encoder,
     features: Sequence[Feature],
-    tokens: int = 8192,
+    tokens: int = 2048,
     states: bool = False,
     around: Around | None = None,
 ) -> list[NDArray[Any]]:

@@ -96,7 +96,7 @@ class Predictor:
             return cls(config, encoder, task, graph, columns, companion=companion)
         check_base(artifact.id, manifest["fingerprint"], encoder)
         artifact.check_files(DELTA)
-        tokens = int(config.get("device", {}).get("tokens", 8192))
+        tokens = int(config.get("device", {}).get("tokens", 2048))
         return cls(config, encoder, task, Eager.load(artifact.folder, encoder, task, tokens), columns, companion=companion)
 
     @cached_property

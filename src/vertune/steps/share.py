@@ -437,7 +437,7 @@ def _check_outputs(member: _Member, attached: Predictor) -> None:
 
     assert isinstance(attached.engine, shared_store.SharedEngine)
     features = member.features
-    expected = Eager.load(member.model.folder, member.encoder, member.task, 8192).outputs(member.encoder, features)
+    expected = Eager.load(member.model.folder, member.encoder, member.task, 2048).outputs(member.encoder, features)
     backbone, slot = attached.engine.backbone, attached.engine.place
     own, most = slot.positions, max((shape[0] for name, shape in backbone.banks.shapes.items() if kind(name) == "open"), default=0)
     for positions in sorted({own, most}):
