@@ -8,7 +8,9 @@ kept unless it is worse than the probe on the validation records by more than on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -125,10 +127,8 @@ def measure(model: VerticalModel, lesson: TrainingInput) -> StepTimes:
     full, forward, tokens = 0.0, 0.0, 0
     for first in range(0, len(rows), batch):
         features = examples.rows_of(rows[first : first + batch])
-        full += _seconds(model, gradients, features)
-        started = clock.now()
-        gradients.run(features)
-        forward += clock.now() - started
+        full += _seconds(partial(_step, model, gradients, features))
+        forward += _seconds(partial(gradients.run, features))
         tokens += int(examples.costs[features].sum())
     memory.give_back()
     return StepTimes(forward / max(1, tokens), max(full, forward) / max(1, tokens), _update(model))
@@ -141,18 +141,23 @@ def _typical(examples: Examples, batch: int) -> NDArray[np.int64]:
     return rows[: max(_FEWEST_ROWS, int(np.searchsorted(total, _MEASURED_TOKENS)))]
 
 
-def _seconds(model: VerticalModel, gradients: StepGradients, features: NDArray[np.int64]) -> float:
-    """Return the seconds of the forward and backward passes of one step.
+def _step(model: VerticalModel, gradients: StepGradients, features: NDArray[np.int64]) -> None:
+    """Run the forward and backward passes of one step."""
+    gradients.add(features, gradients.total(features))
+    model.zero_grad(set_to_none=True)
 
-    A short step is repeated, because the first pass of a new shape also prepares kernels, and because noise only ever
+
+def _seconds(run: Callable[[], None]) -> float:
+    """Return the seconds that `run` takes.
+
+    If they are few, it is repeated, because the first pass of a new shape also prepares kernels, and because noise only ever
     adds time.
     """
     times: list[float] = []
     while len(times) < 1 or (len(times) < 3 and times[0] < _LONG):
         started = clock.now()
-        gradients.add(features, gradients.total(features))
+        run()
         times.append(clock.now() - started)
-        model.zero_grad(set_to_none=True)
     return min(times[1:] or times)
 
 

@@ -16,6 +16,8 @@ from vertune.core.errors import ConfigError
 from vertune.server import following
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
+from vertune.server.job_requests import Sources
+from vertune.server.jobs import Jobs
 from vertune.server.logs import log_request
 from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.quotas import Quotas
@@ -63,6 +65,10 @@ class Service:
     """What stores the finished calls; None if they are not stored."""
     rollouts: Rollouts | None = field(init=False)
     """What compares candidates with live models; None without a database."""
+    jobs: Jobs | None = field(init=False)
+    """What runs jobs; None without a database, or without processors for them."""
+    sources: Sources = field(init=False)
+    """Where the records of jobs may come from."""
     quotas: Quotas | None = field(init=False)
     """What refuses customers that have used up their plan; None without plans."""
     texts: StoredTexts = field(init=False)
@@ -85,6 +91,11 @@ class Service:
             self.metrics.registry.register(RolloutStates(self.rollouts))
         self.texts = StoredTexts(self.settings.traffic.keep_text)
         self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts)
+        self.sources = Sources.read(self.settings.jobs.sources)
+        self.jobs = None
+        if self.database is not None and self.settings.jobs.cores:
+            self.jobs = Jobs(self.database, self.home.folder, self.settings.jobs)
+            self.metrics.watch("jobs_running", "Jobs that run on this server.", lambda: self.jobs.running if self.jobs else 0)
         self.quotas = None
         if self.settings.plans is not None:
             if self.database is None or not self.settings.traffic.keep:
@@ -106,7 +117,7 @@ class Service:
         self._shadows.start(loop)
         if self.database is not None:
             self.database.hold()
-        for follower in (self.rollouts, self.quotas):
+        for follower in (self.rollouts, self.quotas, self.jobs):
             if follower is not None:
                 follower.polling.start()
         if self.recorder is not None:
@@ -117,6 +128,8 @@ class Service:
         for follower in (self.rollouts, self.quotas):
             if follower is not None:
                 follower.polling.stop()
+        if self.jobs is not None:
+            self.jobs.stop()
         self.answers.close()
         self.aliases.stop()
         if self.recorder is not None:

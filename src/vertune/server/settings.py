@@ -76,6 +76,24 @@ class TrafficSettings:
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class JobSettings:
+    """What the server does of the jobs of its customers, and on how much of the machine."""
+
+    cores: Annotated[int, Field(ge=0)] = 0
+    """Number of processors for jobs; 0 takes no jobs and no uploaded datasets."""
+    at_once: Positive = 1
+    """Number of jobs that run at the same time; they divide the processors."""
+    per_customer: Positive = 100
+    """Maximum number of jobs of one customer that are queued or running."""
+    hours: Annotated[float, Field(gt=0)] = 24.0
+    """Maximum duration of one job in hours; one that takes longer has failed."""
+    upload: Positive = 100 << 20
+    """Maximum size of an uploaded dataset in bytes."""
+    sources: Path | None = None
+    """A YAML file that maps names to data sources, which jobs may read by these names."""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """All settings of a server."""
 
@@ -119,6 +137,8 @@ class Settings:
     """Limits of requests and connections."""
     traffic: TrafficSettings = TrafficSettings()
     """What is stored of requests, and for how long."""
+    jobs: JobSettings = JobSettings()
+    """The jobs of customers."""
 
     @property
     def answers(self) -> AnswerOptions:
@@ -152,7 +172,7 @@ class Settings:
             )
 
 
-_GROUPS: dict[str, Any] = {"limits": RequestLimits, "tls": TLSFiles, "traffic": TrafficSettings}
+_GROUPS: dict[str, Any] = {"limits": RequestLimits, "tls": TLSFiles, "traffic": TrafficSettings, "jobs": JobSettings}
 """The settings that consist of settings themselves."""
 
 

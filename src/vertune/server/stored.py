@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from vertune.core.errors import ConfigError
 from vertune.server.access import call_of
+from vertune.server.jobs import Jobs
 from vertune.store.database import Database
 
 
@@ -26,3 +27,11 @@ def actor_of(request: Request) -> str:
     """Return who makes a change, for the audit: the id of the API key, or the address of a client without one."""
     call = call_of(request)
     return call.key or f"address {call.client}"
+
+
+def jobs_of(request: Request) -> Jobs:
+    """Return what runs the jobs of the server; raise ConfigError if it runs none."""
+    jobs: Jobs | None = request.app.state.service.jobs
+    if jobs is None:
+        raise ConfigError("This server runs no jobs. Start it with processors for them: --set jobs.cores=1")
+    return jobs

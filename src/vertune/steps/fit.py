@@ -69,11 +69,19 @@ def fit(
     dataset = prepare(config, home, progress, frames) if frames else prepared(config, home, progress)
     model = train(config, dataset, home, progress)
     report = evaluate(model, home, measured_on(dataset), progress)
+    return Fitted(dataset, model, report, go_live(home, model, report, accept))
+
+
+def go_live(home: Home, model: Artifact, report: Artifact, accept: bool) -> str | None:
+    """Let the alias NAME@live point to a model if it does not exist yet, and if the model is not worse than a simple baseline.
+
+    Return the baseline that is better; None if none is, or if `accept` is true.
+    """
     worse_than = None if accept else beaten_by(read_json(report.folder / "metrics.json"))
-    alias = f"{config.name}@live"
+    alias = f"{model.manifest['name']}@live"
     if worse_than is None and alias not in home.aliases():
         home.alias(alias, model.id)
-    return Fitted(dataset, model, report, worse_than)
+    return worse_than
 
 
 def measured_on(dataset: Artifact) -> str:

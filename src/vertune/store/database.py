@@ -67,6 +67,7 @@ class Database:
         written by a newer version; ConfigError if the URL is not valid; MissingExtra if the driver of PostgreSQL is not installed.
         """
         self.file = location if isinstance(location, Path) else None
+        self.url = None if isinstance(location, Path) else location
         self.writable = True
         self._opening = threading.Lock()
         self._wait = threading.local()

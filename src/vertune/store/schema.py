@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
 
-REVISION = "0002"
+REVISION = "0003"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
 metadata = MetaData()
 
@@ -151,6 +151,56 @@ audit = Table(
     Column("details", Text, nullable=False),
 )  # fmt: skip
 """Who changed what. `details` is JSON and never contains a text of a user."""
+
+uploads = Table(
+    "uploads", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("key", Text),
+    Column("name", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("report", Text, nullable=False),
+    Index("uploads_by_customer", "customer", "id"),
+)  # fmt: skip
+"""Files with records that customers sent. `format` is the name of a source, and `report` is JSON; the file lies in the home folder."""
+
+jobs = Table(
+    "jobs", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("key", Text),
+    Column("kind", Text, nullable=False),
+    Column("vertical", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", SmallInteger, nullable=False),
+    Column("started", Text),
+    Column("ended", Text),
+    Column("worker", Text),
+    Column("lease", Text),
+    Column("stop", SmallInteger, nullable=False),
+    Column("result", Text),
+    Column("why", Text),
+    Column("idempotency", Text),
+    Column("digest", LargeBinary, nullable=False),
+    Index("jobs_by_state", "state", "priority", "id"),
+    Index("jobs_by_customer", "customer", "id"),
+    Index("jobs_by_idempotency", "customer", "idempotency", unique=True),
+)  # fmt: skip
+"""Work for which a request does not wait. `lease` is the time until which the worker of a running job keeps others from taking it."""
+
+job_events = Table(
+    "job_events", metadata,
+    Column("job", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("event", Text, nullable=False),
+)  # fmt: skip
+"""What happened in a job, in order; `event` is JSON."""
 
 secrets = Table(
     "secrets", metadata,

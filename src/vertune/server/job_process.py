@@ -1,0 +1,153 @@
+"""The process of one job: reads its request from standard input, does the work, and writes events and the result to standard output.
+
+A line of standard output is a JSON object: `{"event": …}` while the job runs, and at the end `{"result": …}` or `{"error": …}`. The process
+ends at once when standard input is closed, as it is when the server dies.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vertune.core.artifact import Home
+from vertune.core.config import Config
+from vertune.core.errors import NotFound, VertuneError
+from vertune.core.parse import build
+
+_PAUSE = 1.0
+"""Seconds between two events of the same kind, of those that follow each other quickly."""
+_FREQUENT = frozenset({"step", "comparing", "answering", "baselines", "remembering"})
+
+
+class _Output:
+    """Writes events and the result, one line each."""
+
+    def __init__(self) -> None:
+        # what libraries print goes to the log of the job instead
+        self._lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+        self._last: dict[str, float] = {}
+
+    def progress(self, kind: str, **fields: Any) -> None:
+        """Write an event; of those that follow each other quickly, at most one in a second."""
+        now = time.monotonic()
+        if kind in _FREQUENT and now - self._last.get(kind, -_PAUSE) < _PAUSE:
+            return
+        self._last[kind] = now
+        self.write({"event": {"time": round(time.time(), 3), "event": kind, **fields}})
+
+    def write(self, value: dict[str, Any]) -> None:
+        """Write a JSON object as one line."""
+        self._lines.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+        self._lines.flush()
+
+
+def main() -> None:
+    """Do the job that the first line of standard input describes."""
+    request = json.loads(sys.stdin.readline())
+    output = _Output()
+    threading.Thread(target=_die_with_the_server, daemon=True).start()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    try:
+        result = WORK[request["kind"]](request, Home(request["home"]), output.progress)
+    except VertuneError as error:
+        output.write({"error": {"code": type(error).__name__, "message": str(error)}})
+    except Exception as error:
+        logging.exception("The job failed.")
+        output.write({"error": {"code": "internal", "message": f"The job failed unexpectedly ({type(error).__name__}); the log says why."}})
+    else:
+        output.write({"result": result})
+
+
+def _die_with_the_server() -> None:
+    while sys.stdin.read(1):
+        pass
+    os._exit(1)
+
+
+Work = Callable[[dict[str, Any], Home, Callable[..., None]], dict[str, Any]]
+"""A function that does a job: given the request, the home and what takes events, it returns the ids of what it made."""
+
+
+def _config(request: dict[str, Any]) -> Config:
+    return build(Config, request["config"])
+
+
+def _prepare(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.steps.fit import prepared
+
+    dataset = prepared(_config(request), home, progress)
+    return {"dataset": dataset.id, "rows": dataset.manifest["rows"]}
+
+
+def _train(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.steps.fit import prepared
+    from vertune.steps.train import train
+
+    config, resume = _config(request), bool(request.get("again"))
+    dataset = prepared(config, home, progress, resume)
+    try:
+        model = train(config, dataset, home, progress, resume)
+    except NotFound:
+        if not resume:
+            raise
+        model = train(config, dataset, home, progress)  # the process that died before had not begun to train
+    return {"dataset": dataset.id, "model": model.id, "metrics": model.manifest["metrics"]["validation"]}
+
+
+def _fit(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.steps.fit import go_live, measured_on
+
+    made = _train(request, home, progress)
+    dataset, model = home.get("datasets", made["dataset"]), home.get("models", made["model"])
+    report = _evaluate({"model": model.id, "split": measured_on(dataset)}, home, progress)
+    worse_than = go_live(home, model, home.get("reports", report["report"]), bool(request.get("accept")))
+    return {**made, **report, "worse_than": worse_than}
+
+
+def _evaluate(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.core.files import read_json
+    from vertune.steps.evaluate import evaluate
+
+    frame = None
+    if request.get("file"):
+        from vertune.steps.predict import read_rows
+
+        frame = read_rows(Path(request["file"]))
+    report = evaluate(home.get("models", request["model"]), home, request.get("split", "test"), progress, frame)
+    metrics = read_json(report.folder / "metrics.json")["metrics"]
+    return {"report": report.id, "metrics": {name: entry["value"] for name, entry in metrics.items()}}
+
+
+def _compress(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.steps.compress import CompressOptions, compress
+
+    options = CompressOptions(accept=bool(request.get("accept")), resume=bool(request.get("again")))
+    return {"model": compress(home.get("models", request["model"]), home, (), progress, options).id}
+
+
+def _predict(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.steps.predict import predict_file
+
+    out = Path(request["output"])
+    out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    model = home.get("models", request["model"])
+    found = predict_file(model, Path(request["file"]), out, progress)
+    return {"model": model.id, "rows": len(found.answers), "errors": len(found.errors), "output": out.name}
+
+
+WORK: dict[str, Work] = {
+    "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "predict": _predict,
+}  # fmt: skip
+"""What does each kind of job."""
+
+
+if __name__ == "__main__":
+    main()

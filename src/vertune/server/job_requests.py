@@ -1,0 +1,148 @@
+"""Turns the request for a job into what its process reads; refuses paths, so that a customer reads nothing but its own records.
+
+A config in a request is that of run.yaml, except for its sources, which are one of: a dataset that the customer uploaded, feedback on a
+vertical, or a source that the administrator declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vertune.core import base as bases
+from vertune.core.bounded_yaml import read_yaml
+from vertune.core.config import Config, dump
+from vertune.core.errors import AccessError, ConfigError, UnknownName
+from vertune.core.parse import build
+from vertune.store.jobs import Kind
+
+_SOURCES = ("source", "validation", "test", "unlabelled")
+_PATHS = frozenset({"path", "paths", "file", "files", "folder", "home", "url", "teacher", "trackers", "command", "device"})
+"""Options of parts that name what is not the customer's: files, machines and models."""
+Name = Annotated[str, Field(min_length=1, max_length=120)]
+
+
+class JobRequest(BaseModel):
+    """What is to be done."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"kind": "fit", "config": {"name": "support", "data": {"source": {"dataset": "0195…"}}, "task": "classify"}},
+                {"kind": "predict", "model": "support", "dataset": "0195…"},
+            ]
+        },
+    )
+
+    kind: Kind
+    config: dict[str, Any] | None = None
+    """For `prepare`, `train` and `fit`: the config, as in run.yaml. Each source in `data` is `{"dataset": ID}`, `{"feedback": VERTICAL}` or
+    `{"declared": NAME}`."""
+    model: Name | None = None
+    """For `evaluate`, `compress` and `predict`: a vertical, whose live model is meant, or the id of a model."""
+    dataset: Name | None = None
+    """For `predict`, and if wanted for `evaluate`: the id of an uploaded dataset."""
+    priority: Annotated[int, Field(ge=0, le=9)] = 4
+    """Jobs with a higher one begin earlier; above 4, the key needs the permission `admin`."""
+    accept: bool = False
+    """Whether `fit` lets the first model of a vertical go live even if it is worse than a simple baseline, and `compress` keeps a model
+    that the rows can't judge."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> JobRequest:
+        needed = {"config": self.kind in _WITH_CONFIG, "model": self.kind not in _WITH_CONFIG, "dataset": self.kind == "predict"}
+        for name, wanted in needed.items():
+            given = getattr(self, name) is not None
+            if wanted and not given:
+                raise ValueError(f"a job of the kind '{self.kind}' needs '{name}'")
+            if given and not wanted and (name, self.kind) != ("dataset", "evaluate"):
+                raise ValueError(f"a job of the kind '{self.kind}' has no '{name}'")
+        return self
+
+
+_WITH_CONFIG = frozenset({"prepare", "train", "fit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the records of jobs may come from."""
+
+    declared: Mapping[str, Mapping[str, Any]]
+    """Sources that the administrator declared, by name."""
+
+    @classmethod
+    def read(cls, file: Path | None) -> Sources:
+        """Read the file with declared sources; raise ConfigError if it is no mapping of names to sources."""
+        value = {} if file is None else read_yaml(file)
+        if not isinstance(value, dict) or not all(isinstance(source, dict) and "name" in source for source in value.values()):
+            raise ConfigError(
+                f"{file} declares no sources; expected a mapping of names to sources. Write for example: news: {{name: csv, path: a.csv}}"
+            )
+        return cls(value)
+
+    def config(self, value: dict[str, Any], upload: Callable[[str], Path], feedback: Callable[[str], str | None]) -> Config:
+        """Return the config of a request; `upload` returns the file of a dataset, and `feedback` the customer whose feedback is meant.
+
+        Raises ConfigError for a config that is not valid, names a path, or another option that a job can't set.
+        """
+        data = value.get("data")
+        if not isinstance(data, dict) or data.get("source") is None:
+            raise ConfigError("The config has no 'data' with a source. Add for example: data: {source: {dataset: ID}}")
+        for where in _forbidden({**value, "data": {key: item for key, item in data.items() if key not in _SOURCES}}):
+            raise ConfigError(f"The config of a job can't set '{where}', because it names what belongs to the machine. Leave it out.")
+        encoder = value.get("encoder")
+        for base in (value.get("base"), encoder.get("base") if isinstance(encoder, dict) else None):
+            if base is not None and base not in (bases.AUTO, *bases.ALIASES):
+                raise UnknownName("base", str(base)[:80], [bases.AUTO, *bases.ALIASES])
+        given = {key: self._source(data[key], upload, feedback) for key in _SOURCES if data.get(key) is not None}
+        return build(Config, {**value, "data": {**data, **given}})
+
+    def _source(self, value: Any, upload: Callable[[str], Path], feedback: Callable[[str], str | None]) -> dict[str, Any]:
+        kind, name = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", "")
+        if kind == "dataset" and isinstance(name, str):
+            file = upload(name)
+            return {"name": file.suffix[1:], "path": str(file)}
+        if kind == "feedback" and isinstance(name, str):
+            return {"name": "feedback", "vertical": name, "customer": feedback(name)}
+        if kind == "declared":
+            if name not in self.declared:
+                raise UnknownName("declared source", str(name)[:80], sorted(self.declared))
+            return dict(self.declared[name])
+        raise ConfigError(
+            "A source of a job must be a dataset that was uploaded, feedback, or a declared source; paths are refused. Write "
+            '{"dataset": ID}, {"feedback": VERTICAL} or {"declared": NAME}.'
+        )
+
+
+def _forbidden(value: Any, where: str = "") -> Iterator[str]:
+    """Yield the places of options that name a path, a machine or a model, in lists and mappings at any depth."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            place = f"{where}.{key}" if where else str(key)
+            if key in _PATHS:
+                yield place
+            elif key not in _TEXTS:
+                yield from _forbidden(item, place)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _forbidden(item, where)
+
+
+_TEXTS = frozenset({"fields", "descriptions", "labels"})
+"""Options whose keys are names of fields and labels, which may be called like anything."""
+
+
+def work(config: Config, threads: int) -> dict[str, Any]:
+    """Return a config as the process of a job reads it, on so many processors."""
+    return dump(config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})}))
+
+
+def check_priority(request: JobRequest, administers: bool) -> None:
+    """Raise AccessError for a priority that only administrators may give."""
+    if request.priority > 4 and not administers:
+        raise AccessError("A priority above 4 needs the permission 'admin'. Send 4 or less, or use another key.")

@@ -1,0 +1,235 @@
+"""The queue of jobs, which several servers may share: rows as they are added, taken, kept and ended; knows nothing of what a job does.
+
+A worker takes a job for some seconds (a lease) and extends this time while it works. If it dies, the time passes, and another worker
+takes the job. On PostgreSQL, workers skip rows that others are just taking; on SQLite, one transaction writes at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import Connection, Row, case, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from vertune.core.errors import Conflict, NotFound, StorageError
+from vertune.store import schema
+from vertune.store.database import Database, format_time
+
+Kind = Literal["prepare", "train", "fit", "evaluate", "compress", "predict"]
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+LEASE = timedelta(seconds=30)
+"""How long a job stays with a worker that gives no sign."""
+ATTEMPTS = 3
+"""Number of workers that may die of a job before it fails."""
+_EVENTS = 5000
+"""Maximum number of events that are kept of one job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work for which a request does not wait."""
+
+    id: str
+    at: str
+    customer: str
+    kind: Kind
+    vertical: str
+    request: dict[str, Any]
+    """What is to be done, as the process of the job reads it."""
+    priority: int
+    state: State
+    attempts: int
+    """How often a worker has taken it."""
+    started: str | None
+    ended: str | None
+    stop: bool
+    """Whether somebody cancelled it."""
+    result: dict[str, Any] | None
+    """The ids of what it made."""
+    why: str | None
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs are meant; None does not restrict them."""
+
+    customer: str | None = None
+    verticals: Sequence[str] | None = None
+    state: State | None = None
+    before: str | None = None
+    """Only jobs with smaller ids, which are older ones."""
+
+    def contains(self, job: Job) -> bool:
+        """Return whether the customer and the verticals are those of a job."""
+        return self.customer in (None, job.customer) and (self.verticals is None or job.vertical in self.verticals)
+
+
+def add(database: Database, row: dict[str, Any]) -> tuple[Job, bool]:
+    """Put a job into the queue, and return it, with whether it is new; it is on the disk when this returns.
+
+    A job with an `idempotency` that the customer used before is not added again; the first one is returned. Raises Conflict if that one
+    had another `digest`, and StorageError if the database can't be written.
+    """
+    row = {"state": "queued", "attempts": 0, "stop": 0, **row, "request": orjson.dumps(row["request"]).decode()}
+    try:
+        with database.writing() as connection:
+            connection.execute(schema.jobs.insert().values(row))
+    except StorageError as error:
+        if not isinstance(error.__cause__, IntegrityError) or row.get("idempotency") is None:
+            raise
+        return _first(database, row), False
+    with database.reading() as connection:
+        return _found(connection.execute(select(schema.jobs).where(schema.jobs.c.id == row["id"])).one()), True
+
+
+def _first(database: Database, row: dict[str, Any]) -> Job:
+    table = schema.jobs.c
+    with database.reading() as connection:
+        asked = select(schema.jobs).where(table.customer == row["customer"], table.idempotency == row["idempotency"])
+        first = connection.execute(asked).one()
+    if bytes(first.digest) != row["digest"]:
+        raise Conflict(
+            f"The idempotency key '{row['idempotency'][:80]}' was used for another job. Send a new key with a new job, and the same key "
+            "only with the same request."
+        )
+    return _found(first)
+
+
+def find(connection: Connection, wanted: Filter, limit: int) -> list[Job]:
+    """Return jobs, newest first, at most `limit`."""
+    table = schema.jobs.c
+    conditions = [
+        *([] if wanted.customer is None else [table.customer == wanted.customer]),
+        *([] if wanted.verticals is None else [table.vertical.in_(wanted.verticals)]),
+        *([] if wanted.state is None else [table.state == wanted.state]),
+        *([] if wanted.before is None else [table.id < wanted.before]),
+    ]
+    return [_found(row) for row in connection.execute(select(schema.jobs).where(*conditions).order_by(table.id.desc()).limit(limit))]
+
+
+def get(connection: Connection, id: str, wanted: Filter) -> Job:
+    """Return a job; raise NotFound if there is none with this id among those that are meant."""
+    row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == id)).one_or_none()
+    job = None if row is None else _found(row)
+    if job is None or not wanted.contains(job):
+        raise NotFound(f"There is no job with the id '{id[:80]}'. List the jobs with GET /v1/jobs.")
+    return job
+
+
+def count(connection: Connection, customer: str) -> int:
+    """Return how many jobs of a customer are queued or running."""
+    table = schema.jobs.c
+    waiting = select(func.count()).select_from(schema.jobs).where(table.customer == customer, table.state.in_(["queued", "running"]))
+    return int(connection.execute(waiting).scalar_one())
+
+
+def take(database: Database, worker: str) -> Job | None:
+    """Take the job with the highest priority, of several the oldest, for a worker; return None if none is waiting.
+
+    A running job whose worker gave no sign for `LEASE` is taken too; after `ATTEMPTS` such workers, it has failed.
+    """
+    table, now = schema.jobs.c, datetime.now(UTC)
+    with database.writing() as connection:
+        left = (table.state == "running") & (table.lease < format_time(now))
+        connection.execute(
+            update(schema.jobs)
+            .where(left, or_(table.attempts >= ATTEMPTS, table.stop == 1))
+            .values(state=case((table.stop == 1, "cancelled"), else_="failed"), ended=format_time(now), why=_DIED, worker=None, lease=None)
+        )
+        waiting = select(table.id).where(or_(table.state == "queued", left)).order_by(table.priority.desc(), table.id)
+        id = connection.execute(waiting.limit(1).with_for_update(skip_locked=True)).scalar()
+        if id is None:
+            return None
+        taken = {"state": "running", "worker": worker, "lease": format_time(now + LEASE), "attempts": table.attempts + 1}
+        started = func.coalesce(table.started, format_time(now))
+        connection.execute(update(schema.jobs).where(table.id == id).values({**taken, "started": started}))
+        return _found(connection.execute(select(schema.jobs).where(table.id == id)).one())
+
+
+_DIED = f"The process of the job died {ATTEMPTS} times, perhaps for lack of memory. Look into the log of the server."
+
+
+def keep(database: Database, id: str, worker: str, events: Sequence[tuple[int, dict[str, Any]]] = ()) -> Literal["go on", "stop", "lost"]:
+    """Extend the time for which a worker has a job, and add events with their numbers; return what the worker is to do.
+
+    It is to `stop` if somebody cancelled the job; the job is `lost` if another worker took it meanwhile.
+    """
+    table = schema.jobs.c
+    with database.writing() as connection:
+        mine = (table.id == id) & (table.worker == worker) & (table.state == "running")
+        kept = connection.execute(update(schema.jobs).where(mine).values(lease=format_time(datetime.now(UTC) + LEASE)))
+        if not kept.rowcount:
+            return "lost"
+        _add_events(connection, id, events)
+        stop = connection.execute(select(table.stop).where(table.id == id)).scalar_one()
+    return "stop" if stop else "go on"
+
+
+def end(database: Database, id: str, worker: str, state: State, **about: Any) -> bool:
+    """End a job of a worker; `about` are `result`, `why` and the last `events`. Return False if the worker has it no longer.
+
+    With the state `queued`, the job goes back into the queue, as if the worker had not taken it; with `counts`, as one attempt.
+    """
+    table, result = schema.jobs.c, about.get("result")
+    back = state == "queued"
+    with database.writing() as connection:
+        values: dict[str, Any] = {
+            "state": state, "worker": None, "lease": None, "why": about.get("why"),
+            "ended": None if back else format_time(datetime.now(UTC)),
+            "result": None if result is None else orjson.dumps(result).decode(),
+        }  # fmt: skip
+        values |= {"attempts": table.attempts - 1} if back and not about.get("counts") else {}
+        ended = connection.execute(update(schema.jobs).where(table.id == id, table.worker == worker).values(values))
+        if ended.rowcount:
+            _add_events(connection, id, about.get("events", ()))
+        return bool(ended.rowcount)
+
+
+def cancel(connection: Connection, job: Job) -> None:
+    """Cancel a job: one that is queued ends at once, and one that runs within seconds. One that has ended stays as it is."""
+    table = schema.jobs.c
+    queued = update(schema.jobs).where(table.id == job.id, table.state == "queued")
+    connection.execute(queued.values(state="cancelled", stop=1, ended=format_time(datetime.now(UTC))))
+    connection.execute(update(schema.jobs).where(table.id == job.id, table.state == "running").values(stop=1))
+
+
+def remove(connection: Connection, job: Job) -> None:
+    """Delete a job that has ended, with its events; raise Conflict if it is queued or runs."""
+    if job.state in ("queued", "running"):
+        raise Conflict(f"The job '{job.id}' has not ended. Cancel it first: POST /v1/jobs/{job.id}/cancel")
+    connection.execute(delete(schema.job_events).where(schema.job_events.c.job == job.id))
+    connection.execute(delete(schema.jobs).where(schema.jobs.c.id == job.id))
+
+
+def events(connection: Connection, id: str, after: int = 0, limit: int = 1000) -> list[tuple[int, dict[str, Any]]]:
+    """Return the events of a job with greater numbers than `after`, in order, at most `limit`, each with its number."""
+    table = schema.job_events.c
+    rows = connection.execute(
+        select(table.number, table.event).where(table.job == id, table.number > after).order_by(table.number).limit(limit)
+    )
+    return [(number, orjson.loads(event)) for number, event in rows]
+
+
+def last_event(connection: Connection, id: str) -> int:
+    """Return the number of the last event of a job; 0 if it has none."""
+    table = schema.job_events.c
+    return int(connection.execute(select(func.coalesce(func.max(table.number), 0)).where(table.job == id)).scalar_one())
+
+
+def _add_events(connection: Connection, id: str, events: Sequence[tuple[int, dict[str, Any]]]) -> None:
+    rows = [
+        {"job": id, "number": number, "event": orjson.dumps(event, default=str).decode()} for number, event in events if number <= _EVENTS
+    ]
+    if rows:
+        connection.execute(schema.job_events.insert(), rows)
+
+
+def _found(row: Row[Any]) -> Job:
+    about = {name: row._mapping[name] for name in Job.__dataclass_fields__}
+    result = None if row.result is None else orjson.loads(row.result)
+    return Job(**{**about, "request": orjson.loads(row.request), "result": result, "stop": bool(row.stop)})

@@ -1,0 +1,371 @@
+"""Uploaded datasets and jobs: what is taken and refused, what jobs make, and that none is lost when a process dies."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.server.conftest import admin
+from tests.server.running import problem, until
+from vertune.core import base as bases
+from vertune.server import jobs as runner
+from vertune.server.settings import JobSettings
+from vertune.store import jobs
+from vertune.store.database import Database
+from vertune.store.keys import Keys
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+LONG = 120.0
+WORDS = (("rome", "place"), ("soup", "food"))
+ROWS = [{"text": f"tell me {number} of {word}", "label": label} for number in range(15) for word, label in WORDS]
+
+
+def as_csv(rows=ROWS) -> bytes:
+    return pl.DataFrame(rows).write_csv().encode()
+
+
+@pytest.fixture
+def working(home, start, tiny_base, monkeypatch):
+    """A server that runs jobs, on one processor; the tiny base may be named in configs."""
+    monkeypatch.setitem(bases.ALIASES, str(tiny_base), str(tiny_base))
+    return start(home, admin(home), jobs=JobSettings(cores=1))
+
+
+def upload(client, content: bytes = b"", kind: str = "text/csv", name: str = "mine", **headers) -> dict:
+    sent = client.post("/v1/datasets", content=content or as_csv(), params={"name": name}, headers={"Content-Type": kind, **headers})
+    assert sent.status_code == 201, sent.text
+    return sent.json()
+
+
+def config(tiny_base, dataset: str, name: str = "fresh", **other) -> dict:
+    training = {"epochs": 1, "refit": "never"}
+    return {"name": name, "base": str(tiny_base), "method": "head", "training": training, "data": {"source": {"dataset": dataset}}, **other}
+
+
+def ended(client, id: str) -> dict:
+    until(lambda: client.get(f"/v1/jobs/{id}").json()["state"] not in ("queued", "running"), LONG)
+    return client.get(f"/v1/jobs/{id}").json()
+
+
+def parquet() -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame(ROWS).write_parquet(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (as_csv(), "text/csv; charset=utf-8"),
+        ("\n".join(map(json.dumps, ROWS)).encode(), "application/x-ndjson"),
+        (parquet(), "application/vnd.apache.parquet"),
+    ],
+)
+def test_an_upload_tells_what_is_in_it(working, content, kind) -> None:
+    found = upload(working.ask, content, kind)
+    report = found["report"]
+    assert (report["rows"], report["unreadable"], report["columns"]) == (30, 0, ["text", "label"])
+    assert report["guess"]["task"] == "classify"
+    assert report["guess"]["fields"] == {"text": ["text"], "label": ["label"]}
+    assert found["bytes"] == len(content)
+    stored = list((working.service.home.folder / "uploads").iterdir())
+    assert [(file.read_bytes(), file.stat().st_mode & 0o077) for file in stored] == [(content, 0)]
+    assert str(working.service.home.folder) not in json.dumps(found)
+    assert working.ask.get("/v1/datasets").json()["datasets"] == [found]
+    assert working.ask.delete(f"/v1/datasets/{found['id']}").status_code == 204
+    assert not list((working.service.home.folder / "uploads").iterdir())
+    problem(working.ask.get(f"/v1/datasets/{found['id']}"), 404)
+
+
+def test_rows_that_cannot_be_read_are_named(working) -> None:
+    lines = [json.dumps(row) for row in ROWS]
+    lines[4] = "{broken"
+    report = upload(working.ask, "\n".join(lines).encode(), "application/x-ndjson")["report"]
+    assert (report["rows"], report["unreadable"], report["unreadable_rows"][0]["row"]) == (29, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [(b"a,b\n1,2\n", "application/json", 415), (b"a,b\n", "text/csv", 422), (b"PAR1 nothing", "application/vnd.apache.parquet", 422)],
+)
+def test_what_is_no_table_is_refused_and_leaves_nothing(working, content, kind, status) -> None:
+    problem(working.ask.post("/v1/datasets", content=content, headers={"Content-Type": kind}), status)
+    folder = working.service.home.folder / "uploads"
+    assert not folder.exists() or not list(folder.iterdir())
+    assert working.ask.get("/v1/datasets").json()["datasets"] == []
+
+
+def test_a_file_that_is_too_large_is_refused_while_it_arrives(home, start) -> None:
+    running = start(home, admin(home), jobs=JobSettings(cores=1, upload=500))
+    problem(running.ask.post("/v1/datasets", content=as_csv(), headers={"Content-Type": "text/csv"}), 413)
+    assert not list((home.folder / "uploads").iterdir())
+
+
+def test_a_server_without_processors_for_jobs_takes_none(server) -> None:
+    problem(server.ask.post("/v1/jobs", json={"kind": "compress", "model": "intent"}), 422)
+    problem(server.ask.post("/v1/datasets", content=as_csv(), headers={"Content-Type": "text/csv"}), 422)
+
+
+def test_a_fit_makes_a_live_model_and_tells_how_it_goes_on(working, tiny_base) -> None:
+    dataset = upload(working.ask)["id"]
+    sent = working.ask.post("/v1/jobs", json={"kind": "fit", "config": config(tiny_base, dataset), "accept": True})
+    assert sent.status_code == 201, sent.text
+    id = sent.json()["id"]
+    with working.ask.stream("GET", f"/v1/jobs/{id}/stream") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        lines = [line for line in response.iter_lines() if line.startswith(("id:", "event:", "data:"))]
+    last = json.loads(lines[-1].removeprefix("data: "))
+    assert (lines[-2], last["state"]) == ("event: state", "done"), last
+    job = ended(working.ask, id)
+    assert job == last
+    assert working.service.home.aliases()["fresh@live"] == job["result"]["model"]
+    assert job["result"]["metrics"]["accuracy"] > 0
+    numbers = [int(line.removeprefix("id: ")) for line in lines if line.startswith("id:")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    told = working.ask.get(f"/v1/jobs/{id}/events").json()
+    assert {"describe", "saved"} <= {event["event"] for event in told["events"]} or len(told["events"]) > 3
+    assert told["last"] == numbers[-1]
+    assert working.ask.get(f"/v1/jobs/{id}/events", params={"after": told["last"]}).json()["events"] == []
+    assert "<html" in working.ask.get(f"/v1/jobs/{id}/files/report.html").text
+    assert (
+        working.ask.get(f"/v1/jobs/{id}/files/metrics.json").json()["metrics"]["accuracy"]["value"] == job["result"]["metrics"]["accuracy"]
+    )
+    problem(working.ask.get(f"/v1/jobs/{id}/files/manifest.json"), 404)
+    predicted = working.ask.post("/v1/jobs", json={"kind": "predict", "model": "fresh", "dataset": dataset}).json()["id"]
+    assert ended(working.ask, predicted)["result"] == {
+        "model": job["result"]["model"],
+        "rows": 30,
+        "errors": 0,
+        "output": f"{predicted}.jsonl",
+    }
+    rows = [json.loads(line) for line in working.ask.get(f"/v1/jobs/{predicted}/output").text.splitlines()]
+    assert [row["text"] for row in rows] == [row["text"] for row in ROWS]
+    assert {row["answer_label"] for row in rows} <= {"food", "place"}
+    assert working.ask.delete(f"/v1/jobs/{predicted}").status_code == 204
+    problem(working.ask.get(f"/v1/jobs/{predicted}/output"), 404)
+    measured = working.ask.post("/v1/jobs", json={"kind": "evaluate", "model": "fresh", "dataset": dataset}).json()["id"]
+    assert ended(working.ask, measured)["result"]["metrics"]["accuracy"] > 0
+
+
+def test_feedback_is_a_source_of_jobs(working, tiny_base) -> None:
+    for row in ROWS:
+        body = {"vertical": "intent", "text": row["text"], "target": {"label": row["label"]}}
+        assert working.ask.post("/v1/feedback", json=body).status_code == 201
+    source = {"source": {"feedback": "intent"}, "fields": {"text": "text", "label": "label"}}
+    given = config(tiny_base, "", name="intent", data=source)
+    job = ended(working.ask, working.ask.post("/v1/jobs", json={"kind": "prepare", "config": given}).json()["id"])
+    assert job["state"] == "done", job
+    assert sum(job["result"]["rows"][split] for split in ("train", "validation", "test")) == 30
+
+
+def test_an_error_of_the_work_is_told(working, tiny_base) -> None:
+    dataset = upload(working.ask)["id"]
+    given = config(tiny_base, dataset, data={"source": {"dataset": dataset}, "fields": {"text": "missing", "label": "label"}})
+    job = ended(working.ask, working.ask.post("/v1/jobs", json={"kind": "prepare", "config": given}).json()["id"])
+    assert (job["state"], "missing" in job["why"], job["result"]) == ("failed", True, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"data": {"source": "/etc/passwd"}}, 422),
+        ({"data": {"source": {"name": "csv", "path": "/etc/passwd"}}}, 422),
+        ({"data": {"source": {"name": "sql", "url": "sqlite:////etc/passwd", "query": "select 1"}}}, 422),
+        ({"data": {}}, 422),
+        ({"data": {"source": {"declared": "nothing"}}}, 422),
+        ({"data": {"source": {"dataset": "../../etc/passwd"}}}, 404),
+        ({"data": {"source": {"dataset": "0" * 32}}}, 404),
+        ({"base": "/etc"}, 422),
+        ({"encoder": {"base": "someone/model"}}, 422),
+        ({"base": None, "encoder": {"name": "text", "base": "../models"}}, 422),
+        ({"compress": {"chain": [{"name": "distill", "teacher": "other"}]}}, 422),
+        ({"training": {"trackers": ["wandb"]}}, 422),
+        ({"device": {"threads": 64}}, 422),
+        ({"method": "nothing"}, 422),
+        ({"name": "../x"}, 422),
+    ],
+)
+def test_paths_and_what_is_not_the_customers_are_refused(working, tiny_base, change, status) -> None:
+    dataset = upload(working.ask)["id"]
+    given = {key: value for key, value in {**config(tiny_base, dataset), **change}.items() if value is not None}
+    problem(working.ask.post("/v1/jobs", json={"kind": "fit", "config": given}), status)
+    assert working.ask.get("/v1/jobs").json()["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"kind": "fit"}, 422),
+        ({"kind": "fit", "config": {}, "model": "intent"}, 422),
+        ({"kind": "predict", "model": "intent"}, 422),
+        ({"kind": "compress", "model": "nobody"}, 404),
+        ({"kind": "compress", "model": "../models/x"}, 404),
+        ({"kind": "sleep"}, 422),
+        ({"kind": "compress", "model": "intent", "priority": 10}, 422),
+    ],
+)
+def test_incomplete_requests_are_refused(working, body, status) -> None:
+    problem(working.ask.post("/v1/jobs", json=body), status)
+
+
+def test_declared_sources_are_read_by_name(home, start, tiny_base, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(bases.ALIASES, str(tiny_base), str(tiny_base))
+    (tmp_path / "rows.csv").write_bytes(as_csv())
+    (tmp_path / "sources.yaml").write_text(f"ours: {{name: csv, path: {tmp_path / 'rows.csv'}}}\n")
+    running = start(home, admin(home), jobs=JobSettings(cores=1, sources=tmp_path / "sources.yaml"))
+    given = config(tiny_base, "", data={"source": {"declared": "ours"}})
+    sent = running.ask.post("/v1/jobs", json={"kind": "prepare", "config": given})
+    assert ended(running.ask, sent.json()["id"])["state"] == "done"
+
+
+def test_a_key_starts_and_sees_only_what_it_may(working, tiny_base) -> None:
+    keys = Keys(Database(working.service.home.folder / "server.db"))
+
+    def client(*given, **options):
+        headers = {"Authorization": f"Bearer {keys.create(*given, **options)[0]}"}
+        return lambda method, path, **sent: working.stranger.request(method, path, headers={**headers, **sent.pop("headers", {})}, **sent)
+
+    bank, shop = (client(name, ["train"], customer=name) for name in ("bank", "shop"))
+    narrow = client("narrow", ["train"], ["spans"], customer="bank")
+    reader = client("reader", ["predict", "feedback"], customer="bank")
+    sent = bank("POST", "/v1/datasets", content=as_csv(), headers={"Content-Type": "text/csv"})
+    dataset = sent.json()["id"]
+    given = {"kind": "prepare", "config": config(tiny_base, dataset)}
+    problem(shop("POST", "/v1/jobs", json=given), 404)
+    problem(narrow("POST", "/v1/jobs", json=given), 403)
+    problem(reader("POST", "/v1/jobs", json=given), 403)
+    problem(bank("POST", "/v1/jobs", json={**given, "priority": 9}), 403)
+    problem(narrow("POST", "/v1/jobs", json={"kind": "compress", "model": "intent"}), 404)
+    problem(bank("POST", "/v1/jobs", json={"kind": "prepare", "config": config(tiny_base, "", data={"source": {"feedback": "x"}})}), 403)
+    first = bank("POST", "/v1/jobs", json=given, headers={"Idempotency-Key": "a"})
+    again = bank("POST", "/v1/jobs", json=given, headers={"Idempotency-Key": "a"})
+    assert (first.status_code, again.status_code, again.json()["id"]) == (201, 200, first.json()["id"])
+    job = first.json()["id"]
+    for who in (shop, narrow):
+        assert who("GET", "/v1/jobs").json()["jobs"] == []
+        for path in ("", "/events", "/stream", "/output", "/files/report.html"):
+            problem(who("GET", f"/v1/jobs/{job}{path}"), 404)
+        problem(who("POST", f"/v1/jobs/{job}/cancel"), 404)
+        problem(who("DELETE", f"/v1/jobs/{job}"), 404)
+    problem(shop("GET", f"/v1/datasets/{dataset}"), 404)
+    problem(shop("DELETE", f"/v1/datasets/{dataset}"), 404)
+    assert ended(working.ask, job)["state"] == "done"
+
+
+def test_more_jobs_than_a_customer_may_have_are_refused(home, start, tiny_base, monkeypatch) -> None:
+    monkeypatch.setitem(bases.ALIASES, str(tiny_base), str(tiny_base))
+    monkeypatch.setattr(runner.Jobs, "take", lambda self: None)
+    running = start(home, admin(home), jobs=JobSettings(cores=1, per_customer=1))
+    given = {"kind": "compress", "model": "intent"}
+    first = running.ask.post("/v1/jobs", json=given).json()
+    refused = running.ask.post("/v1/jobs", json=given)
+    problem(refused, 429)
+    assert float(refused.headers["retry-after"]) >= 1
+    assert running.ask.post(f"/v1/jobs/{first['id']}/cancel").json()["state"] == "cancelled"
+    assert running.ask.post("/v1/jobs", json=given).status_code == 201
+
+
+SLEEP = 'import sys, time; sys.stdin.readline(); print(\'{"event": {"event": "begun"}}\', flush=True); time.sleep(600)'
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+    """Processes of jobs that only wait."""
+    popen = runner.subprocess.Popen
+    monkeypatch.setattr(runner.subprocess, "Popen", lambda command, **options: popen([command[0], "-c", SLEEP], **options))
+
+
+def begun(running, **other) -> str:
+    """Start a job, and wait until its process has told something."""
+    id = running.ask.post("/v1/jobs", json={"kind": "compress", "model": "intent", **other}).json()["id"]
+    until(lambda: running.ask.get(f"/v1/jobs/{id}/events").json()["events"], LONG)
+    return id
+
+
+def children() -> list[int]:
+    """The ids of the processes that wait."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and SLEEP in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_job_that_runs_can_be_cancelled(working, sleeping) -> None:
+    id = begun(working)
+    assert len(children()) == 1
+    working.ask.post(f"/v1/jobs/{id}/cancel")
+    assert ended(working.ask, id)["state"] == "cancelled"
+    until(lambda: not children(), LONG)
+
+
+def test_a_process_that_dies_is_started_again_until_it_has_died_too_often(working, sleeping) -> None:
+    id = begun(working)
+    for attempt in range(1, jobs.ATTEMPTS + 1):
+        until(lambda attempt=attempt: working.ask.get(f"/v1/jobs/{id}").json()["attempts"] == attempt and children(), LONG)
+        for child in children():
+            os.kill(child, signal.SIGKILL)
+        until(lambda: not children() or working.ask.get(f"/v1/jobs/{id}").json()["attempts"] > attempt, LONG)  # noqa: B023
+    job = ended(working.ask, id)
+    assert (job["state"], job["attempts"], "status -9" in job["why"]) == ("failed", 3, True)
+
+
+def test_a_job_that_takes_too_long_has_failed(home, start, sleeping) -> None:
+    running = start(home, admin(home), jobs=JobSettings(cores=1, hours=0.0005))
+    job = ended(running.ask, begun(running))
+    assert (job["state"], "longer than 0.0005 hours" in job["why"]) == ("failed", True)
+
+
+def test_another_server_goes_on_with_the_jobs_of_one_that_stops(home, start, sleeping) -> None:
+    secret = admin(home)
+    first = start(home, secret, jobs=JobSettings(cores=1))
+    id = begun(first)
+    first.service.jobs.stop()
+    assert first.ask.get(f"/v1/jobs/{id}").json()["state"] == "queued"
+    assert not children()
+    second = start(home, secret, jobs=JobSettings(cores=2, at_once=2))
+    until(lambda: second.ask.get(f"/v1/jobs/{id}").json()["state"] == "running", LONG)
+    assert second.ask.get(f"/v1/jobs/{id}").json()["attempts"] == 1
+    second.ask.post(f"/v1/jobs/{id}/cancel")
+    ended(second.ask, id)
+
+
+def test_the_end_of_a_job_is_stored_when_the_database_can_be_written_again(working, monkeypatch) -> None:
+    from vertune.core.errors import StorageError
+
+    end, failures = jobs.end, []
+
+    def failing(*given, **about):
+        if len(failures) < 2:
+            failures.append(given)
+            raise StorageError("The disk is full. Delete something.")
+        return end(*given, **about)
+
+    monkeypatch.setattr(runner.jobs, "end", failing)
+    monkeypatch.setattr(runner, "_RETRY", 0.05)
+    id = working.ask.post("/v1/jobs", json={"kind": "predict", "model": "intent", "dataset": upload(working.ask)["id"]}).json()["id"]
+    job = ended(working.ask, id)
+    assert len(failures) == 2
+    assert job["state"] in ("done", "failed")
+
+
+def test_a_child_ends_with_the_server() -> None:
+    import subprocess
+    import sys
+
+    child = subprocess.Popen([sys.executable, "-m", "vertune.server.job_process"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    request = {"kind": "prepare", "home": "/nonexistent", "config": {"data": {"source": {"name": "csv", "path": "/dev/stdin"}}}}
+    child.stdin.write(json.dumps(request).encode() + b"\n")
+    child.stdin.flush()
+    time.sleep(0.5)
+    child.stdin.close()
+    assert child.wait(30) is not None

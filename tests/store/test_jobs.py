@@ -1,0 +1,211 @@
+"""The queue of jobs: each is taken by one worker, kept while it lives, taken again when it is dead, and lost by none."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vertune.core.errors import Conflict, NotFound
+from vertune.core.ids import time_ordered_id
+from vertune.store import jobs
+from vertune.store.database import Database
+from vertune.store.jobs import Filter
+
+
+def row(**other) -> dict:
+    id = time_ordered_id()
+    about = {"customer": "bank", "key": None, "kind": "fit", "vertical": "intent", "request": {"config": {"name": "intent"}}, "priority": 4}
+    return {"id": id, "at": "2030-01-01T00:00:00.000000+00:00", "idempotency": None, "digest": b"one", **about, **other}
+
+
+def state(database: Database, id: str) -> str:
+    with database.reading() as connection:
+        return jobs.get(connection, id, Filter()).state
+
+
+def test_jobs_are_taken_by_priority_and_then_in_order(opened) -> None:
+    database = opened()
+    ids = [jobs.add(database, row(priority=priority))[0].id for priority in (4, 4, 9, 0)]
+    taken = [jobs.take(database, "one") for _ in range(5)]
+    assert [job and job.id for job in taken] == [ids[2], ids[0], ids[1], ids[3], None]
+    assert {(job.state, job.attempts) for job in taken if job} == {("running", 1)}
+
+
+def test_many_workers_take_each_job_once(opened) -> None:
+    database = opened()
+    ids = {jobs.add(database, row())[0].id for _ in range(24)}
+    taken: list[str] = []
+
+    def work(name: str) -> None:
+        own = opened()
+        while (job := jobs.take(own, name)) is not None:
+            taken.append(job.id)
+
+    threads = [threading.Thread(target=work, args=[f"worker {number}"]) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(ids)
+
+
+def test_a_job_whose_worker_is_silent_is_taken_again_and_fails_at_last(opened, monkeypatch) -> None:
+    database = opened()
+    id = jobs.add(database, row())[0].id
+    for attempt in range(1, jobs.ATTEMPTS + 1):
+        monkeypatch.setattr(jobs, "LEASE", timedelta(seconds=-1))
+        job = jobs.take(database, f"worker {attempt}")
+        assert job is not None
+        assert job.attempts == attempt
+    monkeypatch.undo()
+    assert jobs.take(database, "last") is None
+    with database.reading() as connection:
+        job = jobs.get(connection, id, Filter())
+    assert (job.state, "died 3 times" in (job.why or "")) == ("failed", True)
+
+
+def test_a_worker_that_lost_its_job_changes_nothing(opened, monkeypatch) -> None:
+    database = opened()
+    id = jobs.add(database, row())[0].id
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "LEASE", timedelta(seconds=-1))
+        jobs.take(database, "dead")
+    jobs.take(database, "next")
+    assert jobs.keep(database, id, "dead", [(1, {"event": "late"})]) == "lost"
+    assert not jobs.end(database, id, "dead", "done", result={"model": "wrong"}, events=[(1, {"event": "late"})])
+    assert state(database, id) == "running"
+    assert jobs.keep(database, id, "next", [(1, {"event": "step"})]) == "go on"
+    assert jobs.end(database, id, "next", "done", result={"model": "right"}, events=[(2, {"event": "saved"})])
+    with database.reading() as connection:
+        assert jobs.get(connection, id, Filter()).result == {"model": "right"}
+        assert jobs.events(connection, id) == [(1, {"event": "step"}), (2, {"event": "saved"})]
+        assert jobs.events(connection, id, after=1) == [(2, {"event": "saved"})]
+        assert jobs.last_event(connection, id) == 2
+
+
+def test_what_goes_back_counts_as_an_attempt_only_if_its_process_died(opened) -> None:
+    database = opened()
+    id = jobs.add(database, row())[0].id
+    for about, attempts in (({}, 1), ({"counts": True}, 2)):
+        jobs.take(database, "one")
+        assert jobs.end(database, id, "one", "queued", **about)
+        assert state(database, id) == "queued"
+        job = jobs.take(database, "two")
+        assert job is not None
+        assert job.attempts == attempts
+        jobs.end(database, id, "two", "queued")
+
+
+def test_cancelling_ends_what_waits_and_tells_what_runs(opened) -> None:
+    database = opened()
+    waiting, running = (jobs.add(database, row(priority=priority))[0] for priority in (1, 2))
+    jobs.take(database, "one")
+    with database.writing() as connection:
+        jobs.cancel(connection, waiting)
+        jobs.cancel(connection, running)
+    assert state(database, waiting.id) == "cancelled"
+    assert jobs.keep(database, running.id, "one") == "stop"
+    assert jobs.end(database, running.id, "one", "cancelled")
+    with database.writing() as connection:
+        jobs.cancel(connection, running)
+    assert state(database, running.id) == "cancelled"
+
+
+def test_what_was_cancelled_while_its_worker_died_is_cancelled(opened, monkeypatch) -> None:
+    database = opened()
+    job = jobs.add(database, row())[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "LEASE", timedelta(seconds=-1))
+        jobs.take(database, "dead")
+    with database.writing() as connection:
+        jobs.cancel(connection, job)
+    assert jobs.take(database, "next") is None
+    assert state(database, job.id) == "cancelled"
+
+
+def test_a_repeated_request_starts_one_job(opened) -> None:
+    database = opened()
+    first, new = jobs.add(database, row(idempotency="a"))
+    assert new
+    again, new = jobs.add(database, row(idempotency="a"))
+    assert (again.id, new) == (first.id, False)
+    assert jobs.add(database, row(idempotency="a", customer="shop"))[1], "another customer's key is another key"
+    with pytest.raises(Conflict, match="was used for another job"):
+        jobs.add(database, row(idempotency="a", digest=b"other"))
+
+
+def test_only_what_is_meant_is_found(opened) -> None:
+    database = opened()
+    made = [jobs.add(database, row(customer=customer, vertical=vertical))[0] for customer in "ab" for vertical in ("x", "y")]
+    with database.reading() as connection:
+        assert [job.id for job in jobs.find(connection, Filter(), 9)] == [job.id for job in reversed(made)]
+        assert [job.id for job in jobs.find(connection, Filter("a", ("y",)), 9)] == [made[1].id]
+        assert [job.id for job in jobs.find(connection, Filter(before=made[1].id), 9)] == [made[0].id]
+        assert jobs.count(connection, "a") == 2
+        for wanted in (Filter("b"), Filter("a", ("y",)), Filter(None, ())):
+            with pytest.raises(NotFound):
+                jobs.get(connection, made[0].id, wanted)
+
+
+def test_a_job_that_has_not_ended_is_not_deleted(opened) -> None:
+    database = opened()
+    job = jobs.add(database, row())[0]
+    with database.writing() as connection, pytest.raises(Conflict, match="has not ended"):
+        jobs.remove(connection, job)
+    jobs.take(database, "one")
+    jobs.end(database, job.id, "one", "failed", why="x", events=[(1, {})])
+    with database.writing() as connection:
+        jobs.remove(connection, jobs.get(connection, job.id, Filter()))
+    with database.reading() as connection:
+        assert not jobs.find(connection, Filter(), 9)
+        assert not jobs.events(connection, job.id)
+
+
+STEPS = st.lists(st.sampled_from(["add", "take", "die", "keep", "done", "back", "cancel"]), max_size=40)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_no_job_is_lost_or_done_twice_whatever_workers_do(tmp_path_factory, steps) -> None:
+    """The oracle is the list of what workers did: each job is done once at most, and in the end all can be done."""
+    database = Database(tmp_path_factory.mktemp("queue") / "server.db")
+    made, held, done, number = set(), {}, [], 0
+    try:
+        for step in steps:
+            number += 1
+            if step == "add":
+                made.add(jobs.add(database, row())[0].id)
+            elif step in ("take", "die"):
+                with pytest.MonkeyPatch.context() as patch:
+                    if step == "die":
+                        patch.setattr(jobs, "LEASE", timedelta(seconds=-1))
+                    if (job := jobs.take(database, f"worker {number}")) is not None:
+                        held[f"worker {number}"] = job
+            elif held:
+                worker, job = next(iter(held.items()))
+                if step == "keep":
+                    jobs.keep(database, job.id, worker)
+                elif step == "cancel":
+                    with database.writing() as connection:
+                        jobs.cancel(connection, job)
+                else:
+                    del held[worker]
+                    if jobs.end(database, job.id, worker, "done" if step == "done" else "queued") and step == "done":
+                        done.append(job.id)
+        for worker, job in held.items():
+            jobs.end(database, job.id, worker, "queued")
+        while (job := jobs.take(database, "last")) is not None:
+            assert jobs.end(database, job.id, "last", "done")
+            done.append(job.id)
+        assert len(done) == len(set(done))
+        with database.reading() as connection:
+            ended = {job.id: job.state for job in jobs.find(connection, Filter(), 100)}
+        assert ended.keys() == made
+        assert set(ended.values()) <= {"done", "failed", "cancelled"}
+        assert {id for id, name in ended.items() if name == "done"} == set(done)
+    finally:
+        database.close()
