@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from tests.server.conftest import TEXTS, admin
 from vertune.server.discovery import find_routes
+from vertune.server.settings import JobSettings
 from vertune.store import schema
 from vertune.store.database import Database
 from vertune.store.keys import Keys
@@ -25,31 +26,44 @@ QUERIES = ({}, {"vertical": "intent"}, {"vertical": "intent", "usable": "false"}
 
 
 @pytest.mark.parametrize("scopes", [["predict"], ["predict", "feedback", "train"]])
-def test_nothing_of_another_customer_is_seen_or_changed(home, start, scopes) -> None:
-    running = start(home, admin(home))
+def test_nothing_of_another_customer_is_seen_or_changed(home, start, monkeypatch, scopes) -> None:
+    monkeypatch.setattr("vertune.server.jobs.Jobs.take", lambda self: None)
+    running = start(home, admin(home), jobs=JobSettings(cores=1))
     keys = Keys(Database(home.folder / "server.db"))
-    theirs, key = keys.create("theirs", ["predict", "feedback"], customer="bank")
+    theirs, key = keys.create("theirs", ["predict", "feedback", "train"], customer="bank")
     mine = {"Authorization": f"Bearer {keys.create('mine', scopes, customer='shop')[0]}"}
     bank = {"Authorization": f"Bearer {theirs}"}
     answer = running.stranger.post("/v1/verticals/intent/predict", json={"texts": [MARK]}, headers=bank).json()["ids"][0]
     body = {"answer": answer, "comment": MARK, "author": MARK, "score": 3}
     feedback = running.stranger.post("/v1/feedback", json=body, headers=bank).json()["id"]
+    table = f"text,label\n{MARK},a\nother,b\n" * 20
+    headers = {**bank, "Content-Type": "text/csv"}
+    dataset = running.stranger.post("/v1/datasets", content=table, params={"name": MARK}, headers=headers).json()["id"]
+    job = running.stranger.post("/v1/jobs", json={"kind": "predict", "model": "intent", "dataset": dataset}, headers=bank).json()["id"]
     assert running.service.recorder.writer.flush()
-    hidden = (MARK, key.id, feedback, answer, '"bank"', ",bank,")
+    hidden = (MARK, key.id, feedback, answer, dataset, job, '"bank"', ",bank,")
+    ids = (feedback, answer, dataset, job)
+    config = {"name": "mine", "data": {"source": {"dataset": dataset}}}
+    bodies = (
+        {"answer": answer, "score": 1},
+        {"kind": "fit", "config": config},
+        {"kind": "predict", "model": "intent", "dataset": dataset},
+        {"kind": "prepare", "config": {"name": "mine", "data": {"source": {"feedback": "intent"}}}},
+    )
     for route in find_routes():
         if route.required_scope is None:
             continue
-        path = route.path.replace("{vertical}", "intent").replace("{id}", feedback)
-        for method in route.methods - {"HEAD"}:
+        paths = {route.path.replace("{vertical}", "intent").replace("{name}", "report.html").replace("{id}", id) for id in ids}
+        for method, path in ((method, path) for method in route.methods - {"HEAD"} for path in sorted(paths)):
             if method in ("POST", "PUT", "PATCH"):
-                asked = [(body, {}) for body in (*BODIES, {"answer": answer, "score": 1})]
+                asked = [(body, {}) for body in (*BODIES, *bodies)]
             else:
                 asked = [(None, query) for query in QUERIES]
             for sent, query in asked:
                 found = running.stranger.request(method, path, headers=mine, params=query, json=sent)
                 assert found.status_code < 500, (method, path, found.text)
                 told = found.text
-                for one in (MARK, answer, feedback):  # what is told to who sent it
+                for one in (MARK, *ids):  # what is told to who sent it
                     told = told.replace(one, "") if one in f"{path} {sent}" else told
                 assert not [one for one in hidden if one in told], (method, path, query, found.text)
     with running.database.reading() as connection:
@@ -57,3 +71,8 @@ def test_nothing_of_another_customer_is_seen_or_changed(home, start, scopes) -> 
         assert [(row.id, row.comment) for row in rows] == [(feedback, MARK)]
         assert connection.scalar(select(schema.answers.c.request).where(schema.answers.c.request == answer[:32]))
         assert not connection.execute(select(schema.rollouts)).all()
+        assert connection.execute(select(schema.uploads.c.id)).scalars().all() == [dataset]
+        kept = connection.execute(select(schema.jobs.c.id, schema.jobs.c.state).where(schema.jobs.c.customer == "bank")).all()
+        assert kept == [(job, "queued")]
+        own = connection.execute(select(schema.jobs.c.request).where(schema.jobs.c.customer != "bank")).scalars()
+        assert not [request for request in own if dataset in request or '"customer":null' in request]

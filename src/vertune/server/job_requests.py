@@ -81,7 +81,7 @@ class Sources:
         value = {} if file is None else read_yaml(file)
         if not isinstance(value, dict) or not all(isinstance(source, dict) and "name" in source for source in value.values()):
             raise ConfigError(
-                f"{file} declares no sources; expected a mapping of names to sources. Write for example: news: {{name: csv, path: a.csv}}"
+                f"{file} declares no sources; expected a mapping of names to sources. Write for example `news: {{name: csv, path: a.csv}}`."
             )
         return cls(value)
 
@@ -92,7 +92,7 @@ class Sources:
         """
         data = value.get("data")
         if not isinstance(data, dict) or data.get("source") is None:
-            raise ConfigError("The config has no 'data' with a source. Add for example: data: {source: {dataset: ID}}")
+            raise ConfigError("The config has no 'data' with a source. Add for example `data: {source: {dataset: ID}}`.")
         for where in _forbidden({**value, "data": {key: item for key, item in data.items() if key not in _SOURCES}}):
             raise ConfigError(f"The config of a job can't set '{where}', because it names what belongs to the machine. Leave it out.")
         encoder = value.get("encoder")

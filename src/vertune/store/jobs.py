@@ -201,7 +201,7 @@ def cancel(connection: Connection, job: Job) -> None:
 def remove(connection: Connection, job: Job) -> None:
     """Delete a job that has ended, with its events; raise Conflict if it is queued or runs."""
     if job.state in ("queued", "running"):
-        raise Conflict(f"The job '{job.id}' has not ended. Cancel it first: POST /v1/jobs/{job.id}/cancel")
+        raise Conflict(f"The job '{job.id}' has not ended. Wait for its end, or cancel it with POST /v1/jobs/ID/cancel.")
     connection.execute(delete(schema.job_events).where(schema.job_events.c.job == job.id))
     connection.execute(delete(schema.jobs).where(schema.jobs.c.id == job.id))
 
