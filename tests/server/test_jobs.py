@@ -15,7 +15,9 @@ import pytest
 
 from tests.server.conftest import admin
 from tests.server.running import problem, until
+from vertune.client.client import Client
 from vertune.core import base as bases
+from vertune.core.errors import DataError
 from vertune.server import jobs as runner
 from vertune.server.settings import JobSettings
 from vertune.store import jobs
@@ -153,6 +155,17 @@ def test_a_fit_makes_a_live_model_and_tells_how_it_goes_on(working, tiny_base) -
     problem(working.ask.get(f"/v1/jobs/{predicted}/output"), 404)
     measured = working.ask.post("/v1/jobs", json={"kind": "evaluate", "model": "fresh", "dataset": dataset}).json()["id"]
     assert ended(working.ask, measured)["result"]["metrics"]["accuracy"] > 0
+
+
+def test_the_client_uploads_starts_and_waits(working, tiny_base, tmp_path) -> None:
+    (tmp_path / "rows.csv").write_bytes(as_csv())
+    with Client(working.url, working._key) as client:
+        dataset = client.upload(tmp_path / "rows.csv")
+        assert (dataset["name"], dataset["report"]["rows"]) == ("rows.csv", 30)
+        job = client.start_job("prepare", config=config(tiny_base, dataset["id"]))
+        assert client.wait(job["id"], 0.1)["state"] == "done"
+        with pytest.raises(DataError, match="can't be uploaded"):
+            client.upload(tmp_path / "rows.xlsx")
 
 
 def test_feedback_is_a_source_of_jobs(working, tiny_base) -> None:

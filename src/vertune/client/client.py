@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 
 Inputs = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 """One text, one record, a sequence of texts, or a sequence of records."""
+Body = Mapping[str, Any] | bytes | None
+"""The body of a request: fields of a JSON object, or the content of a file."""
 T = TypeVar("T")
+_MEDIA_TYPES = {".csv": "text/csv", ".jsonl": "application/x-ndjson", ".parquet": "application/vnd.apache.parquet"}
+"""By the ending of a file, the media type with which it is uploaded."""
 _CHECK_URL = "Check that the URL is that of a vertune server"
 _CHECK_VERSION = f"{_CHECK_URL} of the same version as this client."
 _RETRY_DELAY = 0.1
@@ -172,6 +176,43 @@ class Client:
             raise ModelError(f"The server sent {len(entries)} vectors. Expected {len(inputs)} vectors, one per text. {_CHECK_VERSION}")
         return [vectors[index] for index in range(len(inputs))]
 
+    def upload(self, file: str | Path, name: str | None = None) -> dict[str, Any]:
+        """Send a file with records (.csv, .jsonl or .parquet), for jobs; return its id and what the server found in it.
+
+        `name` is what the file is called on the server, by default its own name. The file must arrive before the deadline of the client.
+        Raises DataError for another kind of file, and the same errors as `predict`.
+        """
+        path = Path(file)
+        kind = _MEDIA_TYPES.get(path.suffix.lower())
+        if kind is None:
+            raise DataError(f"The file '{path}' can't be uploaded; expected one that ends with {', '.join(_MEDIA_TYPES)}. Convert it.")
+        query = quote(path.name if name is None else name, safe="")
+        return dict(self._call("POST", f"/v1/datasets?name={query}", path.read_bytes(), {"Content-Type": kind}))
+
+    def start_job(self, kind: str, **request: Any) -> dict[str, Any]:
+        """Start a job on the server, such as `fit` with a `config`, or `predict` with a `model` and a `dataset`; return it with its id.
+
+        Raises the same errors as `predict`.
+        """
+        once = {"Idempotency-Key": time_ordered_id()}  # so that a second attempt starts nothing twice
+        return dict(self._call("POST", "/v1/jobs", {"kind": kind, **request}, once))
+
+    def job(self, id: str) -> dict[str, Any]:
+        """Return a job: its `state` (queued, running, done, failed or cancelled), its `result`, and `why` it failed.
+
+        Raises the same errors as `predict`.
+        """
+        return dict(self._call("GET", f"/v1/jobs/{quote(id, safe='')}"))
+
+    def wait(self, id: str, interval: float = 1.0) -> dict[str, Any]:
+        """Wait until a job has ended, however long that takes, and return it; `interval` is the number of seconds between two looks.
+
+        Raises the same errors as `predict`.
+        """
+        while (found := self.job(id))["state"] in ("queued", "running"):
+            time.sleep(interval)
+        return found
+
     def verticals(self) -> list[dict[str, Any]]:
         """Return a dict for each vertical (a name under which the server serves a model) that the API key may use.
 
@@ -187,7 +228,7 @@ class Client:
         except (Busy, ModelError):
             return False
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Any:
         """Send a request and return the decoded response.
 
         If the server is busy or unreachable, the request is sent once more after a delay, which a busy server states in its
@@ -202,7 +243,7 @@ class Client:
             time.sleep(busy.retry_after)
         return self._attempt(method, path, body, headers or {}, end)
 
-    def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str], end: float) -> Any:
+    def _attempt(self, method: str, path: str, body: Body, headers: Mapping[str, str], end: float) -> Any:
         """Send a request once and return the decoded response; if the response describes an error, raise that error.
 
         `end` is the deadline as a monotonic time.
@@ -212,7 +253,8 @@ class Client:
         timeouts = (0.9 * remaining, remaining, remaining, remaining)
         headers = {**headers, "X-Deadline-Ms": str(math.ceil(remaining * 1000))}
         try:
-            request = self._http.build_request(method, path, json=body, headers=headers, timeout=timeouts)
+            sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+            request = self._http.build_request(method, path, headers=headers, timeout=timeouts, **sent)
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"The inputs contain a value that JSON can't represent: {error}. Send texts, or records of texts and numbers."
