@@ -124,23 +124,23 @@ def test_too_little_time_compares_nothing_and_tells_the_time_that_is_needed(base
     assert len(calls) == 3 * 5
 
 
-def test_less_time_takes_folds_then_trainings_then_the_comparison(base, quiet):
+def test_less_time_takes_folds_then_candidates_then_the_comparison(base, quiet, monkeypatch):
     config, encoded = examples(base, sentences(20))
     lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet)
-    plans = []
 
     def fit(goal, given, others):
         return few.Outputs([np.eye(3)[0] * (9 if goal.objective == "contrastive" else 0) for _ in others.features], 0.1, 8)
 
-    for seconds in np.geomspace(100, 0.1, 40):
+    def planned(seconds: float):
         found = few.compare(lesson, encoded, fit, auto.StepTimes(1e-4, 1e-4), TimeLimit(seconds, clock.now() + seconds))
-        plan = found if isinstance(found, str) else (found.folds, bool(found.warning), found.objective)
-        plans += [plan] if plan not in plans else []
-    folds = [plan[0] for plan in plans if not isinstance(plan, str)]
-    assert folds[0] == 5
-    assert folds == sorted(folds, reverse=True)
-    assert (0, True, "contrastive") in plans
-    assert isinstance(plans[-1], str)
+        return None if isinstance(found, str) else (len(found.candidates), found.folds, bool(found.warning))
+
+    for surely, last in ((20, [(0, 0, True)]), (0, [(2, 5, True), (2, 3, True), (2, 2, True)])):
+        monkeypatch.setattr(few, "_SURELY_CONTRASTIVE", surely)
+        plans = list(dict.fromkeys(planned(seconds) for seconds in np.geomspace(100, 0.02, 150)))
+        assert plans[:3] == [(3, 5, False), (3, 3, False), (3, 2, False)]
+        assert plans[3 : 3 + len(last)] == last
+        assert plans[-1] is None
 
 
 def trained(configured, folder, cut=True, **options):

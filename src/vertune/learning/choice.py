@@ -56,6 +56,8 @@ class TrainingGoal:
     """The reason for the method and the epochs, if a time limit decided."""
     warning: str | None = None
     """What the time limit prevents, and what a longer one would allow; None if it prevents nothing."""
+    shortened: bool = False
+    """Whether the time limit allows fewer epochs or layers than would be trained without it."""
     objective: Literal["labels", "contrastive"] = "labels"
     """What the layers below the head learn (`training.objective`)."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +117,9 @@ def decide(
     method = choice.method or method_that_moves("head")
     training_input.progress("chosen", method=method.name, epochs=choice.epochs, why=choice.why, speed=asdict(speed))
     warning = _shortage(choice, time, left, epochs, fallback=fallback, free=config.method == "auto")
-    _write(file, TrainingGoal(method, choice.epochs, max(left, 1.0), choice.why, warning or compared, objective=_objective(config)))
+    goal = TrainingGoal(method, choice.epochs, max(left, 1.0), choice.why, warning or compared, objective=_objective(config))
+    goal.shortened = warning is not None
+    _write(file, goal)
     team.barrier()
     return _read(file)
 

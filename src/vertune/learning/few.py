@@ -35,6 +35,8 @@ _FEWEST_ROWS = 10
 """Smallest number of labelled rows for which candidates are compared."""
 _FOLDS = (5, 3, 2)
 """Numbers of folds to try, the best first, until the comparison fits in the time."""
+_SURELY_CONTRASTIVE = 200
+"""Largest number of rows for which contrastive training is chosen if there is time for it, but not to compare it."""
 _MARGIN = 0.85
 """Fraction of the remaining time that the comparison and the trainings after it may be planned to use."""
 
@@ -101,32 +103,42 @@ def applies(training_input: TrainingInput, pool: Examples) -> bool:
 def compare(training_input: TrainingInput, pool: Examples, fit: Fit, speed: auto.StepTimes, time: TimeLimit) -> TrainingGoal | str:
     """Return the goal with the best score in a cross-validation on the rows of `pool`; store its outputs for the held-out rows.
 
-    With little time, there are fewer folds. If nothing can be compared, the contrastive objective is chosen: it was the best
-    candidate on most data sets. If there is no time even for that, return a sentence about what a longer limit would allow.
+    With little time, there are fewer folds, and then fewer candidates. If there is no time to compare anything, return a sentence
+    about what a longer limit would allow.
     """
     candidates = _candidates(training_input, pool, speed, probing=time.probing)
-    each = sum(candidate.seconds for candidate in candidates)
-    left = time.ends - clock.now()
-
-    def needed(folds: int) -> float:
-        return ((folds - 1) * each + max(candidate.seconds for candidate in candidates)) / _MARGIN
-
-    folds = next((number for number in _FOLDS if needed(number) <= left), None)
+    allowed = _MARGIN * (time.ends - clock.now())
+    alone = candidates[-1]
+    folds = _folds(candidates, allowed)
+    warning = None
     if folds is None:
-        longer = f"training.time_limit: {time.suggested((needed(_FOLDS[0]) - left) / time.repeated):.0f}"
+        missing = (_needed(candidates, _FOLDS[0]) - allowed) / _MARGIN
         warning = (
             f"The time limit of {time.limit:g} s is too short to compare contrastive training with other ways to train on few rows. "
-            f"Set {longer} to compare them."
+            f"Set training.time_limit: {time.suggested(missing / time.repeated):.0f} to compare them."
         )
-        best = candidates[-1]
-        if best.seconds * time.repeated > _MARGIN * left:
+        if len(pool) <= _SURELY_CONTRASTIVE and alone.seconds * time.repeated <= allowed:
+            why = "the objective that is usually the best on so few rows, without a comparison"
+            return replace(alone.goal, why=why, warning=warning)
+        candidates = candidates[:-1]
+        folds = _folds(candidates, allowed)
+        if folds is None:
             return warning
-        return replace(best.goal, why="the objective that is usually the best on few rows, without a comparison", warning=warning)
     scores = _cross_validate(training_input, pool, fit, candidates, divided(pool, training_input.task, folds))
     chosen = _best(scores)
     if training_input.folder:
         save_file({"outputs": np.stack(chosen.found.outputs)}, training_input.folder / FILE)
-    return _goal(scores, chosen, training_input.config.seed, rows=len(pool), folds=folds)
+    return replace(_goal(scores, chosen, training_input.config.seed, rows=len(pool), folds=folds), warning=warning)
+
+
+def _needed(candidates: Sequence[Candidate], folds: int) -> float:
+    """Return how many seconds a comparison in so many folds, and the training of the slowest candidate after it, are expected to take."""
+    return (folds - 1) * sum(candidate.seconds for candidate in candidates) + max(candidate.seconds for candidate in candidates)
+
+
+def _folds(candidates: Sequence[Candidate], allowed: float) -> int | None:
+    """Return the largest number of folds in which these candidates can be compared in `allowed` seconds; None if there is none."""
+    return next((number for number in _FOLDS if _needed(candidates, number) <= allowed), None)
 
 
 def validated(training_input: TrainingInput, pool: Examples, folds: int) -> tuple[Examples, list[NDArray[Any]]]:

@@ -282,16 +282,16 @@ def _train_first(training_input: TrainingInput, held_out: Examples | None, threa
     if goal.folds and (refit or not held_out):
         return _validated_in_folds(training_input, start, goal, pool, _Findings(chosen, tried, words, threads))
     trained, loop_result = _train(start, goal, training_input, held_out)
-    warnings = [goal.warning] if goal.warning else []
+    warnings, shortened = [goal.warning] if goal.warning else [], goal.shortened
     if loop_result and loop_result.late and limit:
-        warnings = [choice.stopped(limit, loop_result, _steps(training_input, goal))]
+        warnings, shortened = [choice.stopped(limit, loop_result, _steps(training_input, goal))], True
     after = predict(start.model, training_input, held_out) if held_out and (loop_result or not before) else before
     if after and after is not before:
         tried.add(goal.method.name, after, tried.seconds() - tried.counting, trainable(start.model))
     sure = bool(goal.candidates) and not (loop_result and loop_result.late)  # the comparison had more rows than are held out here
-    if loop_result and before and after and not sure and _is_beaten(config, after, before, bool(warnings)):
+    if loop_result and before and after and not sure and _is_beaten(config, after, before, shortened):
         chosen["why"] += f"; on validation, the trained model was worse than {start.fallback}, which is kept"
-        warnings += [f"On the validation rows, what was trained was worse than {start.fallback}, which is kept."] if warnings else []
+        warnings += [f"On the validation rows, what was trained was worse than {start.fallback}, which is kept."] if shortened else []
         goal, after = TrainingGoal(method_that_moves("head"), 0.0), before
         start = _initialise(training_input, _build(training_input), solve, goal.method)
         trained, loop_result = _train(start, goal, training_input, None)
