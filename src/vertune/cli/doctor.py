@@ -31,10 +31,17 @@ def run(
     base: Annotated[
         str, typer.Option("--base", help="The base model to look for: an alias, a Hugging Face hub id or a folder.")
     ] = "minilm",
+    server: Annotated[
+        str, typer.Option("--server", metavar="URL", help="Check a running server instead; VERTUNE_KEY is used if it is set.")
+    ] = "",
+    ca: Annotated[str, typer.Option("--ca", metavar="FILE", help="With --server: the authority that signed its certificate (PEM).")] = "",
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
     """Check the installation, the machine, a base and the hub."""
+    if server:
+        _check_server(server, ca, json)
+        return
     from vertune.core.artifact import Home
 
     facts = {**_machine(), **_base(base), "hub": _hub(), **_disk(Home(home).folder)}
@@ -58,6 +65,23 @@ def run(
         output.note("`vertune serve` needs all packages of the extra 'serve'. Install with: pip install 'vertune[serve]'", "yellow")
     elif "found" in facts["base"]:
         output.next_steps("vertune init DATA.csv")
+
+
+def _check_server(url: str, ca: str, json: bool) -> None:
+    """Print what is found about a running server; the exit status is 1 if something is bad."""
+    from dataclasses import asdict
+
+    from vertune.client.client import Client
+    from vertune.client.diagnosis import diagnose
+
+    with Client(url, ca=ca or None) as client:
+        findings = list(diagnose(client))
+    if json:
+        output.as_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        output.table(["", "what", "found", "what to do"], [[one.level, one.what, one.found, one.advice] for one in findings])
+    if any(finding.level == "bad" for finding in findings):
+        raise typer.Exit(1)
 
 
 def _packages() -> dict[str, str]:

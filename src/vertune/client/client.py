@@ -228,6 +228,21 @@ class Client:
         except (Busy, ModelError):
             return False
 
+    def look(self, path: str) -> tuple[int, dict[str, str], Any]:
+        """Return the status, the headers and the content of the response to a GET request, whatever the status, by a single attempt.
+
+        The content is decoded if it is JSON, else a text. Raises Busy if no server responds, ConfigError if no encrypted connection can be
+        made, and ModelError if the response does not arrive before the deadline.
+        """
+        end = time.monotonic() + self.deadline
+        request = self._http.build_request("GET", path, timeout=(0.9 * self.deadline, self.deadline, self.deadline, self.deadline))
+        response, content = self._exchange(request, end)
+        try:
+            found = json.loads(content)
+        except (ValueError, RecursionError):
+            found = content.decode(errors="replace")
+        return response.status_code, dict(response.headers), found
+
     def _call(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Any:
         """Send a request and return the decoded response.
 
