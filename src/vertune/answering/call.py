@@ -57,6 +57,8 @@ class Call:
     """A unique id, across all processes."""
     trace: str = ""
     """The id of the trace that the client named, to find the call beside those of other services; empty without one."""
+    parent: str = ""
+    """The id of the span of the client within that trace; empty without one."""
     started: float = field(default_factory=time.monotonic)
     """The monotonic time at which the call arrived."""
     expires_at: float = 0.0

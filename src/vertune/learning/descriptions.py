@@ -6,8 +6,9 @@ of linear probes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from vertune.learning import probe, team
 from vertune.learning.examples import Examples, encode
@@ -26,6 +27,30 @@ def read(training_input: TrainingInput, pool: Examples, columns: Sequence[str]) 
     task = training_input.task
     records, sure = task.label_records(columns) if len(pool) <= ROWS_PER_LABEL * task.size and team.size() == 1 else ([], False)
     return (encode(records, task, training_input.encoder, task.views(columns)) if records else None), sure
+
+
+def chosen(
+    training_input: TrainingInput, pool: Examples, columns: Sequence[str], build: Callable[[TrainingInput], VerticalModel]
+) -> tuple[TrainingInput, dict[str, Any] | None]:
+    """Return the input with descriptions of the labels as examples, if they help, and what the report says about them.
+
+    `pool` contains the labelled rows on which this is decided, and `columns` are their columns. `build` returns the model before
+    training.
+    """
+    described, sure = read(training_input, pool, columns)
+    if described is None:
+        return training_input, None
+    facts: dict[str, Any] = {"labels": len(described)}
+    if not sure:
+        model = build(training_input)
+        if not probe.solvable(model, training_input.task, pool):
+            return training_input, None
+        found = losses(training_input, pool, described, model)
+        facts |= {name: round(loss, 4) for name, loss in found.items()}
+        if found["with"] >= found["without"]:
+            return training_input, None
+    training_input.progress("described", **facts)
+    return added(training_input, described), facts
 
 
 def losses(training_input: TrainingInput, pool: Examples, described: Examples, model: VerticalModel) -> dict[str, float]:

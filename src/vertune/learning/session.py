@@ -110,7 +110,7 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
     held_out = _encoded(config, data.validation, data.columns, data.validation_tokens) if data.validation else None
     refit = bool(held_out) and _worth_a_refit(config, data)
     pool = training_input.examples.joined(held_out) if held_out and data.cut else training_input.examples
-    training_input, described = _described(training_input, pool, data.columns)
+    training_input, described = descriptions.chosen(training_input, pool, data.columns, _build)
     result = _train_first(training_input, held_out, threads, refit, pool)
     result.chosen |= {"descriptions": described} if described else {}
     if refit or "folds" in result.chosen or (held_out and result.solved and data.cut and config.training.refit == "auto"):
@@ -153,27 +153,6 @@ def _training_input(config: Config, data: TrainingData, folders: TrainingFolders
     limit = _seconds_allowed(config)
     training_input.deadline = folders.started + limit if limit else None
     return training_input
-
-
-def _described(training_input: TrainingInput, pool: Examples, columns: Sequence[str]) -> tuple[TrainingInput, dict[str, Any] | None]:
-    """Return the input with descriptions of the labels as examples, if they help, and what the report says about them.
-
-    `pool` contains the labelled rows on which this is decided, and `columns` are their columns.
-    """
-    described, sure = descriptions.read(training_input, pool, columns)
-    if described is None:
-        return training_input, None
-    facts: dict[str, Any] = {"labels": len(described)}
-    if not sure:
-        model = _build(training_input)
-        if not probe.solvable(model, training_input.task, pool):
-            return training_input, None
-        losses = descriptions.losses(training_input, pool, described, model)
-        facts |= {name: round(loss, 4) for name, loss in losses.items()}
-        if losses["with"] >= losses["without"]:
-            return training_input, None
-    training_input.progress("described", **facts)
-    return descriptions.added(training_input, described), facts
 
 
 @dataclass(slots=True)

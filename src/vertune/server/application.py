@@ -65,7 +65,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route one request and send its response."""
         service = self.state.service
-        call, responding = Call(service.listeners, trace=trace_of(scope["headers"])), False
+        trace, parent = trace_of(scope["headers"])
+        call, responding = Call(service.listeners, trace=trace, parent=parent), False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal responding

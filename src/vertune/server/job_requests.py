@@ -103,20 +103,26 @@ class Sources:
         return build(Config, {**value, "data": {**data, **given}})
 
     def _source(self, value: Any, upload: Callable[[str], Path], feedback: Callable[[str], str | None]) -> dict[str, Any]:
-        kind, name = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", "")
-        if kind == "dataset" and isinstance(name, str):
-            file = upload(name)
+        def of_dataset(id: str) -> dict[str, Any]:
+            file = upload(id)
             return {"name": file.suffix[1:], "path": str(file)}
-        if kind == "feedback" and isinstance(name, str):
-            return {"name": "feedback", "vertical": name, "customer": feedback(name)}
-        if kind == "declared":
-            if name not in self.declared:
-                raise UnknownName("declared source", str(name)[:80], sorted(self.declared))
-            return dict(self.declared[name])
-        raise ConfigError(
-            "A source of a job must be a dataset that was uploaded, feedback, or a declared source; paths are refused. Write "
-            '{"dataset": ID}, {"feedback": VERTICAL} or {"declared": NAME}.'
-        )
+
+        def of_feedback(vertical: str) -> dict[str, Any]:
+            return {"name": "feedback", "vertical": vertical, "customer": feedback(vertical)}
+
+        kinds = {"dataset": of_dataset, "feedback": of_feedback, "declared": self._declared}
+        kind, name = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
+        if kind not in kinds or not isinstance(name, str):
+            raise ConfigError(
+                "A source of a job must be a dataset that was uploaded, feedback, or a declared source; paths are refused. Write "
+                '{"dataset": ID}, {"feedback": VERTICAL} or {"declared": NAME}.'
+            )
+        return kinds[kind](name)
+
+    def _declared(self, name: str) -> dict[str, Any]:
+        if name not in self.declared:
+            raise UnknownName("declared source", name[:80], sorted(self.declared))
+        return dict(self.declared[name])
 
 
 def _forbidden(value: Any, where: str = "") -> Iterator[str]:

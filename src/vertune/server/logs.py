@@ -16,7 +16,7 @@ from vertune.answering.call import Call
 
 LogFormat = Literal["text", "json"]
 _requests = logging.getLogger("vertune.requests")
-_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _NO_TRACE = b"0" * 32
 
 
@@ -62,10 +62,14 @@ def log_request(call: Call) -> None:
     _requests.info("request", extra={"fields": fields})
 
 
-def trace_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """Return the id of the trace that the header `traceparent` (W3C Trace Context) names; empty if there is none, or it is not valid."""
+def trace_of(headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, str]:
+    """Return the ids of the trace and of the span that the header `traceparent` (W3C Trace Context) names.
+
+    They are empty if there is none, or it is not valid.
+    """
     for name, value in headers:
         if name == b"traceparent":
             match = _TRACE.fullmatch(value)
-            return match[1].decode() if match and match[1] != _NO_TRACE and not value.startswith(b"ff") else ""
-    return ""
+            named = match is not None and match[1] != _NO_TRACE and not value.startswith(b"ff")
+            return (match[1].decode(), match[2].decode()) if match and named else ("", "")
+    return "", ""

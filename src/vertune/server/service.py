@@ -27,6 +27,7 @@ from vertune.server.rollouts import Rollouts, RolloutStates
 from vertune.server.settings import Settings
 from vertune.server.shadows import Shadows
 from vertune.server.texts import StoredTexts
+from vertune.server.tracing import Tracer
 from vertune.store.database import Database
 from vertune.store.plans import read_plans
 
@@ -61,6 +62,8 @@ class Service:
     _shadows: Shadows = field(init=False)
     listeners: list[Listener] = field(init=False)
     """The functions called with every finished call of a client."""
+    tracer: Tracer | None = field(init=False)
+    """What sends the finished calls to a collector; None if they are not sent."""
     recorder: Recorder | None = field(init=False)
     """What stores the finished calls; None if they are not stored."""
     rollouts: Rollouts | None = field(init=False)
@@ -83,6 +86,10 @@ class Service:
         self.probe = ReadinessProbe(self.answers)
         self._shadows = Shadows(self.answers)
         self.listeners = [self.metrics.count_call, log_request]
+        self.tracer = None
+        if self.settings.traces:
+            self.tracer = Tracer(self.settings.traces)
+            self.listeners.append(self.tracer)
         self.recorder = None
         self.rollouts = None
         if self.database is not None:
@@ -134,6 +141,8 @@ class Service:
         self.aliases.stop()
         if self.recorder is not None:
             self.recorder.stop()
+        if self.tracer is not None:
+            self.tracer.stop()
 
     def storage_trouble(self) -> str:
         """Return why requests can't be stored at the moment; empty if they can be, or are not to be stored."""

@@ -105,6 +105,8 @@ class Settings:
     """Whether to accept requests without an API key; allowed on a loopback address only."""
     log: LogFormat = "text"
     """How the log is written: as text, with warnings and errors alone, or as JSON, with one line for each request too."""
+    traces: str = ""
+    """The URL of a collector to which calls are sent as traces by OTLP over HTTP, such as http://localhost:4318/v1/traces; empty: none."""
     open_scope: Scope = "predict"
     """The permission of requests without an API key, if they are accepted; `admin` also lets them change what is served."""
     exact: bool = False

@@ -90,7 +90,8 @@ def keep(path: Path, about: tuple[str, str, int], name: str, customer: str) -> U
     format = path.suffix[1:]
     try:
         report = describe(path, format)
-        upload = Upload(id, format_time(datetime.now(UTC)), customer, name, format, hashed, size, report)
+        at = format_time(datetime.now(UTC))
+        upload = Upload(id=id, at=at, customer=customer, name=name, format=format, hash=hashed, bytes=size, report=report)
         with storage_errors(path):
             path.rename(path.with_name(upload.file))
     except BaseException:
