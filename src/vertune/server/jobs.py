@@ -30,6 +30,8 @@ from vertune.store.database import VARIABLE, Database
 from vertune.store.jobs import Job
 
 _log = logging.getLogger("vertune")
+ARGUMENTS = ["-P", "-m", "vertune.server.job_process"]
+"""The arguments with which Python runs the process of a job."""
 _LOOKING = 0.5
 """Seconds between two looks for jobs that wait."""
 _TELLING = 1.0
@@ -125,9 +127,9 @@ class _Run:
         threads = str(self._owner.threads)
         environment = {**os.environ, **dict.fromkeys(_THREADS, threads), "VERTUNE_HOME": str(self._owner.home)}
         environment |= {} if self._owner.database.url is None else {VARIABLE: self._owner.database.url}  # for feedback as a source
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vertune.server.job_process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment, start_new_session=True,
+        process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [sys.executable, *ARGUMENTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment,
+            start_new_session=True,
         )  # fmt: skip
         request = {**self._job.request, "kind": self._job.kind, "home": str(self._owner.home), "again": self._job.attempts > 1}
         assert process.stdin is not None
