@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import csv
 import io
+import itertools
 import json
 import random
 import re
@@ -186,7 +187,7 @@ def _sheet(value: Any) -> Any:
 
 
 def _damage(path: Path, kind: str, draw: random.Random) -> str:
-    """Damage one line of a text file, but for the first; return what was done, or an empty text."""
+    """Damage one line of a text file, but for those of the header; return what was done, or an empty text."""
     content = path.read_bytes()
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return ""
@@ -194,6 +195,9 @@ def _damage(path: Path, kind: str, draw: random.Random) -> str:
     place = draw.randrange(1, max(2, len(lines) - 1))
     if b'"' in content and path.suffix != ".jsonl" and kind in ("quote", "cut"):
         return ""  # lines of such a file need not be rows
+    quotes = itertools.accumulate(line.count(b'"') for line in lines)
+    if place <= next((number for number, count in enumerate(quotes) if count % 2 == 0), 0):
+        return ""  # a line of the header, where no row is damaged
     line = lines[place]
     middle = len(line) // 2
     if b'"' in line[max(0, middle - 1) : middle + 1]:
