@@ -111,6 +111,29 @@ def test_a_file_that_is_too_large_is_refused_while_it_arrives(home, start) -> No
     assert not list((home.folder / "uploads").iterdir())
 
 
+def test_a_customer_may_have_so_many_datasets(home, start) -> None:
+    running = start(home, admin(home), jobs=JobSettings(cores=1, uploads=1))
+    first = upload(running.ask)["id"]
+    problem(running.ask.post("/v1/datasets", content=as_csv(), headers={"Content-Type": "text/csv"}), 409)
+    running.ask.delete(f"/v1/datasets/{first}")
+    upload(running.ask)
+
+
+def test_a_server_that_stops_ends_its_streams(home, start, sleeping) -> None:
+    running = start(home, admin(home), jobs=JobSettings(cores=1))
+    id = begun(running)
+    with running.ask.stream("GET", f"/v1/jobs/{id}/stream") as response:
+        lines = response.iter_lines()
+        assert next(lines) == "id: 1"
+        running.service.draining = True
+        began = time.monotonic()
+        assert "event: state" not in list(lines)
+        assert time.monotonic() - began < 5
+    running.service.draining = False
+    running.ask.post(f"/v1/jobs/{id}/cancel")
+    ended(running.ask, id)
+
+
 def test_a_server_without_processors_for_jobs_takes_none(server) -> None:
     problem(server.ask.post("/v1/jobs", json={"kind": "compress", "model": "intent"}), 422)
     problem(server.ask.post("/v1/datasets", content=as_csv(), headers={"Content-Type": "text/csv"}), 422)

@@ -89,6 +89,8 @@ class JobSettings:
     """Maximum duration of one job in hours; one that takes longer has failed."""
     upload: Positive = 100 << 20
     """Maximum size of an uploaded dataset in bytes."""
+    uploads: Positive = 1000
+    """Maximum number of uploaded datasets of one customer."""
     sources: Path | None = None
     """A YAML file that maps names to data sources, which jobs may read by these names."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
@@ -44,7 +45,7 @@ async def receive(stream: AsyncIterator[bytes], home: Path, format: str, limit: 
             if not size:
                 raise DataError("The body is empty; expected a file with records. Send the file as the body of the request.")
             file.flush()
-            os.fsync(file.fileno())
+            await asyncio.to_thread(os.fsync, file.fileno())  # which waits for the disk
     except BaseException:
         path.unlink(missing_ok=True)
         raise

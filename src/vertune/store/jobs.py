@@ -134,8 +134,11 @@ def take(database: Database, worker: str) -> Job | None:
     A running job whose worker gave no sign for `LEASE` is taken too; after `ATTEMPTS` such workers, it has failed.
     """
     table, now = schema.jobs.c, datetime.now(UTC)
+    left = (table.state == "running") & (table.lease < format_time(now))
+    with database.reading() as connection:  # without the lock that writers need
+        if connection.execute(select(table.id).where(or_(table.state == "queued", left)).limit(1)).scalar() is None:
+            return None
     with database.writing() as connection:
-        left = (table.state == "running") & (table.lease < format_time(now))
         connection.execute(
             update(schema.jobs)
             .where(left, or_(table.attempts >= ATTEMPTS, table.stop == 1))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, delete, func, select
 
 from vertune.core.errors import NotFound
 from vertune.core.regular import regular_file
@@ -59,6 +59,13 @@ def find(connection: Connection, customer: str | None, before: str | None, limit
     table = schema.uploads.c
     conditions = [*([] if customer is None else [table.customer == customer]), *([] if before is None else [table.id < before])]
     return [_found(row) for row in connection.execute(select(schema.uploads).where(*conditions).order_by(table.id.desc()).limit(limit))]
+
+
+def count(connection: Connection, customer: str) -> int:
+    """Return how many files a customer has."""
+    return int(
+        connection.execute(select(func.count()).select_from(schema.uploads).where(schema.uploads.c.customer == customer)).scalar_one()
+    )
 
 
 def remove(connection: Connection, upload: Upload) -> None:

@@ -10,6 +10,7 @@ from fastapi import Query
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from vertune.core.errors import Conflict
 from vertune.server import problems, uploading
 from vertune.server.access import call_of
 from vertune.server.body import UnsupportedBody
@@ -63,7 +64,7 @@ class DatasetPage(BaseModel):
 
 
 @resource.post(
-    "/v1/datasets", scope="train", status_code=201, max_body=_LARGEST, responses=problems.documented(400, 413, 415, 422),
+    "/v1/datasets", scope="train", status_code=201, max_body=_LARGEST, responses=problems.documented(400, 409, 413, 415, 422),
     openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )  # fmt: skip
 async def upload_dataset(request: Request, name: Annotated[str, Query(max_length=120)] = "") -> DatasetInfo:
@@ -78,10 +79,17 @@ async def upload_dataset(request: Request, name: Annotated[str, Query(max_length
             f"The body has the content type '{kind[:80] or 'none'}'; expected a table. Set the header Content-Type to one of: "
             f"{', '.join(uploading.FORMATS)}."
         )
+    if await asyncio.to_thread(_count, request) >= jobs.settings.uploads:
+        raise Conflict(f"{jobs.settings.uploads} datasets are stored, which is the maximum. Delete some with DELETE /v1/datasets/ID.")
     path, about = await uploading.receive(request.stream(), jobs.home, uploading.FORMATS[kind], jobs.settings.upload)
     upload = await asyncio.to_thread(uploading.keep, path, about, name, call_of(request).customer)
     await asyncio.to_thread(_add, request, upload)
     return _info(upload)
+
+
+def _count(request: Request) -> int:
+    with database_of(request).reading() as connection:
+        return uploads.count(connection, call_of(request).customer)
 
 
 def _add(request: Request, upload: uploads.Upload) -> None:

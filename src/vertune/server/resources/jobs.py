@@ -24,6 +24,7 @@ from vertune.server import problems
 from vertune.server.access import call_of
 from vertune.server.job_requests import JobRequest, check_priority, work
 from vertune.server.resource import Resource
+from vertune.server.service import Service
 from vertune.server.stored import actor_of, customer_of, database_of, jobs_of
 from vertune.store import jobs, uploads
 from vertune.store.audit import note
@@ -177,13 +178,14 @@ def follow_job(id: str, request: Request, last_event_id: Annotated[int | None, H
     The header `Last-Event-ID` of a client that connects again says after which event to go on.
     """
     job = _job(request, id)
-    stream = _stream(database_of(request), job, last_event_id or 0)
+    stream = _stream(request.app.state.service, job, last_event_id or 0)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _stream(database: Database, job: Job, after: int) -> AsyncIterator[bytes]:
-    quiet = 0.0
-    while True:
+async def _stream(service: Service, job: Job, after: int) -> AsyncIterator[bytes]:
+    """Yield what happens in a job until it ends, or the server stops; the client then asks another server for what follows."""
+    quiet, database = 0.0, service.database
+    while database is not None and not service.draining:
         job, found = await asyncio.to_thread(_news, database, job, after)
         for number, event in found:
             after = number
