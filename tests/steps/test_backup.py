@@ -42,6 +42,7 @@ def home(tmp_path):
     for name, text in (
         ("models/intent-1/manifest.json", "{}"), ("models/intent-1/base/model.safetensors", "weights" * 1000),
         ("aliases/intent@live", "intent-1\n"), ("reports/r/report.html", "<html>"), ("datasets/d/train.parquet", "rows"),
+        ("uploads/1.csv", "text"), ("uploads/.2.csv", "half of a te"), ("outputs/3.jsonl", "{}"),
         ("runs/unfinished/manifest.json", "{}"),
         ("models/.gone.removed/manifest.json", "{}"), ("admin.key", "vt_secret"),
     ):  # fmt: skip
@@ -65,7 +66,7 @@ def test_a_home_is_restored_as_it_was(home, database, tmp_path):
     assert [path.name for path in file.parent.iterdir()] == ["today.tar"]
     target = Home(tmp_path / "new" / "home")
     restore(file, target)
-    expected = {name: data for name, data in content(home.folder).items() if not name.startswith(("runs/", "models/.", "admin"))}
+    expected = {name: data for name, data in content(home.folder).items() if not name.startswith(("runs/", "models/.", "uploads/.", "admin"))}
     assert content(target.folder) == expected
     assert (target.folder / FILE).stat().st_mode & 0o777 == 0o600
     with closing(Database(target.folder / FILE)) as restored:
