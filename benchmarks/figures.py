@@ -186,19 +186,19 @@ def small() -> str:
 
 def shots() -> str:
     """Accuracy and processor time on few rows, beside fine-tuning alone, the probe alone, and SetFit."""
-    head = ["data", "rows per class", "draws", *(f"`{side}`" for side in _SHOTS), "processor time of `auto`, of SetFit"]
+    head = ["data", "rows per class", "draws", *(f"`{side}`" for side in _SHOTS), "processor time of `auto`, `contrastive`, `setfit`"]
     rows = []
     for name, found in results("shots").items():
         mean = found["mean"]
         cells = [f"{100 * mean[side]['accuracy']:.1f}" if side in mean else "–" for side in _SHOTS]
-        peer = f"{mean['setfit']['processor_seconds']:.0f} s" if "setfit" in mean else "–"
-        seconds = f"{mean['auto']['processor_seconds']:.0f} s, {peer}"
+        sides = ("auto", "contrastive", "setfit")
+        seconds = ", ".join(f"{mean[side]['processor_seconds']:.0f} s" if side in mean else "–" for side in sides)
         rows.append([f"`{name}`", str(found["rows_per_label"]), str(mean["auto"]["draws"]), *cells, seconds])
     parts = [side for found in results("shots").values() for draw in found["draws"].values() for side in draw.values()]
     return table(head, rows) + "\n" + figures_table(shots_figures()) + "\n" + machines(*parts) + "\n"
 
 
-_SHOTS = ("auto", "labels", "probe", "setfit")
+_SHOTS = ("auto", "contrastive", "labels", "probe", "setfit")
 
 
 def killing() -> str:

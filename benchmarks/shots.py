@@ -5,7 +5,7 @@
     python benchmarks/shots.py --peer PEER/bin/python   SetFit as well, in an environment with setfit and torch
 
 The sides have the same rows and the same defaults with the base `minilm`. `labels` is `method: auto` with `training.objective:
-labels`, which compares no candidates. A draw takes so many rows of each label, in sorted order of labels; data sets without test
+labels`, which compares no candidates, and `contrastive` trains contrastively without a comparison. A draw takes so many rows of each label, in sorted order of labels; data sets without test
 rows of their own are tested on other rows of the same draw. A draw that is measured is not measured again unless --again is given.
 Results go to benchmarks/results/shots.json.
 """
@@ -39,7 +39,12 @@ HERE = Path(__file__).resolve().parent
 OUT = HERE / "results" / "shots.json"
 TEST_ROWS = 1000
 """Largest number of test rows of a data set that has none of its own."""
-SIDES: dict[str, dict[str, Any]] = {"auto": {}, "labels": {"training": {"objective": "labels"}}, "probe": {"method": "head"}}
+SIDES: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "contrastive": {"method": "full", "training": {"objective": "contrastive"}},
+    "labels": {"training": {"objective": "labels"}},
+    "probe": {"method": "head"},
+}
 """What each side sets in the config."""
 PEER = "setfit"
 """The side that trains in an environment of its own."""
