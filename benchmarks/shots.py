@@ -5,9 +5,9 @@
     python benchmarks/shots.py --peer PEER/bin/python   SetFit as well, in an environment with setfit and torch
 
 The sides have the same rows and the same defaults with the base `minilm`. `labels` is `method: auto` with `training.objective:
-labels`, which compares no candidates, and `contrastive` trains contrastively without a comparison. A draw takes so many rows of each label, in sorted order of labels; data sets without test
-rows of their own are tested on other rows of the same draw. A draw that is measured is not measured again unless --again is given.
-Results go to benchmarks/results/shots.json.
+labels`, which compares no candidates, and `contrastive` trains contrastively without a comparison. A draw takes so many rows of each
+label, in sorted order of labels; data sets without test rows of their own are tested on other rows of the same draw. A draw that is
+measured is not measured again unless --again is given. Results go to benchmarks/results/shots.json.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def test_a_home_is_restored_as_it_was(home, database, tmp_path):
     assert [path.name for path in file.parent.iterdir()] == ["today.tar"]
     target = Home(tmp_path / "new" / "home")
     restore(file, target)
-    expected = {name: data for name, data in content(home.folder).items() if not name.startswith(("runs/", "models/.", "uploads/.", "admin"))}
+    left_out = ("runs/", "models/.", "uploads/.", "admin")
+    expected = {name: data for name, data in content(home.folder).items() if not name.startswith(left_out)}
     assert content(target.folder) == expected
     assert (target.folder / FILE).stat().st_mode & 0o777 == 0o600
     with closing(Database(target.folder / FILE)) as restored:

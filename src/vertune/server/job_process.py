@@ -21,6 +21,8 @@ from vertune.core.config import Config
 from vertune.core.errors import NotFound, VertuneError
 from vertune.core.parse import build
 
+_NICENESS = 10
+"""How much the process lets others go first: answers are more urgent than jobs."""
 _PAUSE = 1.0
 """Seconds between two events of the same kind, of those that follow each other quickly."""
 _FREQUENT = frozenset({"step", "comparing", "answering", "baselines", "remembering"})
@@ -52,6 +54,8 @@ class _Output:
 def main() -> None:
     """Do the job that the first line of standard input describes."""
     request = json.loads(sys.stdin.readline())
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
     output = _Output()
     threading.Thread(target=_die_with_the_server, daemon=True).start()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
