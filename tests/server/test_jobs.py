@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -307,6 +308,20 @@ def test_more_jobs_than_a_customer_may_have_are_refused(home, start, tiny_base, 
     assert float(refused.headers["retry-after"]) >= 1
     assert running.ask.post(f"/v1/jobs/{first['id']}/cancel").json()["state"] == "cancelled"
     assert running.ask.post("/v1/jobs", json=given).status_code == 201
+
+
+def test_jobs_of_a_plan_are_used_up_and_billed(home, start, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(runner.Jobs, "take", lambda self: None)
+    (tmp_path / "plans.yaml").write_text("plans: {small: {jobs: 1, verticals: [intent], prices: {jobs: 2.5}}}\ndefault: small\n")
+    running = start(home, admin(home), jobs=JobSettings(cores=1), plans=tmp_path / "plans.yaml")
+    problem(running.ask.post("/v1/jobs", json={"kind": "compress", "model": "spans"}), 403)
+    given = {"kind": "compress", "model": "intent"}
+    assert running.ask.post("/v1/jobs", json=given).status_code == 201
+    assert "allows 1 jobs in a month" in problem(running.ask.post("/v1/jobs", json=given), 429)
+    assert running.ask.get("/v1/usage", params={"by": "vertical"}).json()["usage"][0]["jobs"] == 1
+    month = datetime.now(UTC).strftime("%Y-%m")
+    (line,) = running.ask.get("/v1/invoice", params={"month": month}).json()["lines"]
+    assert (line["item"], line["used"], line["charged"], line["amount"]) == ("jobs", 1, 1, "2.50")
 
 
 SLEEP = 'import sys, time; sys.stdin.readline(); print(\'{"event": {"event": "begun"}}\', flush=True); time.sleep(600)'

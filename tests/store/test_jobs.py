@@ -14,6 +14,7 @@ from vertune.core.ids import time_ordered_id
 from vertune.store import jobs
 from vertune.store.database import Database
 from vertune.store.jobs import Filter
+from vertune.store.usage import Period, used
 
 
 def row(**other) -> dict:
@@ -136,6 +137,17 @@ def test_a_repeated_request_starts_one_job(opened) -> None:
     assert jobs.add(database, row(idempotency="a", customer="shop"))[1], "another customer's key is another key"
     with pytest.raises(Conflict, match="was used for another job"):
         jobs.add(database, row(idempotency="a", digest=b"other"))
+
+
+def test_jobs_that_are_started_are_counted_once(opened) -> None:
+    database = opened()
+    for changes in ({"idempotency": "a"}, {"idempotency": "a"}, {}, {"vertical": "spans"}, {"customer": "shop"}):
+        jobs.add(database, row(**changes))
+    with database.reading() as connection:
+        found = used(connection, Period(), ["customer", "vertical"])
+    assert [(one.customer, one.vertical, one.jobs, one.requests) for one in found] == [
+        ("bank", "intent", 2, 0), ("bank", "spans", 1, 0), ("shop", "intent", 1, 0),
+    ]  # fmt: skip
 
 
 def test_only_what_is_meant_is_found(opened) -> None:

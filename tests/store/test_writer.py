@@ -76,7 +76,7 @@ def test_usage_is_added_up_by_day_customer_key_and_vertical(database):
     with database.writing() as connection:
         write(connection, [entry(1, answers=2), entry(2)])
         write(connection, [Entry(entry().request, [], {USED: (1, 1, 1, 0), others[0]: (1, 2, 3, 4), others[1]: (5, 6, 7, 8)})])
-        rows = {tuple(row[:4]): tuple(row[4:]) for row in connection.execute(select(schema.usage))}
+        rows = {tuple(row[:4]): tuple(row[4:8]) for row in connection.execute(select(schema.usage))}
     assert rows == {
         ("2030-01-01", "bank", USED.key, "intent"): (3, 4, 31, 3),
         ("2030-01-02", "bank", USED.key, "intent"): (1, 2, 3, 4),

@@ -12,7 +12,7 @@ from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
 from vertune.server.polling import Polling
 from vertune.store.database import Database
-from vertune.store.plans import UNITS, Plans, Unit, month_of, seconds_left
+from vertune.store.plans import UNITS, Plan, Plans, Unit, month_of, seconds_left
 from vertune.store.traffic import Amounts, Used
 from vertune.store.usage import Period, used
 
@@ -69,10 +69,7 @@ class Quotas:
         plan = self.plans.of(customer)
         if plan is None:
             return ""
-        if plan.verticals is not None and (refused := [name for name in verticals if name not in plan.verticals]):
-            raise AccessError(
-                f"The plan of '{customer}' does not contain '{refused[0]}'. Ask the operator of the server for a larger plan."
-            )
+        self._check_verticals(customer, plan, verticals)
         warnings = []
         for unit, amount in zip(UNITS, self.used(customer), strict=True):
             limit = plan.limit(unit)
@@ -81,6 +78,29 @@ class Quotas:
             if limit is not None and amount >= _WARN_AT * limit:
                 warnings.append(f"{unit} {amount} of {limit}")
         return ", ".join(warnings)
+
+    def check_jobs(self, customer: str, vertical: str) -> None:
+        """Check that the plan of a customer allows it to start another job in this month, about this vertical.
+
+        Raises Busy if the jobs are used up, and AccessError if the plan does not allow the vertical.
+        """
+        plan = self.plans.of(customer)
+        if plan is None:
+            return
+        self._check_verticals(customer, plan, [vertical])
+        if plan.jobs is None:
+            return
+        first, end = month_of(datetime.now(UTC).date())
+        with self._database.reading() as connection:
+            started = sum(row.jobs for row in used(connection, Period(customer, first, end), ["customer"]))
+        if started >= plan.jobs:
+            raise _used_up(customer, "jobs", plan.jobs)
+
+    def _check_verticals(self, customer: str, plan: Plan, verticals: Sequence[str]) -> None:
+        if plan.verticals is not None and (refused := [name for name in verticals if name not in plan.verticals]):
+            raise AccessError(
+                f"The plan of '{customer}' does not contain '{refused[0]}'. Ask the operator of the server for a larger plan."
+            )
 
     def used(self, customer: str) -> Sums:
         """Return what a customer has used in this month."""

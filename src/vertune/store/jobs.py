@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from vertune.core.errors import Conflict, NotFound, StorageError
 from vertune.store import schema
 from vertune.store.database import Database, format_time
+from vertune.store.usage import add_job
 
 Kind = Literal["prepare", "train", "fit", "evaluate", "compress", "predict"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -79,6 +80,7 @@ def add(database: Database, row: dict[str, Any]) -> tuple[Job, bool]:
     try:
         with database.writing() as connection:
             connection.execute(schema.jobs.insert().values(row))
+            add_job(connection, row["customer"], row.get("key"), row["vertical"])
     except StorageError as error:
         if not isinstance(error.__cause__, IntegrityError) or row.get("idempotency") is None:
             raise

@@ -15,11 +15,12 @@ from vertune.core.parse import build
 from vertune.store.key import checked_rate
 from vertune.store.usage import Usage
 
-Unit = Literal["requests", "records", "tokens"]
+Unit = Literal["requests", "records", "tokens", "jobs"]
 UNITS: tuple[Unit, ...] = ("requests", "records", "tokens")
+"""The units of answering, which are counted for each request."""
 Amount = Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)]
 _CENT = Decimal("0.01")
-_PER = {"requests": 1000, "records": 1000, "tokens": 1_000_000}
+_PER: dict[Unit, int] = {"requests": 1000, "records": 1000, "tokens": 1_000_000, "jobs": 1}
 """How many of a unit a price is for."""
 
 
@@ -41,6 +42,8 @@ class Prices(_Section):
     """For 1,000 records above those that are included."""
     tokens: Amount = Decimal(0)
     """For 1,000,000 tokens above those that are included."""
+    jobs: Amount = Decimal(0)
+    """For each job above those that are included."""
 
 
 class Plan(_Section):
@@ -52,6 +55,8 @@ class Plan(_Section):
     """Texts or records per month."""
     tokens: Annotated[int, Field(ge=0)] | None = None
     """Tokens per month."""
+    jobs: Annotated[int, Field(ge=0)] | None = None
+    """Jobs that are started per month."""
     rate: str | None = None
     """Rate limit of the whole customer, such as 600/minute."""
     verticals: list[str] | None = None
@@ -67,7 +72,7 @@ class Plan(_Section):
 
     def limit(self, unit: Unit) -> int | None:
         """Return how much of a unit may be used in a month; None if there is no limit."""
-        limits = {"requests": self.requests, "records": self.records, "tokens": self.tokens}
+        limits = {"requests": self.requests, "records": self.records, "tokens": self.tokens, "jobs": self.jobs}
         return limits[unit]
 
 
@@ -104,12 +109,12 @@ class Line(BaseModel):
     """One line of an invoice."""
 
     customer: str
-    item: Literal["month", "requests", "records", "tokens"]
+    item: Literal["month", "requests", "records", "tokens", "jobs"]
     used: int
     charged: int
     """How many units are paid for, beyond those that are included."""
     price: Decimal
-    """For one month, 1,000 requests or records, or 1,000,000 tokens."""
+    """For one month, 1,000 requests or records, 1,000,000 tokens, or one job."""
     amount: Decimal
     currency: str
 
@@ -121,7 +126,7 @@ def invoice(plans: Plans, used: Usage) -> list[Line]:
         return []
     prices = plan.prices
     lines = [_line(used.customer, "month", (1, 1), prices.month, amount=prices.month, currency=prices.currency)]
-    for unit in UNITS:
+    for unit in _PER:
         price, total = getattr(prices, unit), getattr(used, unit)
         charged = max(0, total - plan.included.get(unit, 0))
         lines.append(_line(used.customer, unit, (total, charged), price, amount=price * charged / _PER[unit], currency=prices.currency))
@@ -129,7 +134,7 @@ def invoice(plans: Plans, used: Usage) -> list[Line]:
 
 
 def _line(
-    customer: str, item: Literal["month", "requests", "records", "tokens"], used: tuple[int, int], price: Decimal, amount: Decimal,
+    customer: str, item: Literal["month", "requests", "records", "tokens", "jobs"], used: tuple[int, int], price: Decimal, amount: Decimal,
     currency: str,
 ) -> Line:  # fmt: skip
     rounded = amount.quantize(_CENT, ROUND_HALF_UP)

@@ -108,6 +108,7 @@ usage = Table(
     Column("records", BigInteger, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("cached_tokens", BigInteger, nullable=False),
+    Column("jobs", BigInteger, nullable=False, server_default="0"),
     Index("usage_by_customer", "customer", "day"),
 )  # fmt: skip
 """What each customer, key and vertical used on a day in UTC."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Literal, get_args
 
 from sqlalchemy import Connection, RowMapping, func, select
 
 from vertune.store import schema
+from vertune.store.database import insert
 
 Column = Literal["day", "customer", "key", "vertical"]
-_COUNTS = ("requests", "records", "tokens", "cached_tokens")
+_COUNTS = ("requests", "records", "tokens", "cached_tokens", "jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Usage:
     """Number of tokens, as if nothing were cached."""
     cached_tokens: int
     """How many of these were not computed, because the answers were cached."""
+    jobs: int = 0
+    """Number of jobs that were started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,16 @@ def used(connection: Connection, wanted: Period, by: Sequence[Column]) -> list[U
     sums = [func.coalesce(func.sum(table[name]), 0).label(name) for name in _COUNTS]
     rows = connection.execute(select(*divided, *sums).where(*conditions).group_by(*divided).order_by(*divided))
     return [_of_row(row, by) for row in rows.mappings()]
+
+
+def add_job(connection: Connection, customer: str, key: str | None, vertical: str) -> None:
+    """Count a job that a customer starts today, in the transaction in which it is put into the queue."""
+    table = schema.usage
+    nothing = dict.fromkeys(_COUNTS, 0)
+    row = {"day": datetime.now(UTC).date().isoformat(), "customer": customer, "key": key or "", "vertical": vertical, **nothing, "jobs": 1}
+    statement = insert(connection, table).values(row)
+    more = {"jobs": table.c.jobs + 1}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=more))
 
 
 def _of_row(row: RowMapping, by: Sequence[Column]) -> Usage:

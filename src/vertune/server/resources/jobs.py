@@ -99,6 +99,8 @@ def start_job(body: JobRequest, request: Request, response: Response, idempotenc
     id = time_ordered_id()
     vertical, wanted = _work(body, request, id)
     access.authorize(request, "train", [vertical])
+    if (quotas := request.app.state.service.quotas) is not None:
+        quotas.check_jobs(call.customer, vertical)
     digest = hashlib.sha256(orjson.dumps(body.model_dump(), option=orjson.OPT_SORT_KEYS)).digest()
     with database.reading() as connection:
         if jobs.count(connection, call.customer) >= runner.settings.per_customer:

@@ -47,6 +47,8 @@ class UsageRow(BaseModel):
     """Number of tokens, as if nothing were cached."""
     cached_tokens: int
     """How many of these were not computed, because the answers were cached."""
+    jobs: int
+    """Number of jobs that were started."""
 
 
 class UsageTable(BaseModel):

@@ -1,4 +1,4 @@
-"""Uploaded files, and jobs with their events."""
+"""Uploaded files, jobs with their events, and how many jobs a customer started."""
 
 from alembic import op
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, String, Text
@@ -8,7 +8,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the tables."""
+    """Add the tables and the column."""
+    op.add_column("usage", Column("jobs", BigInteger, nullable=False, server_default="0"))
     op.create_table(
         "uploads",
         Column("id", String(32), primary_key=True),
