@@ -11,7 +11,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.server.conftest import admin
@@ -110,6 +113,20 @@ def test_a_file_that_is_too_large_is_refused_while_it_arrives(home, start) -> No
     running = start(home, admin(home), jobs=JobSettings(cores=1, upload=500))
     problem(running.ask.post("/v1/datasets", content=as_csv(), headers={"Content-Type": "text/csv"}), 413)
     assert not list((home.folder / "uploads").iterdir())
+
+
+def test_a_file_that_would_take_all_memory_takes_none_of_the_server(working, monkeypatch) -> None:
+    """Two thousand million equal texts take a few kilobytes in Parquet."""
+    monkeypatch.setattr("vertune.server.uploading._LEAST_MEMORY", 4 << 30)
+    table = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, np.int32)), pa.array(["x" * 5000]))})
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    assert len(file.getvalue()) < 1 << 20
+    sent = working.ask.post(
+        "/v1/datasets", content=file.getvalue(), headers={"Content-Type": "application/vnd.apache.parquet"}, timeout=LONG
+    )
+    assert sent.status_code in (201, 422)
+    assert working.ask.post("/v1/verticals/intent/predict", json={"texts": ["a"]}).status_code == 200
 
 
 def test_a_customer_may_have_so_many_datasets(home, start) -> None:

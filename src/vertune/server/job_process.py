@@ -56,6 +56,7 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
+    _limit_memory(request.get("memory"))
     output = _Output()
     threading.Thread(target=_die_with_the_server, daemon=True).start()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
@@ -68,6 +69,17 @@ def main() -> None:
         output.write({"error": {"code": "internal", "message": f"The job failed unexpectedly ({type(error).__name__}); the log says why."}})
     else:
         output.write({"result": result})
+
+
+def _limit_memory(size: int | None) -> None:
+    """Let the process have at most so many bytes of memory, where the system can limit it."""
+    if size is None:
+        return
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def _die_with_the_server() -> None:
@@ -147,10 +159,17 @@ def _predict(request: dict[str, Any], home: Home, progress: Callable[..., None])
     return {"model": model.id, "rows": len(found.answers), "errors": len(found.errors), "output": out.name}
 
 
+def _describe(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.server.uploading import describe
+
+    return describe(Path(request["file"]), request["format"])
+
+
 WORK: dict[str, Work] = {
+    "describe": _describe,
     "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "predict": _predict,
 }  # fmt: skip
-"""What does each kind of job."""
+"""What does each kind of job; `describe` is done for an upload, whose file may be made to exhaust the memory of what reads it."""
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from vertune.core.errors import StorageError
+from vertune.core.errors import DataError, StorageError
 from vertune.server.polling import Polling
 from vertune.server.preparing import kill
 from vertune.server.settings import JobSettings
@@ -81,6 +81,27 @@ class Jobs:
             self._running[job.id] = thread
             thread.start()
 
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Do a piece of work that needs no queue, in a process of its own; return its result.
+
+        Raises DataError with the message of the error that ended it, also if it takes longer than `seconds`, or too much memory.
+        """
+        with tempfile.TemporaryFile() as log:
+            process = _start(self, request, log)
+            timer = threading.Timer(seconds, kill, [process])
+            timer.start()
+            try:
+                assert process.stdout is not None
+                lines = [json.loads(line) for line in process.stdout]
+            finally:
+                timer.cancel()
+                _end(process)
+        outcome: dict[str, Any] = next((line for line in lines if "event" not in line), {})
+        if "result" in outcome:
+            return dict(outcome["result"])
+        why = outcome.get("error", {}).get("message")
+        raise DataError(why or "The file needs too much time or memory to be read. Send a smaller one, or divide it.")
+
     def stop(self) -> None:
         """End the processes of all jobs, which go back into the queue."""
         self._stopping.set()
@@ -124,18 +145,8 @@ class _Run:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        threads = str(self._owner.threads)
-        environment = {**os.environ, **dict.fromkeys(_THREADS, threads), "VERTUNE_HOME": str(self._owner.home)}
-        environment |= {} if self._owner.database.url is None else {VARIABLE: self._owner.database.url}  # for feedback as a source
-        process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [sys.executable, *ARGUMENTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
-        request = {**self._job.request, "kind": self._job.kind, "home": str(self._owner.home), "again": self._job.attempts > 1}
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()  # and stays open: its end tells the child that the server died
+        request = {**self._job.request, "kind": self._job.kind, "again": self._job.attempts > 1}
+        process = _start(self._owner, request, self._log)
         threading.Thread(target=self._read, args=[process.stdout], daemon=True).start()
         return process
 
@@ -162,10 +173,7 @@ class _Run:
                     if (order := self._tell()) != "go on":
                         return ("cancelled" if order == "stop" else None), {"events": self._events}
         finally:
-            kill(self._process)
-            for stream in (self._process.stdin, self._process.stdout):
-                with suppress(OSError):
-                    stream.close()  # type: ignore[union-attr]
+            _end(self._process)
 
     def _collect(self) -> bool:
         """Wait for lines of the process, and read those that are there; return whether the process has ended its output."""
@@ -214,3 +222,25 @@ class _Run:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - _LOG_BYTES))
         return self._log.read().decode(errors="replace").strip()
+
+
+def _start(owner: Jobs, request: dict[str, Any], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a process that does what a request says; its standard input stays open, because its end means that the server died."""
+    environment = {**os.environ, **dict.fromkeys(_THREADS, str(owner.threads)), "VERTUNE_HOME": str(owner.home)}
+    environment |= {} if owner.database.url is None else {VARIABLE: owner.database.url}  # for feedback as a source
+    process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+        [sys.executable, *ARGUMENTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(json.dumps({**request, "home": str(owner.home)}).encode() + b"\n")
+        process.stdin.flush()
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that has not ended, and close its streams."""
+    kill(process)
+    for stream in (process.stdin, process.stdout):
+        with suppress(OSError):
+            stream.close()  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,12 @@ from vertune.store.uploads import FOLDER, Upload
 
 FORMATS = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/vnd.apache.parquet": "parquet"}
 """By its media type, the source that reads a file."""
+_LEAST_MEMORY, _MEMORY = 6 << 30, 30
+"""Address space that reading a file may take: so many bytes, or so many times its size if that is more."""
+_SECONDS = 300.0
+"""How long reading a file may take."""
+Ask = Callable[[dict[str, Any], float], dict[str, Any]]
+"""A function that does a piece of work in a process of its own: given a request and the longest time in seconds, it returns the result."""
 _SHOWN = 20
 """Number of unreadable rows that the report of a file names."""
 
@@ -85,12 +91,16 @@ def describe(path: Path, format: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def keep(path: Path, about: tuple[str, str, int], name: str, customer: str) -> Upload:
-    """Describe a received file, and give it its final name; on an error, delete it. `about` are its id, hash and size."""
+def keep(path: Path, about: tuple[str, str, int], name: str, customer: str, ask: Ask) -> Upload:
+    """Describe a received file, and give it its final name; on an error, delete it. `about` are its id, hash and size.
+
+    `ask` describes the file in a process of its own, because a small file can be made to take all memory when it is read.
+    """
     id, hashed, size = about
     format = path.suffix[1:]
     try:
-        report = describe(path, format)
+        memory = max(_LEAST_MEMORY, _MEMORY * size)
+        report = ask({"kind": "describe", "file": str(path), "format": format, "memory": memory}, _SECONDS)
         at = format_time(datetime.now(UTC))
         upload = Upload(id=id, at=at, customer=customer, name=name, format=format, hash=hashed, bytes=size, report=report)
         with storage_errors(path):

@@ -82,7 +82,7 @@ async def upload_dataset(request: Request, name: Annotated[str, Query(max_length
     if await asyncio.to_thread(_count, request) >= jobs.settings.uploads:
         raise Conflict(f"{jobs.settings.uploads} datasets are stored, which is the maximum. Delete some with DELETE /v1/datasets/ID.")
     path, about = await uploading.receive(request.stream(), jobs.home, uploading.FORMATS[kind], jobs.settings.upload)
-    upload = await asyncio.to_thread(uploading.keep, path, about, name, call_of(request).customer)
+    upload = await asyncio.to_thread(uploading.keep, path, about, name, customer=call_of(request).customer, ask=jobs.ask)
     await asyncio.to_thread(_add, request, upload)
     return _info(upload)
 
