@@ -92,3 +92,17 @@ def test_what_does_not_exist(run):
     assert run("deploy", "support", model(2), "--shadow")[0] == NotFound.exit_code, "nothing is live"
     assert run("promote", "support")[0] == NotFound.exit_code
     assert "no change" in run("history", "support")[1]
+
+
+def test_an_alias_is_part_of_the_history_where_a_server_keeps_one(run, live, home):
+    assert run("alias", "support@live", model(1))[0] == 0
+    assert not (home / "server.db").exists()
+    assert run("deploy", "support", model(2))[0] == 0
+    assert model(2) in run("alias", "support@live", model(1))[1], "it tells what it pointed to before"
+    assert run("alias", "support@old", model(2))[0] == 0
+    told = json.loads(run("history", "support", "--json")[1])
+    assert [(one["action"], one["model"], one["previous"]) for one in told] == [
+        ("deploy", model(1), model(2)), ("deploy", model(2), model(1)),
+    ]  # fmt: skip
+    assert run("rollback", "support")[0] == 0
+    assert live() == model(2)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vertune.cli import options, output
 
+if TYPE_CHECKING:
+    from vertune.core.artifact import Home
+
 PANEL = ("Use a model", 7)
+_DATABASE, _FILE = "VERTUNE_DATABASE", "server.db"
+"""What names the database of a server, as `store/database.py` has it: without a server, its packages need not be installed."""
 
 
 def run(
@@ -16,7 +22,10 @@ def run(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="The model that it should point to.")] = None,
     home: options.Home = None,
 ) -> None:
-    """Point an alias to a model, or list all aliases."""
+    """Point an alias to a model, or list all aliases.
+
+    If a server keeps a history of its models, NAME@live is changed as by vertune deploy.
+    """
     from vertune.core.artifact import Home
     from vertune.core.errors import ConfigError
 
@@ -25,7 +34,7 @@ def run(
         raise ConfigError(f"No model was given for {alias}. Write: vertune alias {alias} MODEL; `vertune list models` lists all models.")
     if alias and model:
         before = store.aliases().get(alias)
-        store.alias(alias, model)
+        _point(store, alias, model)
         output.say(f"{alias} points to {store.aliases()[alias]}" + (f" (before: {before})" if before else ""))
         return
     aliases = store.read_aliases()
@@ -37,3 +46,15 @@ def run(
     for target in aliases.values():
         if not isinstance(target, str):
             output.note(str(target), style="yellow")
+
+
+def _point(home: Home, alias: str, model: str) -> None:
+    """Point an alias to a model; where a server has a database, the change of a live model is added to its history."""
+    name, _, tag = alias.partition("@")
+    if tag != "live" or not (os.environ.get(_DATABASE) or (home.folder / _FILE).exists()):
+        home.alias(alias, model)
+        return
+    from vertune.steps.deploy import Versions
+
+    with options.opened(home.folder, None) as (where, opened):
+        Versions(where, opened, "command line").deploy(name, model, "vertune alias")
