@@ -14,6 +14,7 @@ from tests.server.conftest import admin
 from tests.server.running import Running
 from vertune.core import base
 from vertune.core.artifact import Home
+from vertune.server.settings import JobSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -41,7 +42,7 @@ def serve(monkeypatch) -> Iterator[Callable[[], str]]:
             make_servable([home.get("models", alias) for alias in home.aliases()], home)
             secret = admin(home)
             monkeypatch.setenv("VERTUNE_KEY", secret)
-            return stack.enter_context(Running(home, secret)).url
+            return stack.enter_context(Running(home, secret, jobs=JobSettings(cores=1))).url
 
         yield start
 

@@ -55,31 +55,6 @@ def test_a_batch_of_long_texts_is_trained_in_little_memory_and_too_little_is_tol
     assert "device.memory (now 100.0)" in done.stderr
 
 
-FREED = """
-    import os
-    import resource
-    import torch
-    from vertune.learning.memory import keep_freed_memory
-
-    if not os.fork():  # the child prints first, with the setting
-        keep_freed_memory()
-    else:
-        os.wait()
-    first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(5 << 20)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only the C library of Linux is told so")
-def test_freed_memory_is_used_again_without_being_asked_for():
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(FREED)], capture_output=True, text=True, check=True)
-    told, untold = map(int, done.stdout.split())
-    assert untold > 10 * (5 << 22) // 4096, "each of most tensors is new to the process"
-    assert told < untold / 4
-
-
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

@@ -141,6 +141,7 @@ def test_the_document_says_what_needs_a_key_and_that_errors_are_problems(documen
             changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))
             administered = changes or path in ("/v1/deletions", "/v1/audit")
             scope = "feedback" if "/feedback" in path else "admin" if administered else "predict"
+            scope = "train" if path.startswith(("/v1/datasets", "/v1/jobs")) else scope
             assert operation["security"] == ([] if path.startswith("/health") else [{"key": [scope]}]), (verb, path)
             for status, answer in operation["responses"].items():
                 if int(status) >= 400 and path != "/health/ready":

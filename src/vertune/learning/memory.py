@@ -29,8 +29,6 @@ _OVERHEAD = 1.8
 temporary results, and gaps that the allocator can't use; measured with MiniLM on batches of 64 to 512 tokens per text."""
 _LEAST = 0.1
 """Smallest fraction of the memory that passes may use, if the weights alone take almost all of it."""
-_MALLOC = {"M_MMAP_THRESHOLD": (-3, 32 << 20), "M_TRIM_THRESHOLD": (-1, 512 << 20)}
-"""The numbers of settings in glibc's malloc.h, and their values in bytes; 32 MB is the largest value of the first."""
 _ROWS = 256
 """Largest number of model inputs in one pass."""
 
@@ -137,19 +135,6 @@ def told(what: str, config: Config) -> Iterator[None]:
             f"{what} ran out of memory: {reason}. It must keep to device.memory (now {config.device.memory}) and needs that much free "
             "memory. Close other programs, or set device.memory (in GB), device.tokens, training.batch or encoder.max_tokens to less."
         ) from error
-
-
-def keep_freed_memory() -> None:
-    """Let the C library (glibc) keep freed memory for later tensors, instead of returning it to the operating system.
-
-    Memory that is new to a process is zeroed page by page. In one epoch of full fine-tuning on 1,200 news articles this took a
-    quarter of the time. The price are gaps that no later tensor fits: with passes of 2,048 tokens, the peak of that epoch was 4.3 GB
-    instead of 3.8 GB.
-    """
-    option: Any = machine.c_function("mallopt")
-    if option is not None:
-        for number, value in _MALLOC.values():
-            option(number, value)
 
 
 def give_back() -> None:

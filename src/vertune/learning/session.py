@@ -29,7 +29,6 @@ from vertune.learning.examples import Examples, encode
 from vertune.learning.gradients import StepGradients
 from vertune.learning.held_out import HeldOutPredictions, decoded, intervals, is_worse, predict
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
-from vertune.learning.memory import keep_freed_memory
 from vertune.learning.threads import use_threads
 from vertune.learning.training_input import Score, TrainingInput
 from vertune.learning.tried import PROBE, Tried, stored
@@ -102,7 +101,6 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
     If the validation records were split off the training rows and `training.refit` allows it, the model is trained once
     more on all labelled rows.
     """
-    keep_freed_memory()
     threads = use_threads(config.device.threads)
     training_input = _training_input(config, data, folders, progress)
     if config.training.objective == "contrastive":

@@ -103,10 +103,10 @@ class ConnectionTable:
 
         If `owner` is None, the connection counts for no key, and is accepted.
         """
-        if owner is not None and self._by_key[owner] >= self.per_key:
-            return False
         if not connection.accepted and connection not in self._strangers:
             return True  # it is being closed to make room
+        if owner is not None and self._by_key[owner] >= self.per_key:
+            return False
         self.remove(connection)
         self._accepted += 1
         if owner is not None:
