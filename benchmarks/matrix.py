@@ -210,7 +210,8 @@ def seat(home: Any, models: Sequence[Any]) -> None:
     shelf = home.shelf("backbones")
     for model in models:
         backbone = next(one for one in reversed(shelf) if shared_store.read_verdict(one, model.id) is not None)
-        shared_store.write_verdict(backbone.folder / shared_store.VERTICALS / model.id, shared_store.PrecisionVerdict("int8", WHY))
+        folder = backbone.folder / shared_store.VERTICALS / model.id
+        shared_store.write_verdict(folder, shared_store.PrecisionVerdict("int8", WHY), model)
         home.alias(f"{model.manifest['name']}@live", model.id)
 
 
