@@ -45,7 +45,7 @@ def test_nothing_is_found_where_all_is_well() -> None:
         ({"ready": {**READY, "ready": False, "why": "the models are still being loaded"}}, "readiness", "bad", "still being loaded"),
         ({"ready": {**READY, "storage": "the disk is full"}}, "storage", "bad", "The disk is full"),
         ({"ready": {"hello": "world"}}, "connection", "bad", "no vertune server"),
-        ({"hours": -1.0}, "clock", "warning", "-3600 s"),
+        ({"hours": -1.0}, "clock", "warning", "-360"),
         ({"status": 401}, "API key", "warning", "The key is unknown."),
         ({"status": 500}, "verticals", "bad", "status 500"),
         ({"verticals": [{**GOOD, "fault": "its outputs differ"}]}, "support", "bad", "vertune rollback support"),
