@@ -25,4 +25,4 @@ def mix(figures: Mapping[str, Any] | None) -> str | None:
         f"{', '.join(f'{metric(name).title} {format_value(value, metric(name).unit)}' for name, value in values.items())} ({_NAMES[side]})"
         for side, values in figures["validation"].items()
     ]
-    return f"{weights}. On validation rows, which chose these weights: {'; '.join(measured)}"
+    return f"{weights}. On held-out rows, which chose these weights: {'; '.join(measured)}"
