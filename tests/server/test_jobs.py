@@ -116,7 +116,7 @@ def test_a_file_that_is_too_large_is_refused_while_it_arrives(home, start) -> No
 
 
 def test_a_file_that_would_take_all_memory_takes_none_of_the_server(working, monkeypatch) -> None:
-    """Two thousand million equal texts take a few kilobytes in Parquet."""
+    """Two million equal texts of 5,000 characters take a few kilobytes in Parquet."""
     monkeypatch.setattr("vertune.server.uploading._LEAST_MEMORY", 4 << 30)
     table = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, np.int32)), pa.array(["x" * 5000]))})
     file = io.BytesIO()

@@ -96,7 +96,7 @@ def _verticals(client: Client) -> Iterator[Finding]:
         coming = vertical.get("coming") or {}
         if vertical.get("fault"):
             faults += 1
-            yield Finding("bad", vertical["name"], f"{vertical['fault']}", f"Roll back: vertune rollback {vertical['name']}")
+            yield Finding("bad", vertical["name"], str(vertical["fault"]), f"Roll back: vertune rollback {vertical['name']}")
         if coming.get("state") in ("failed", "damaged"):
             faults += 1
             why = coming.get("why") or "a key with the permission 'admin' sees why"

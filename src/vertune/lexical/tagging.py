@@ -53,7 +53,7 @@ class UnitModel:
     def of(cls, fields: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> UnitModel:
         """Return the model of these arrays, which `arrays` returned; raise KeyError if one is missing."""
         known = KnownSpans(arrays["spans"], arrays["labels"], arrays["firsts"])
-        votes = arrays.get("votes")  # files of version 0.1 have none
+        votes = arrays.get("votes")  # models that were made before there were votes have none
         return cls((fields[0],), arrays["descriptions"], known, Scorer.of(arrays), 0.0 if votes is None else float(votes[0]))
 
     def with_votes(self, votes: float) -> UnitModel:

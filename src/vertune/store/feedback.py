@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 import orjson
 from sqlalchemy import Connection, Row, Select, delete, select
-from sqlalchemy.exc import IntegrityError
 
-from vertune.core.errors import Conflict, StorageError
 from vertune.store import schema
 from vertune.store.database import Database
+from vertune.store.once import add_once
 from vertune.store.traffic import answer_id
 
 Verdict = Literal["right", "wrong"]
@@ -77,29 +76,12 @@ def add(database: Database, row: dict[str, Any]) -> tuple[Feedback, bool]:
     Feedback with an `idempotency` that the customer used before is not stored again; the first one is returned. Raises Conflict if that
     one had another `digest`, and StorageError if the database can't be written.
     """
-    try:
-        with database.writing() as connection:
-            connection.execute(schema.feedback.insert().values(row))
-    except StorageError as error:
-        if not isinstance(error.__cause__, IntegrityError) or row.get("idempotency") is None:
-            raise
-        return _first(database, row), False
-    with database.reading() as connection:
-        return _found(connection.execute(select(schema.feedback).where(schema.feedback.c.id == row["id"])).one()), True
-
-
-def _first(database: Database, row: dict[str, Any]) -> Feedback:
-    table = schema.feedback.c
-    with database.reading() as connection:
-        first = connection.execute(
-            select(schema.feedback).where(table.customer == row["customer"], table.idempotency == row["idempotency"])
-        ).one()
-    if bytes(first.digest) != row["digest"]:
-        raise Conflict(
-            f"The idempotency key '{row['idempotency'][:80]}' was used for other feedback. Send a new key with new feedback, and the same "
-            "key only with the same request."
-        )
-    return _found(first)
+    conflict = (
+        f"The idempotency key '{str(row.get('idempotency'))[:80]}' was used for other feedback. Send a new key with new feedback, and the "
+        "same key only with the same request."
+    )
+    stored, new = add_once(database, schema.feedback, row, conflict)
+    return _found(stored), new
 
 
 def find(connection: Connection, wanted: Filter, limit: int) -> list[Feedback]:

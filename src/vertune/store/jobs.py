@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import orjson
 from sqlalchemy import Connection, Row, case, delete, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
-from vertune.core.errors import Conflict, NotFound, StorageError
+from vertune.core.errors import Conflict, NotFound
 from vertune.store import schema
 from vertune.store.database import Database, format_time
+from vertune.store.once import add_once
 from vertune.store.usage import add_job
 
 Kind = Literal["prepare", "train", "fit", "evaluate", "compress", "predict"]
@@ -77,29 +77,16 @@ def add(database: Database, row: dict[str, Any]) -> tuple[Job, bool]:
     had another `digest`, and StorageError if the database can't be written.
     """
     row = {"state": "queued", "attempts": 0, "stop": 0, **row, "request": orjson.dumps(row["request"]).decode()}
-    try:
-        with database.writing() as connection:
-            connection.execute(schema.jobs.insert().values(row))
-            add_job(connection, row["customer"], row.get("key"), row["vertical"])
-    except StorageError as error:
-        if not isinstance(error.__cause__, IntegrityError) or row.get("idempotency") is None:
-            raise
-        return _first(database, row), False
-    with database.reading() as connection:
-        return _found(connection.execute(select(schema.jobs).where(schema.jobs.c.id == row["id"])).one()), True
+    conflict = (
+        f"The idempotency key '{str(row.get('idempotency'))[:80]}' was used for another job. Send a new key with a new job, and the same "
+        "key only with the same request."
+    )
 
+    def counted(connection: Connection) -> None:
+        add_job(connection, row["customer"], row.get("key"), row["vertical"])
 
-def _first(database: Database, row: dict[str, Any]) -> Job:
-    table = schema.jobs.c
-    with database.reading() as connection:
-        asked = select(schema.jobs).where(table.customer == row["customer"], table.idempotency == row["idempotency"])
-        first = connection.execute(asked).one()
-    if bytes(first.digest) != row["digest"]:
-        raise Conflict(
-            f"The idempotency key '{row['idempotency'][:80]}' was used for another job. Send a new key with a new job, and the same key "
-            "only with the same request."
-        )
-    return _found(first)
+    stored, new = add_once(database, schema.jobs, row, conflict, counted)
+    return _found(stored), new
 
 
 def find(connection: Connection, wanted: Filter, limit: int) -> list[Job]:
