@@ -7,12 +7,15 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 from tests.server.conftest import admin
+
+from vertune import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -83,7 +86,7 @@ def test_panels_of_the_dashboard_do_not_overlap() -> None:
     assert len(set(places)) == len({panel["id"] for panel in panels}) == len(panels)
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*MANIFESTS, DEPLOY / "copy-home.yaml"], ids=lambda path: path.stem)
 @pytest.mark.parametrize("version", ["1.28", "1.33"])
 def test_manifests_are_what_kubernetes_expects(path, version) -> None:
     for document in documents(path):
@@ -101,6 +104,8 @@ def test_pods_may_do_little_and_are_found() -> None:
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
     }  # fmt: skip
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    assert container["image"] == f"vertune:{__version__}"
+    assert "replicas" not in kinds["Deployment"]["spec"], "an update would set back what the autoscaler chose"
     labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
     for kind in ("Service", "PodDisruptionBudget"):
         selector = kinds[kind]["spec"]["selector"]
@@ -108,6 +113,57 @@ def test_pods_may_do_little_and_are_found() -> None:
     assert kinds["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"] == "vertune_queued_tokens"
     listed = documents(DEPLOY / "kubernetes" / "kustomization.yaml")[0]["resources"]
     assert sorted(listed) == [path.name for path in MANIFESTS]
+
+
+def test_the_pod_that_copies_homes_is_like_a_server_and_gets_no_requests() -> None:
+    pod = documents(DEPLOY / "copy-home.yaml")[0]
+    server = documents(DEPLOY / "kubernetes" / "deployment.yaml")[0]["spec"]["template"]
+    copier, served = pod["spec"]["containers"][0], server["spec"]["containers"][0]
+    assert (copier["image"], copier["volumeMounts"]) == (served["image"], served["volumeMounts"])
+    assert copier["securityContext"] == served["securityContext"]
+    assert copier["env"][0] == served["env"][0]
+    assert pod["spec"]["volumes"] == server["spec"]["volumes"]
+    assert pod["spec"]["securityContext"].items() <= server["spec"]["securityContext"].items()
+    assert not server["metadata"]["labels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_nothing_kills_a_server_that_is_stopping() -> None:
+    from vertune.server import polling, run
+    from vertune.store import jobs, writer
+
+    longest = run._DRAIN_TIMEOUT + run._CLOSE_TIMEOUT + polling._ENDING + jobs.LEASE.total_seconds() + writer._CLOSING + 1
+    pod = documents(DEPLOY / "kubernetes" / "deployment.yaml")[0]["spec"]["template"]["spec"]
+    first = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert first > 0
+    assert pod["terminationGracePeriodSeconds"] >= first + longest
+    service = documents(DEPLOY / "compose.yaml")[0]["services"]["vertune"]
+    assert int(service["stop_grace_period"].removesuffix("s")) >= longest
+    unit = (DEPLOY / "vertune.service").read_text()
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) >= longest
+    image = (DEPLOY / "Dockerfile").read_text()
+    assert int(re.findall(r"--stop-timeout (\d+)", image)[0]) >= longest
+
+
+def test_extras_of_images_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    texts = (DEPLOY / "Dockerfile").read_text() + (DEPLOY / "compose.yaml").read_text()
+    named = re.findall(r"EXTRAS[=:]-?(?:.*:-)?([a-z][a-z,]*)", texts)
+    assert {"serve,postgres", "serve,postgres,train,minilm"} <= set(named)
+    assert {extra for names in named for extra in names.split(",")} <= extras.keys()
+
+
+def test_prometheus_reads_pods_as_the_job_of_the_alerts(tmp_path) -> None:
+    config = documents(DEPLOY / "prometheus.yaml")[0]
+    job = config["scrape_configs"][0]
+    assert f'job="{job["job_name"]}"' in (DEPLOY / "alerts.yaml").read_text()
+    labels = documents(DEPLOY / "kubernetes" / "deployment.yaml")[0]["spec"]["template"]["metadata"]["labels"]
+    chosen = next(rule for rule in job["relabel_configs"] if rule.get("action") == "keep")
+    assert chosen["source_labels"] == ["__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", name) for name in labels]
+    assert [chosen["regex"]] == list(labels.values())
+    del job["kubernetes_sd_configs"]  # Debian's promtool is built without it
+    (tmp_path / "alerts.yaml").write_text((DEPLOY / "alerts.yaml").read_text())
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    run("promtool", "check", "config", "--syntax-only", str(tmp_path / "prometheus.yaml"))
 
 
 def test_the_image_runs_as_nobody_and_serves() -> None:
