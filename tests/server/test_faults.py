@@ -14,7 +14,9 @@ import pytest
 
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import LONG, Wire, problem, request, same, together, until
+from vertune.core.artifact import Home
 from vertune.runtime.backbone import Backbone
+from vertune.server.settings import JobSettings
 from vertune.store.database import Database
 from vertune.store.keys import Keys
 
@@ -490,6 +492,14 @@ def test_not_ready_without_a_vertical(home, start) -> None:
         running.ask.delete(f"/v1/verticals/{name}")
     found = running.ask.get("/health/ready")
     assert (found.status_code, found.json()["why"]) == (503, "no vertical is served")
+
+
+def test_ready_without_a_vertical_for_the_job_that_makes_the_first_one(tmp_path, start) -> None:
+    empty = Home(tmp_path / "empty")
+    empty.folder.mkdir()
+    running = start(empty, admin(empty), jobs=JobSettings(cores=1))
+    assert running.ask.get("/health/ready").status_code == 200
+    assert running.ask.get("/v1/verticals").json()["verticals"] == []
 
 
 @pytest.mark.parametrize("name", ["intent", "spans", "find", "faq", "whole"])

@@ -70,7 +70,7 @@ def run(
     where = Home(home)
     with nullcontext() if open and not settings.traffic.keep else closing(Database.of_home(where.folder, database)) as opened:
         service = Service(settings, where, opened, only=frozenset(names or ()))
-        service.aliases.require()
+        service.aliases.require(some=service.jobs is None)  # a job can make the first model
         keys = None if open or opened is None else Keys(opened)
         greeting = _Greeting(service, keys)
         service.changed = greeting.update

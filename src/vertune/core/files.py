@@ -115,25 +115,35 @@ def folder_size(folder: Path) -> int:
     return total
 
 
+_OF_VOLUMES = "lost+found"
+"""A folder that file systems have in the root of an empty volume."""
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder to write into; it is renamed to `folder` after the `with` block, or deleted if the block raises.
 
-    Raises Conflict if `folder` exists and is not an empty folder.
+    Where `folder` is the root of a mounted volume, which can't be replaced, its content is renamed instead, entry by entry. Raises Conflict
+    if `folder` exists and is not an empty folder.
     """
     target = folder.expanduser().absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    mounted = target.is_mount()
+    if target.exists() and (not target.is_dir() or any(not (mounted and entry.name == _OF_VOLUMES) for entry in target.iterdir())):
         raise Conflict(f"{folder} exists and is not empty. Name a new or empty folder, so that no file is overwritten.")
-    outer = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    outer = (target if mounted else target.parent) / f".{target.name}.{secrets.token_hex(4)}"
     temporary = outer / target.name  # the final name, because files written inside mention it
     with storage_errors(target):
         temporary.mkdir(parents=True)
     try:
         yield temporary
         with storage_errors(target):
-            if target.exists():
-                target.rmdir()
-            temporary.rename(target)
+            if mounted:
+                for entry in sorted(temporary.iterdir()):
+                    entry.rename(target / entry.name)
+            else:
+                if target.exists():
+                    target.rmdir()
+                temporary.rename(target)
     finally:
         shutil.rmtree(outer, ignore_errors=True)
 

@@ -6,6 +6,7 @@ import ctypes
 import ipaddress
 import os
 import platform
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -32,13 +33,25 @@ _ARITHMETIC_FLAGS = (
 def usable_processors() -> int:
     """Return the number of processors that this process may use.
 
-    This is the number that the operating system allows, divided by the environment variable LOCAL_WORLD_SIZE (number of training
-    processes on this machine), but at most the value of the environment variable OMP_NUM_THREADS.
+    This is the number that the operating system and the processor time of its container allow, divided by the environment variable
+    LOCAL_WORLD_SIZE (number of training processes on this machine), but at most the value of the environment variable OMP_NUM_THREADS.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    available = max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+    available = max(1, min([available, *_quotas(Path("/sys/fs/cgroup"))]) // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(available, int(limit)) if limit.isdecimal() and int(limit) else available
+
+
+def _quotas(groups: Path) -> Iterator[int]:
+    """Yield how many processors the processor time of this container is worth, rounded up; `groups` has the control groups' files.
+
+    Threads beyond that number would use the time up early, and then all of them wait for the next period.
+    """
+    for quota, period in ((groups / "cpu.max",) * 2, (groups / "cpu" / "cpu.cfs_quota_us", groups / "cpu" / "cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):  # ValueError: `max`, no limit
+            allowed, length = int(quota.read_text().split()[0]), int(period.read_text().split()[-1])
+            if allowed > 0:  # version 1 of control groups writes -1 for no limit
+                yield -(-allowed // length)
 
 
 def thread_counts(usable_processors: int) -> list[int]:

@@ -66,11 +66,11 @@ class AliasFollower:
         models = {name: model for name, model in live.models.items() if self.serves(name)}
         return LiveModels(models, {name: error for name, error in live.errors.items() if self.serves(name)})
 
-    def require(self) -> None:
+    def require(self, some: bool = True) -> None:
         """Check that there is something to serve, and let each of these models have the state `loading`; nothing is loaded yet.
 
-        Raises NotFound if a name in `only` has no alias NAME@live, or if there is no such alias at all. Models and aliases that can't be
-        read are no reason to serve nothing: `pending` names the reason for each.
+        Raises NotFound if a name in `only` has no alias NAME@live or, unless `some` is false, if there is no such alias at all. Models and
+        aliases that can't be read are no reason to serve nothing: `pending` names the reason for each.
         """
         live = self.live()
         missing = sorted(self.only - set(live.models) - set(live.errors))
@@ -79,10 +79,10 @@ class AliasFollower:
                 f"There is no live model of {', '.join(missing)}; expected an alias NAME@live that points to one. "
                 f"Create it: vertune alias {missing[0]}@live MODEL"
             )
-        if not live.models and not live.errors:
+        if some and not live.models and not live.errors:
             raise NotFound(
                 f"No alias NAME@live points to a model in {self.home.folder}, so there is nothing to serve. "
-                "Train a model: vertune fit RUN.yaml; or choose one: vertune alias NAME@live MODEL"
+                "Train a model: vertune fit RUN.yaml; or choose one: vertune alias NAME@live MODEL; or let jobs make one: --set jobs.cores=1"
             )
         loading = {name: Pending(model.id, "loading") for name, model in live.models.items() if name not in self.fleet.deployments}
         self.pending = {**loading, **{name: Pending("", "damaged", why) for name, why in live.errors.items()}}

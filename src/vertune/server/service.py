@@ -97,7 +97,6 @@ class Service:
             self.listeners.append(self.rollouts)
             self.metrics.registry.register(RolloutStates(self.rollouts))
         self.texts = StoredTexts(self.settings.traffic.keep_text)
-        self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts)
         self.sources = Sources.read(self.settings.jobs.sources)
         self.jobs = None
         if self.database is not None and self.settings.jobs.cores:
@@ -117,6 +116,8 @@ class Service:
             about = "Answered requests that are counted in the usage, but not stored, because the database could not be written."
             self.metrics.watch("unstored_requests", about, lambda: writer.dropped)
             self.metrics.watch("storage_failing", "1 if requests can't be stored at the moment, else 0.", lambda: bool(writer.failure))
+        waits = (lambda id, customer: False) if self.recorder is None else self.recorder.waits
+        self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts, waits)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start to compute predictions for requests that are handled in this event loop."""
@@ -186,10 +187,13 @@ class Service:
         """Return whether the server can answer requests, with the reason if it can't.
 
         It can as soon as the models that need no preparation are loaded and at least one of them answers. Models that can't be served,
-        or must be prepared first, do not count, so that one damaged model does not stop the requests to all others.
+        or must be prepared first, do not count, so that one damaged model does not stop the requests to all others. A server without any
+        model can take the jobs that make the first one.
         """
         if self.draining:
             return Readiness(False, "the server is stopping")
         if not self.loaded:
             return Readiness(False, "the models are still being loaded")
+        if self.jobs is not None and not self.states():
+            return Readiness(True)
         return await self.probe.check()
