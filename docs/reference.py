@@ -39,7 +39,7 @@ def part_kinds() -> dict[str, type[part.Part]]:
 def _kind_page(kind: type[part.Part]) -> str:
     """One kind with its parts."""
     folder = kind.folder
-    lines = [f"# {folder.capitalize()}", "", _paragraph(kind), "", f"[Add one](../add/{folder.removesuffix('s')}.md)", ""]
+    lines = [f"# {folder.capitalize()}", "", _paragraph(kind), "", f"[Add one](../add/{kind.__name__.lower()}.md)", ""]
     for name in part.names(folder):
         lines += [f"## {name}", "", part.about(folder, name), ""]
         lines += [*_columns(name), ""] if folder == "tasks" else []

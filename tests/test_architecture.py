@@ -23,7 +23,7 @@ from vertune.core import part
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "vertune"
-KINDS = ("sources", "cleaners", "masks", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports")
+KINDS = ("sources", "cleaners", "masks", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports", "queries")
 PARTS = [(folder, name) for folder in KINDS for name in part.names(folder)]
 HEAVY = ("torch", "transformers", "accelerate", "peft", "sklearn", "datasets", "sentence_transformers", "fastapi")
 

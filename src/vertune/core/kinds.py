@@ -15,6 +15,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.core.mask import Mask as Mask
 from vertune.core.part import Part, having
+from vertune.core.query import Query as Query
 from vertune.core.records import Cleaned, Column, Feature, InputNames, InputType, Record, View
 from vertune.core.task import Mixer as Mixer
 from vertune.core.task import Run as Run
