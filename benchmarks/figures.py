@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from defaults import choosing, companion, defaults_figures, shots
 from robustness import bases, coverage, damage, damage_figures, guesses, hostile, masks, memory, proof, tables
-from written import NOT_MEASURED, Figure, figures_table, machines, processor_of, results, table
+from written import NOT_MEASURED, Figure, bar_figures, figures_table, machines, processor_of, results, table
 
 HERE = Path(__file__).resolve().parent
 PAGES = {"README.md": "en", "README.zh-CN.md": "zh", "docs/benchmarks.md": "en"}
@@ -184,23 +185,6 @@ def small() -> str:
     return table(head, rows) + "\n" + machines(measured) + "\n"
 
 
-def shots() -> str:
-    """Accuracy and processor time on few rows, beside fine-tuning alone, the probe alone, and SetFit."""
-    head = ["data", "rows per class", "draws", *(f"`{side}`" for side in _SHOTS), "processor time of `auto`, `contrastive`, `setfit`"]
-    rows = []
-    for name, found in results("shots").items():
-        mean = found["mean"]
-        cells = [f"{100 * mean[side]['accuracy']:.1f}" if side in mean else "–" for side in _SHOTS]
-        sides = ("auto", "contrastive", "setfit")
-        seconds = ", ".join(f"{mean[side]['processor_seconds']:.0f} s" if side in mean else "–" for side in sides)
-        rows.append([f"`{name}`", str(found["rows_per_label"]), str(mean["auto"]["draws"]), *cells, seconds])
-    parts = [side for found in results("shots").values() for draw in found["draws"].values() for side in draw.values()]
-    return table(head, rows) + "\n" + figures_table(shots_figures()) + "\n" + machines(*parts) + "\n"
-
-
-_SHOTS = ("auto", "contrastive", "labels", "probe", "setfit")
-
-
 def killing() -> str:
     """What is lost and counted twice if a process is killed again and again."""
     found = results("killing")
@@ -268,23 +252,6 @@ def training_figures() -> Iterator[Figure]:
         yield Figure(f"few/{precision}", f"Ten rows per class, {precision}, relative to SetFit", f"{ratio:.1f} ×", "≥ 20 ×", ratio < 20)
 
 
-def shots_figures() -> Iterator[Figure]:
-    """What `method: auto` reaches on few rows that has a bar."""
-    measured = {name: found["mean"] for name, found in results("shots").items()}
-    trec = measured["trec6"]
-    auto = trec["auto"]
-    yield Figure("shots/trec6", "TREC-6, 16 rows per class", f"{100 * auto['accuracy']:.1f}", "≥ 90.5", auto["accuracy"] < 0.905)
-    share = auto["processor_seconds"] / trec["setfit"]["processor_seconds"]
-    yield Figure("shots/trec6/cost", "The same, processor time relative to SetFit", f"{share:.2f} ×", "≤ 0.33 ×", share > 1 / 3)
-    eight = [mean for name, mean in measured.items() if results("shots")[name]["rows_per_label"] == 8 and "setfit" in mean]
-    if eight:
-        gain = sum(mean["auto"]["accuracy"] - mean["setfit"]["accuracy"] for mean in eight) / len(eight)
-        worst = min(mean["auto"]["accuracy"] - mean["probe"]["accuracy"] for mean in eight)
-        what = f"8 rows per class, mean over {len(eight)} data sets, beyond SetFit"
-        yield Figure("shots/eight", what, f"{100 * gain:+.1f}", "≥ 0", gain < 0)
-        yield Figure("shots/probe", "The same, least difference from the linear probe", f"{100 * worst:+.1f}", "≥ -0.5", worst < -0.005)
-
-
 def learning_figures() -> Iterator[Figure]:
     """Use of the processor, growth, vocabulary and time limits."""
     if full := results("training").get("full"):
@@ -349,10 +316,8 @@ def _one_text(kind: str, found: dict[str, Any]) -> Iterator[Figure]:
 def serving_figures() -> Iterator[Figure]:
     """The bars of serving, and what the soak test found."""
     for part, found in results("serving").items():
-        for name, one in found.get("bars", {}).items():
-            sign = "≥" if one["is"] == "least" else "≤"
-            measured = f"{_short(one['figure'])} ({_short(one['low'])} – {_short(one['high'])})"
-            yield Figure(f"serving/{part}/{name}", f"{SERVING[part]}: {name}", measured, f"{sign} {_short(one['bar'])}", not one["met"])
+        if "bars" in found:
+            yield from bar_figures(f"serving/{part}", SERVING[part], found["bars"])
     if soak := results("soak"):
         what = f"{soak['faults']:,} faults under load ({soak['requests']:,} requests): requests that hung; wrong answers"
         yield Figure("soak/faults", what, f"{soak['hung']}; {soak['wrong']}", "0; 0", bool(soak["hung"] or soak["wrong"]))
@@ -366,7 +331,7 @@ def serving_figures() -> Iterator[Figure]:
 def missed() -> str:
     """Every figure that misses its bar, with the reason that missed.yaml gives."""
     reasons = yaml.safe_load((HERE / "missed.yaml").read_text(encoding="utf-8"))
-    sections = (accuracy_figures, shots_figures, training_figures, learning_figures, answering_figures, serving_figures, damage_figures)
+    sections = (accuracy_figures, defaults_figures, training_figures, learning_figures, answering_figures, serving_figures, damage_figures)
     figures = {figure.key: figure for section in sections for figure in section() if figure.missed}
     if figures.keys() != reasons.keys():
         unexplained, outdated = sorted(figures.keys() - reasons.keys()), sorted(reasons.keys() - figures.keys())
@@ -407,11 +372,6 @@ def _headline_accuracy(row: str) -> dict[str, str]:
 # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _short(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
-
-
 def _figure(metric: str, value: float) -> str:
     """A figure as this field writes it: percentages with one digit, correlations with three."""
     return f"{100 * value:.1f}" if metric in PERCENT else f"{value:.3f}"
@@ -423,6 +383,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
         accuracy,
         classes,
         shots,
+        choosing,
+        companion,
         training,
         learning,
         kept,

@@ -78,3 +78,19 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def figures_table(figures: Iterator[Figure]) -> str:
     """A table of figures with their bars."""
     return table(["what", "measured", "bar"], [[one.what, one.measured, one.bar] for one in figures])
+
+
+def bar_figures(key: str, about: str, bars: dict[str, Any]) -> Iterator[Figure]:
+    """The bars of a result file: each has a limit, whether it `is` the `least` or the most, a figure, and whether it is `met`.
+
+    `low` and `high`, of the rounds of a measurement, stand behind the figure where they differ from it.
+    """
+    for name, one in bars.items():
+        sign = "≥" if one["is"] == "least" else "≤"
+        spread = f" ({short(one['low'])} – {short(one['high'])})" if one["low"] != one["high"] else ""
+        yield Figure(f"{key}/{name}", f"{about}: {name}", f"{short(one['figure'])}{spread}", f"{sign} {short(one['bar'])}", not one["met"])
+
+
+def short(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
