@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -104,7 +105,7 @@ def find(folder: str, name: str) -> type[Part]:
     """Return the class of the component with this name in a folder such as `methods`; raise UnknownName if there is none."""
     modules = _modules(folder)
     if name not in modules:
-        raise UnknownName(folder.removesuffix("s"), name, modules)
+        raise UnknownName(re.sub("(ie)?s$", lambda end: "y" if end[1] else "", folder), name, modules)
     target, _, attribute = modules[name].partition(":")
     module = importlib.import_module(target)
     if attribute:

@@ -52,9 +52,10 @@ class Query(Part):
     folder: ClassVar[str] = "queries"
     needs_beliefs: ClassVar[bool] = True
     """Whether it can choose only after a model was trained on some labels."""
-
     default: ClassVar[bool] = False
     """Whether `auto` means this query."""
+    first: ClassVar[bool] = False
+    """Whether it chooses the first records for queries that need beliefs."""
 
     def pick(self, pool: Pool, number: int) -> NDArray[np.int64]:
         """Return the indices of `number` open records of the pool, or of all if there are fewer, in the order in which to label them.

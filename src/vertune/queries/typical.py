@@ -17,6 +17,7 @@ class Typical(Query):
     """Typical records of the largest clusters without a label, for the first labels of all."""
 
     needs_beliefs: ClassVar[bool] = False
+    first: ClassVar[bool] = True
     neighbours: Annotated[int, Field(ge=1, description="Number of neighbours to which a typical record is near.")] = 20
     clusters: Annotated[int, Field(ge=2, description="Maximum number of clusters.")] = 500
 

@@ -82,7 +82,8 @@ class AliasFollower:
         if some and not live.models and not live.errors:
             raise NotFound(
                 f"No alias NAME@live points to a model in {self.home.folder}, so there is nothing to serve. "
-                "Train a model: vertune fit RUN.yaml; or choose one: vertune alias NAME@live MODEL; or let jobs make one: --set jobs.cores=1"
+                "Train a model: vertune fit RUN.yaml; or choose one: vertune alias NAME@live MODEL; or let a job make one: --set "
+                "jobs.cores=1"
             )
         loading = {name: Pending(model.id, "loading") for name, model in live.models.items() if name not in self.fleet.deployments}
         self.pending = {**loading, **{name: Pending("", "damaged", why) for name, why in live.errors.items()}}

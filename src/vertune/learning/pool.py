@@ -1,0 +1,169 @@
+"""Records with the states that an unchanged encoder computes of them: a head is solved on those with labels, and judges the others.
+
+Nothing is computed twice: states are computed once, so that a new head is solved and asked within seconds after each batch of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vertune.core.errors import ConfigError
+from vertune.core.kinds import Encoder, Task
+from vertune.core.query import Beliefs
+from vertune.core.records import Answer, Feature, Record
+from vertune.decoders import windows
+from vertune.learning.examples import by_record
+from vertune.learning.probe import FrozenStates, solve
+from vertune.nn.build import build
+from vertune.nn.run import outputs
+
+_CHUNK = 4096
+"""Number of records whose states are computed between two reports of progress."""
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class SolvedHead:
+    """A linear head: its weights by name, as `Task.apply` reads them."""
+
+    weights: dict[str, NDArray[np.float32]]
+
+
+@dataclass(slots=True)
+class StatePool:
+    """Records with their states; labels are passed to the methods, because they come one after the other."""
+
+    task: Task
+    """The task, fitted: it knows the labels."""
+    records: Sequence[Record]
+    features: list[Feature]
+    states: NDArray[np.float32]
+    """The states that enter the head, of all features (model inputs) one after the other, shape (states, width)."""
+    parts: NDArray[np.int64]
+    """Where the states of each feature begin, and where those of the last one end, shape (features + 1,)."""
+    members: list[NDArray[np.int64]]
+    """The indices of the features of each record."""
+
+    @classmethod
+    def of(
+        cls, task: Task, encoder: Encoder, records: Sequence[Record], columns: Sequence[str],
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> StatePool:  # fmt: skip
+        """Encode the records and compute their states; `progress` is called with the number of records that are done.
+
+        Raises ConfigError for a task whose head is not one linear layer.
+        """
+        model = build(encoder, task).eval()
+        if not task.linear_head or not isinstance(model.head, torch.nn.Linear):
+            raise ConfigError(
+                f"The head of the task '{task.name}' can't be solved on states, because it is not one linear layer with this encoder; "
+                "expected a task such as classify, multilabel, tag, match or regress. Choose another task or pooling."
+            )
+        views, features, found = task.views(columns), [], []
+        for start in range(0, len(records), _CHUNK):
+            part = encoder.encode(records[start : start + _CHUNK], views)
+            found += outputs(model, encoder, part, states=True)
+            features += [replace(feature, record=feature.record + start) for feature in part]
+            progress(min(start + _CHUNK, len(records)))
+        rows = [array.reshape(-1, array.shape[-1]) for array in found]
+        ends = np.cumsum([0, *map(len, rows)])
+        members = by_record(features, len(records))[0]
+        return cls(task, records, features, np.concatenate(rows), parts=ends, members=members)
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Return the mean state of each record, scaled to length 1, shape (records, width)."""
+        owners = np.repeat(windows.owners(self.features), np.diff(self.parts))
+        if len(owners) == len(self.records) and bool((np.diff(owners) == 1).all()):
+            means = self.states.copy()
+        else:
+            means = np.zeros((len(self.records), self.states.shape[1]), np.float32)
+            np.add.at(means, owners, self.states)
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _TINY)
+        return means
+
+    def solve(self, rows: NDArray[np.int64], labelled: Sequence[Record]) -> SolvedHead:
+        """Solve the head on the records with the indices `rows`; `labelled` are the same records with their targets."""
+        chosen = [self.members[row] for row in rows]
+        owners = np.repeat(np.arange(len(rows)), [len(one) for one in chosen])
+        indices = np.concatenate(chosen)
+        features = [replace(self.features[index], record=int(owner)) for index, owner in zip(indices, owners, strict=True)]
+        targets = self.task.targets(labelled, features)
+        weights = np.ones(len(features)) if targets.weights is None else targets.weights.astype(np.float64)
+        weights = weights / np.bincount(owners)[owners]
+        per_token = self.task.states == "tokens"
+        states = [self.states[self.parts[index] : self.parts[index + 1]] for index in indices]
+        if per_token:
+            known = [value != -100 for value in targets.values]
+            counts = np.array([max(1, int(one.sum())) for one in known])
+            states = [state[one] for state, one in zip(states, known, strict=True)]
+            values = np.concatenate([value[one] for value, one in zip(targets.values, known, strict=True)])[:, None]
+            lengths = [len(state) for state in states]
+            weights, owners = np.repeat(weights / counts, lengths), np.repeat(owners, lengths)
+        else:
+            values = np.stack(targets.values)
+        frozen = FrozenStates(
+            torch.from_numpy(np.concatenate(states)), torch.from_numpy(values), torch.from_numpy(weights).float(), owners.astype(np.int64)
+        )
+        found = solve(frozen, self.task, self.task.size, follows=False)
+        return SolvedHead({"weight": found.weight.numpy(), "bias": found.bias.numpy()})
+
+    def outputs(self, head: SolvedHead) -> list[NDArray[Any]]:
+        """Return the outputs of a head, one array per feature (model input)."""
+        logits = self.task.apply(self.states, head.weights)
+        if self.task.states == "tokens":
+            return [logits[start:end] for start, end in zip(self.parts[:-1], self.parts[1:], strict=True)]
+        return list(logits)
+
+    def answers(self, head: SolvedHead) -> list[Answer]:
+        """Return the answers for all records."""
+        return self.task.decode(self.records, self.features, self.outputs(head))
+
+    def beliefs(self, head: SolvedHead) -> Beliefs:
+        """Return what a head says of all records."""
+        logits = self.task.apply(self.states, head.weights)
+        count, per_token = len(self.records), self.task.states == "tokens"
+        owners = np.repeat(windows.owners(self.features), np.diff(self.parts))
+        if self.task.activation == "sigmoid":
+            yes = windows.merge(count, self.features, windows.sigmoid(logits))
+            return Beliefs(*(value.astype(np.float32) for value in (yes, *_of_labels(yes))))
+        if self.task.activation == "identity":  # a number: nothing says how sure the model is
+            flat = np.zeros(count, np.float32)
+            return Beliefs(np.ones((count, 1), np.float32), flat + 1, flat + 1, flat)
+        shares = windows.softmax(logits)
+        if not per_token:
+            shares = windows.merge(count, self.features, shares)
+            return Beliefs(*(value.astype(np.float32) for value in (shares, *_of_classes(shares))))
+        confidence, margin, entropy = _of_classes(shares)
+        tokens = np.maximum(np.bincount(owners, minlength=count), 1)
+        mean = np.zeros((count, shares.shape[1]))
+        np.add.at(mean, owners, shares)
+        least = np.ones(count)
+        np.minimum.at(least, owners, margin)
+        certain = np.exp(np.bincount(owners, np.log(np.maximum(confidence, _TINY)), count) / tokens)
+        spread = np.bincount(owners, entropy, count) / tokens
+        return Beliefs(*(value.astype(np.float32) for value in (mean / tokens[:, None], certain, least, spread)))
+
+
+def _of_classes(shares: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return confidence, margin and entropy of probabilities of classes, shape (rows, classes)."""
+    if shares.shape[1] < 2:
+        flat = np.ones(len(shares))
+        return flat, flat, flat - 1
+    best = np.partition(shares, -2, axis=1)[:, -2:]
+    return best[:, 1], best[:, 1] - best[:, 0], -(shares * np.log(np.maximum(shares, _TINY))).sum(1)
+
+
+def _of_labels(yes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return confidence, margin and entropy of probabilities of labels of which a record may have several, shape (rows, labels).
+
+    The most doubtful label decides about the confidence and the margin; entropies add up.
+    """
+    sure = np.maximum(yes, 1 - yes)
+    entropy = -(yes * np.log(np.maximum(yes, _TINY)) + (1 - yes) * np.log(np.maximum(1 - yes, _TINY))).sum(1)
+    return sure.min(1), (2 * sure - 1).min(1), entropy
