@@ -49,7 +49,8 @@ def test_a_text_of_a_person_is_deleted_everywhere(running, bank) -> None:
     found = running.stranger.post("/v1/verticals/intent/predict", json={"texts": [PRIVATE, "another"]}, headers=bank).json()
     other = running.predict("spans", PRIVATE).json()
     said = running.ask.post("/v1/feedback", json={"vertical": "intent", "text": PRIVATE, "score": 1}).json()
-    assert running.ask.post("/v1/deletions", json={"text": PRIVATE}).json() == {"answers": 2, "requests": 0, "feedback": 1}
+    gone = running.ask.post("/v1/deletions", json={"text": PRIVATE}).json()
+    assert {name: count for name, count in gone.items() if count} == {"answers": 2, "feedback": 1}
     for id in (found["ids"][0], other["ids"][0]):
         problem(running.ask.post("/v1/feedback", json={"answer": id, "score": 1}), 404)
     assert running.stranger.post("/v1/feedback", json={"answer": found["ids"][1], "score": 1}, headers=bank).status_code == 201

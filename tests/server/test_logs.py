@@ -9,6 +9,7 @@ import logging
 import pytest
 
 from tests.server.conftest import admin
+from vertune.core.errors import StorageError
 from vertune.server.logs import configure, trace_of
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -22,7 +23,8 @@ def logged():
     handler = configure("json", stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     logger = logging.getLogger("vertune")
-    logger.removeHandler(handler)
+    for one in (logger, logging.getLogger()):
+        one.removeHandler(handler)
     logger.propagate = True
     logging.getLogger("vertune.requests").setLevel(logging.NOTSET)
 
@@ -44,15 +46,21 @@ def test_each_request_is_a_line(home, start, logged) -> None:
 
 
 def test_errors_are_entries_too(logged) -> None:
+    text = "a text of a user"
     logging.getLogger("vertune").warning("the disk of %s is full", "a")
     try:
-        raise ZeroDivisionError
+        raise ZeroDivisionError(text) from StorageError("The disk of FILE is full.")
     except ZeroDivisionError:
         logging.getLogger("vertune").exception("failed\nbadly")
-    first, second = logged()
+        logging.getLogger("asyncio").exception("failed too")
+    first, second, third = logged()
     assert (first["level"], first["message"]) == ("warning", "the disk of a is full")
     assert second["message"] == "failed\nbadly"
-    assert "ZeroDivisionError" in second["error"]
+    for entry in (second, third):
+        assert entry["error"].endswith("ZeroDivisionError")
+        assert "test_errors_are_entries_too" in entry["error"]
+        assert "StorageError: The disk of FILE is full." in entry["error"]
+        assert text not in str(entry)
 
 
 def test_text_has_no_requests() -> None:
@@ -63,6 +71,7 @@ def test_text_has_no_requests() -> None:
         logging.getLogger("vertune").error("an error")
     finally:
         logging.getLogger("vertune").removeHandler(handler)
+        logging.getLogger().removeHandler(handler)
         logging.getLogger("vertune").propagate = True
         logging.getLogger("vertune.requests").setLevel(logging.NOTSET)
     assert stream.getvalue() == "an error\n"

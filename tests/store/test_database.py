@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from vertune.core.errors import AccessError, ConfigError, StorageError
+from vertune.store import database as database_module
 from vertune.store import schema
 from vertune.store.database import FILE, Database, file_in
 from vertune.store.keys import REVOCATION_DELAY, Keys
@@ -75,6 +76,51 @@ def test_a_database_of_the_last_version_is_migrated_with_its_keys(tmp_path):
         keys.revoke(shop.id)
         time.sleep(REVOCATION_DELAY)
         assert [key.state for key in keys.all()] == ["revoked", "revoked", "expired", "live"]
+
+
+def old_database(location, monkeypatch):
+    """Make a database of the revision before the last one, with an entry, in which transactions may wait and take 0.2 s."""
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 0.2)
+    monkeypatch.setattr(database_module, "_STATEMENT_TIMEOUT", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "REVISION", "0003")
+        with closing(Database(location)) as database, database.writing() as connection:
+            note(connection, 1)
+
+
+def test_a_migration_waits_for_that_of_another_process(location, monkeypatch):
+    old_database(location, monkeypatch)
+    upgrade, migrating, upgraded = database_module._upgrade, threading.Event(), []
+
+    def slow_upgrade(connection, name):
+        migrating.set()
+        time.sleep(1)
+        upgrade(connection, name)
+        upgraded.append(name)
+
+    monkeypatch.setattr(database_module, "_upgrade", slow_upgrade)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(Database, location)
+        assert migrating.wait(10)
+        with closing(Database(location)) as database:
+            assert noted(database) == [1]
+        first.result().close()
+    assert len(upgraded) == 1
+
+
+def test_a_migration_may_take_longer_than_other_statements(server_url, monkeypatch):
+    old_database(server_url, monkeypatch)
+    upgrade = database_module._upgrade
+
+    def slow_upgrade(connection, name):
+        connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+        upgrade(connection, name)
+
+    monkeypatch.setattr(database_module, "_upgrade", slow_upgrade)
+    with closing(Database(server_url)) as database:
+        assert noted(database) == [1]
+        with pytest.raises(StorageError, match="statement timeout"), database.reading() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(0.5)")
 
 
 def test_a_new_database_is_opened_by_many_at_once(opened):

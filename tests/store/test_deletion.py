@@ -4,7 +4,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_at, time_ordered_id
@@ -103,6 +103,18 @@ def test_a_large_deletion_goes_in_steps(filled, monkeypatch):
     monkeypatch.setattr(deletion, "_STEP", 2)
     assert carry_out(filled, Deletion(customer="bank"), "k0") == {"answers": 6, "requests": 5, "feedback": 2}
     assert left(filled) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("wanted", [{"customer": "bank"}, {"key": "k1", "customer": "bank"}, {"vertical": "intent"}])
+def test_rows_are_found_without_the_lock_that_writers_need(filled, monkeypatch, wanted):
+    monkeypatch.setattr(deletion, "_STEP", 2)
+    monkeypatch.setattr(deletion, "_PAUSE", 0)
+    statements = []
+    event.listen(filled._engine, "before_cursor_execute", lambda connection, _, statement, *__: statements.append((connection, statement)))
+    carry_out(filled, Deletion(**wanted), "k0")
+    deleting = {id(connection) for connection, statement in statements if statement.startswith("DELETE")}
+    assert len(deleting) > 2
+    assert not [one for connection, one in statements if one.startswith("SELECT") and id(connection) in deleting]
 
 
 def test_usage_is_divided_as_asked(filled):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from vertune.core.errors import Conflict, NotFound
 from vertune.core.ids import time_ordered_id
-from vertune.store import jobs
+from vertune.store import jobs, schema
 from vertune.store.database import Database
-from vertune.store.jobs import Filter
+from vertune.store.jobs import Filter, Leases
 from vertune.store.usage import Period, used
 
 
@@ -21,6 +22,20 @@ def row(**other) -> dict:
     id = time_ordered_id()
     about = {"customer": "bank", "key": None, "kind": "fit", "vertical": "intent", "request": {"config": {"name": "intent"}}, "priority": 4}
     return {"id": id, "at": "2030-01-01T00:00:00.000000+00:00", "idempotency": None, "digest": b"one", **about, **other}
+
+
+def take(database: Database, worker: str, silent: bool = False, own=()) -> jobs.Job | None:
+    """Take a job; with `silent`, as a worker that looked again and again for as long as a lease lasts, and saw none change."""
+    seconds = 0.0
+    leases = Leases(lambda: seconds)
+    with database.reading() as connection:
+        table = schema.jobs.c
+        found = connection.execute(select(table.id, table.lease).where(table.state == "running"))
+        running = {row.id: row.lease for row in found}
+    for _ in range(4 if silent else 0):
+        leases.unchanged(running)
+        seconds += jobs.LEASE.total_seconds() / 4
+    return jobs.take(database, worker, leases, own)
 
 
 def state(database: Database, id: str) -> str:
@@ -31,7 +46,7 @@ def state(database: Database, id: str) -> str:
 def test_jobs_are_taken_by_priority_and_then_in_order(opened) -> None:
     database = opened()
     ids = [jobs.add(database, row(priority=priority))[0].id for priority in (4, 4, 9, 0)]
-    taken = [jobs.take(database, "one") for _ in range(5)]
+    taken = [take(database, "one") for _ in range(5)]
     assert [job and job.id for job in taken] == [ids[2], ids[0], ids[1], ids[3], None]
     assert {(job.state, job.attempts) for job in taken if job} == {("running", 1)}
 
@@ -43,7 +58,7 @@ def test_many_workers_take_each_job_once(opened) -> None:
 
     def work(name: str) -> None:
         own = opened()
-        while (job := jobs.take(own, name)) is not None:
+        while (job := take(own, name)) is not None:
             taken.append(job.id)
 
     threads = [threading.Thread(target=work, args=[f"worker {number}"]) for number in range(6)]
@@ -54,28 +69,61 @@ def test_many_workers_take_each_job_once(opened) -> None:
     assert sorted(taken) == sorted(ids)
 
 
-def test_a_job_whose_worker_is_silent_is_taken_again_and_fails_at_last(opened, monkeypatch) -> None:
+def test_a_job_whose_worker_is_silent_is_taken_again_and_fails_at_last(opened) -> None:
     database = opened()
     id = jobs.add(database, row())[0].id
     for attempt in range(1, jobs.ATTEMPTS + 1):
-        monkeypatch.setattr(jobs, "LEASE", timedelta(seconds=-1))
-        job = jobs.take(database, f"worker {attempt}")
+        job = take(database, f"worker {attempt}", silent=True)
         assert job is not None
         assert job.attempts == attempt
-    monkeypatch.undo()
-    assert jobs.take(database, "last") is None
+    assert take(database, "last", silent=True) is None
     with database.reading() as connection:
         job = jobs.get(connection, id, Filter())
     assert (job.state, "died 3 times" in (job.why or "")) == ("failed", True)
 
 
-def test_a_worker_that_lost_its_job_changes_nothing(opened, monkeypatch) -> None:
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_takes_no_job_from_its_worker(opened, monkeypatch, hours) -> None:
     database = opened()
     id = jobs.add(database, row())[0].id
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs, "LEASE", timedelta(seconds=-1))
-        jobs.take(database, "dead")
-    jobs.take(database, "next")
+    take(database, "one")
+
+    class Set(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return datetime.now(zone) + timedelta(hours=hours)
+
+    monkeypatch.setattr(jobs, "datetime", Set)
+    assert take(database, "next") is None
+    assert jobs.keep(database, id, "one") == "go on"
+    assert take(database, "next") is None
+    job = take(database, "next", silent=True)
+    assert job is not None
+    assert job.attempts == 2
+
+
+def test_a_lease_that_nobody_could_extend_while_the_database_was_gone_is_looked_at_anew() -> None:
+    seconds, length = 0.0, jobs.LEASE.total_seconds()
+    leases = Leases(lambda: seconds)
+    for step, expected in ((0.0, False), (0.4, False), (0.4, False), (0.3, True), (0.6, False), (0.5, False), (0.5, True)):
+        seconds += step * length
+        assert ("a" in leases.unchanged({"a": "the same"})) is expected
+    assert not leases.unchanged({"a": "another"})
+
+
+def test_a_worker_does_not_take_its_own_job_again(opened) -> None:
+    database = opened()
+    id = jobs.add(database, row())[0].id
+    take(database, "one")
+    assert take(database, "one", silent=True, own=[id]) is None
+    assert take(database, "two", silent=True) is not None
+
+
+def test_a_worker_that_lost_its_job_changes_nothing(opened) -> None:
+    database = opened()
+    id = jobs.add(database, row())[0].id
+    take(database, "dead")
+    take(database, "next", silent=True)
     assert jobs.keep(database, id, "dead", [(1, {"event": "late"})]) == "lost"
     assert not jobs.end(database, id, "dead", "done", result={"model": "wrong"}, events=[(1, {"event": "late"})])
     assert state(database, id) == "running"
@@ -92,10 +140,10 @@ def test_what_goes_back_counts_as_an_attempt_only_if_its_process_died(opened) ->
     database = opened()
     id = jobs.add(database, row())[0].id
     for about, attempts in (({}, 1), ({"counts": True}, 2)):
-        jobs.take(database, "one")
+        take(database, "one")
         assert jobs.end(database, id, "one", "queued", **about)
         assert state(database, id) == "queued"
-        job = jobs.take(database, "two")
+        job = take(database, "two")
         assert job is not None
         assert job.attempts == attempts
         jobs.end(database, id, "two", "queued")
@@ -104,7 +152,7 @@ def test_what_goes_back_counts_as_an_attempt_only_if_its_process_died(opened) ->
 def test_cancelling_ends_what_waits_and_tells_what_runs(opened) -> None:
     database = opened()
     waiting, running = (jobs.add(database, row(priority=priority))[0] for priority in (1, 2))
-    jobs.take(database, "one")
+    take(database, "one")
     with database.writing() as connection:
         jobs.cancel(connection, waiting)
         jobs.cancel(connection, running)
@@ -116,15 +164,13 @@ def test_cancelling_ends_what_waits_and_tells_what_runs(opened) -> None:
     assert state(database, running.id) == "cancelled"
 
 
-def test_what_was_cancelled_while_its_worker_died_is_cancelled(opened, monkeypatch) -> None:
+def test_what_was_cancelled_while_its_worker_died_is_cancelled(opened) -> None:
     database = opened()
     job = jobs.add(database, row())[0]
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs, "LEASE", timedelta(seconds=-1))
-        jobs.take(database, "dead")
+    take(database, "dead")
     with database.writing() as connection:
         jobs.cancel(connection, job)
-    assert jobs.take(database, "next") is None
+    assert take(database, "next", silent=True) is None
     assert state(database, job.id) == "cancelled"
 
 
@@ -168,7 +214,7 @@ def test_a_job_that_has_not_ended_is_not_deleted(opened) -> None:
     job = jobs.add(database, row())[0]
     with database.writing() as connection, pytest.raises(Conflict, match="has not ended"):
         jobs.remove(connection, job)
-    jobs.take(database, "one")
+    take(database, "one")
     jobs.end(database, job.id, "one", "failed", why="x", events=[(1, {})])
     with database.writing() as connection:
         jobs.remove(connection, jobs.get(connection, job.id, Filter()))
@@ -177,7 +223,7 @@ def test_a_job_that_has_not_ended_is_not_deleted(opened) -> None:
         assert not jobs.events(connection, job.id)
 
 
-STEPS = st.lists(st.sampled_from(["add", "take", "die", "keep", "done", "back", "cancel"]), max_size=40)
+STEPS = st.lists(st.sampled_from(["add", "take", "steal", "keep", "done", "back", "cancel"]), max_size=40)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -191,12 +237,9 @@ def test_no_job_is_lost_or_done_twice_whatever_workers_do(tmp_path_factory, step
             number += 1
             if step == "add":
                 made.add(jobs.add(database, row())[0].id)
-            elif step in ("take", "die"):
-                with pytest.MonkeyPatch.context() as patch:
-                    if step == "die":
-                        patch.setattr(jobs, "LEASE", timedelta(seconds=-1))
-                    if (job := jobs.take(database, f"worker {number}")) is not None:
-                        held[f"worker {number}"] = job
+            elif step in ("take", "steal"):
+                if (job := take(database, f"worker {number}", silent=step == "steal")) is not None:
+                    held[f"worker {number}"] = job
             elif held:
                 worker, job = next(iter(held.items()))
                 if step == "keep":
@@ -210,7 +253,7 @@ def test_no_job_is_lost_or_done_twice_whatever_workers_do(tmp_path_factory, step
                         done.append(job.id)
         for worker, job in held.items():
             jobs.end(database, job.id, worker, "queued")
-        while (job := jobs.take(database, "last")) is not None:
+        while (job := take(database, "last", silent=True)) is not None:
             assert jobs.end(database, job.id, "last", "done")
             done.append(job.id)
         assert len(done) == len(set(done))

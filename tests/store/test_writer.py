@@ -205,6 +205,29 @@ def test_nothing_is_lost_and_nothing_counted_twice_while_the_database_fails(data
     assert caplog.text.count("can't be stored") >= 1
 
 
+def test_rows_are_made_while_the_database_fails(database, broken, monkeypatch):
+    monkeypatch.setattr(writer, "_RETRY", 0.05)
+    monkeypatch.setattr(writer, "_GROUP", 10)
+    entries, rows = [entry() for _ in range(100)], []
+    made = Writer(database, Described(lambda item: rows.append(item) or item, lambda item: item.usage, lambda item: 1000))
+    broken += [False] * 10_000
+    for one in entries:
+        made.add(one)
+    made.start()
+    end = time.monotonic() + 20
+    while len(rows) < 100:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert made.waits(lambda item: False, lambda one: one is entries[99])
+    assert stored(database)[0] == 0
+    broken.clear()
+    assert made.flush(20)
+    made.stop()
+    assert rows == entries
+    assert stored(database) == (100, 100, (100, 100, 1000, 0))
+    assert not made.waits(lambda item: True, lambda one: True)
+
+
 def test_usage_is_counted_while_the_rows_are_given_up(database, broken, monkeypatch):
     monkeypatch.setattr(writer, "INTERVAL", 0.01)
     monkeypatch.setattr(writer, "_RETRY", 0.02)

@@ -65,7 +65,7 @@ def _connection(client: Client, headers: dict[str, str], seconds: float) -> Iter
         return
     skew = parsedate_to_datetime(date).timestamp() - time.time()
     if abs(skew) > _SKEW:
-        advice = "Set the clocks by NTP: lifetimes of keys, months of quotas and leases of jobs depend on them."
+        advice = "Set the clocks by NTP: lifetimes of keys and months of quotas depend on them."
         yield Finding("warning", "clock", f"The clock of the server differs by {skew:+.0f} s from that of this machine.", advice)
     else:
         yield Finding("good", "clock", "The clocks agree.")

@@ -164,7 +164,9 @@ class Home:
     By default, it is the folder that the environment variable `VERTUNE_HOME` names, or `./.vertune` if the variable is not set.
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(self, folder: str | Path | None = None, customer: str | None = None) -> None:
+        """The manifests of what is made through this object name the `customer` of a server for whom a job makes it."""
+        self.customer = customer
         self.folder = Path(folder or os.environ.get("VERTUNE_HOME") or ".vertune").expanduser().absolute()
 
     def locked(self) -> AbstractContextManager[None]:
@@ -204,6 +206,7 @@ class Home:
         stamp = datetime.now(UTC)
         run = Artifact(self.folder / "runs" / f"{check_name(name)}-{stamp:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
         manifest = {"format": FORMAT, "id": run.id, "name": name, "shelf": shelf, "created": stamp.isoformat(), **owner_entries()}
+        manifest |= {} if self.customer is None else {"customer": self.customer}
         with storage_errors(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.locked():

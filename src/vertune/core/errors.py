@@ -14,6 +14,7 @@ VertuneError
 ├── AccessError      8  403   the caller, who lacks a permission (HTTP 401 if the caller sent no valid key)
 ├── Busy             9  503   the caller, who must wait and retry (HTTP 429 if the caller exceeded a limit)
 └── StorageError    10  507   the operator of the machine: disk, memory, database, files
+    └── Unavailable  10  503   the same operator; the caller may retry, because the database can be used again without a change of theirs
 
 A message says what went wrong (with the value), what was expected, and what to do, in this order.
 """
@@ -146,6 +147,13 @@ class StorageError(VertuneError):
 
     exit_code = 10
     http_status = 507
+
+
+class Unavailable(StorageError):
+    """The database can't be used at the moment; a request that needs it is to be retried after `retry_after` seconds."""
+
+    http_status = 503
+    retry_after = 5.0
 
 
 def machine_error(error: BaseException) -> StorageError | None:

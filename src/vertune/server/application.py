@@ -92,10 +92,11 @@ class Application:
                 raise Busy("This server is stopping. Send the request to another server, or retry in 1 s.", 1.0)
             await self._router(routed, receive, send_with_headers)
         except _SendError as error:
-            _log.info("The client that requested %s closed its connection before the response was sent: %r", scope["path"], error.__cause__)
+            about = type(error.__cause__).__name__
+            _log.info("The client of the request %s closed its connection before the response was sent: %s", call.id, about)
         except Exception as error:
             if responding and isinstance(error, ClientDisconnect):
-                _log.info("The client that requested %s closed its connection before the response was sent.", scope["path"])
+                _log.info("The client of the request %s closed its connection before the response was sent.", call.id)
             elif responding:
                 raise
             else:

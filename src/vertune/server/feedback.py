@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vertune.core.errors import ConfigError, DataError, NotFound, UnknownName
+from vertune.core.errors import Busy, ConfigError, DataError, NotFound, UnknownName
 from vertune.core.ids import time_ordered_id
 from vertune.core.records import Record
 from vertune.data.validate import frame_of_records, read_fields, records_of_texts, select_fields, validate_records
 from vertune.runtime.fleet import Deployment
-from vertune.server.texts import StoredTexts, as_json
+from vertune.server.texts import StoredTexts, as_json, masked_name
 from vertune.store.database import Database, format_time
 from vertune.store.feedback import Feedback, Verdict, add
-from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, parse_answer_id
+from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, hidden, parse_answer_id
 
 _UNWRITTEN_SECONDS = 0.6
 """Seconds to wait for an answer that was given a moment ago and is not stored yet."""
+_RETRY_SECONDS = 2.0
+"""Seconds after which feedback on an answer that is still not stored should be sent again."""
 _MOST_WAITING = 8
 """Maximum number of requests that wait so at the same time, because each takes one of the threads for all requests."""
 Short = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -85,26 +87,33 @@ class Sender:
 class FeedbackBox:
     """Takes the feedback of one server."""
 
-    def __init__(self, database: Database, texts: StoredTexts) -> None:
-        self.database, self._texts = database, texts
+    def __init__(self, database: Database, texts: StoredTexts, waits: Callable[[str, str | None], bool]) -> None:
+        """`waits` returns whether a request, given its id and customer (None: any), is answered and not stored yet."""
+        self.database, self._texts, self._waits = database, texts, waits
         self._key = fingerprint_key(database)
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
 
     def answered(self, id: str, sender: Sender) -> StoredAnswer:
         """Return the stored answer with this id.
 
-        Raises NotFound if there is none, or if it was given to another customer; the message does not tell which.
+        Raises NotFound if there is none, or if it was given to another customer; the message does not tell which. Raises Busy if it is to
+        be stored later, because requests can't be stored at the moment.
         """
-        parse_answer_id(id)
+        request, _ = parse_answer_id(id)
+        customer = None if sender.sees_all else sender.customer
+        waits = self._waits(request, customer)  # before the database is asked, to which it may move meanwhile
         found = self._stored_answer(id)
-        if found is None and _is_recent(id) and self._waiting.acquire(blocking=False):
+        if found is None and (waits or _is_recent(id)) and self._waiting.acquire(blocking=False):
             try:
                 time.sleep(_UNWRITTEN_SECONDS)
+                waits = self._waits(request, customer)
                 found = self._stored_answer(id)
             finally:
                 self._waiting.release()
         if found is not None and (sender.sees_all or found.customer == sender.customer):
             return found
+        if found is None and waits:
+            raise Busy(f"The answer with the id '{id}' is not stored yet. Send the feedback again in {_RETRY_SECONDS:g} s.", _RETRY_SECONDS)
         raise NotFound(
             f"No answer with the id '{id}' is stored: it may be older than answers are kept, or deleted. Send the vertical and the text "
             "instead of the id."
@@ -130,13 +139,15 @@ class FeedbackBox:
         exact = sent is not None or self._texts.kept(deployment) == "yes"
         target = self._target(body, deployment, answered, record, exact)
         stored = _Stored(
-            None if record is None else dict(record), target, _verdict(body, deployment, answered, record, target),
+            None if record is None else dict(record), self._texts.target(deployment, target),
+            _verdict(body, deployment, answered, record, target),
             None if answered is None else answered.fingerprint,
         )  # fmt: skip
         if sent is not None and record is not None:  # else it was masked when it was stored
             stored.record, stored.target = self._texts.labelled(deployment, record, target)
             stored.fingerprint = fingerprint(sent, self._key)
-        return add(self.database, self._row(body, sender, deployment, answered, stored) | {"idempotency": idempotency})
+        row = self._row(body, sender, deployment, answered, stored) | {"idempotency": hidden(idempotency, self._key)}
+        return add(self.database, row, idempotency)
 
     def _sent(self, body: FeedbackRequest, deployment: Deployment) -> Mapping[str, Any] | None:
         """Return the record that feedback contains, in the form in which requests for predictions are stored."""
@@ -188,8 +199,8 @@ class FeedbackBox:
             "request": answered and answered.request, "number": None if answered is None else answered.number,
             "record": None if stored.record is None else as_json(stored.record), "fingerprint": stored.fingerprint,
             "verdict": stored.verdict, "target": None if stored.target is None else as_json(stored.target),
-            "comment": self._texts.comment(deployment, body.comment), "score": body.score, "author": body.author, "trust": body.trust,
-            "digest": digest,
+            "comment": self._texts.comment(deployment, body.comment), "score": body.score, "trust": body.trust,
+            "author": masked_name(body.author), "digest": digest,
         }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ ends at once when standard input is closed, as it is when the server dies.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from vertune.core.artifact import Home
 from vertune.core.config import Config
 from vertune.core.errors import NotFound, VertuneError
 from vertune.core.parse import build
+from vertune.server.logs import trace_without_messages
 
 _NICENESS = 10
 """How much the process lets others go first: answers are more urgent than jobs."""
@@ -60,13 +62,14 @@ def main() -> None:
     output = _Output()
     threading.Thread(target=_die_with_the_server, daemon=True).start()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    faulthandler.enable()  # the log of a process that a signal ended names the place
     try:
-        result = WORK[request["kind"]](request, Home(request["home"]), output.progress)
+        result = WORK[request["kind"]](request, Home(request["home"], request.get("customer")), output.progress)
     except VertuneError as error:
         output.write({"error": {"code": type(error).__name__, "message": str(error)}})
     except Exception as error:
-        logging.exception("The job failed.")
-        output.write({"error": {"code": "internal", "message": f"The job failed unexpectedly ({type(error).__name__}); the log says why."}})
+        message = f"The job failed unexpectedly ({type(error).__name__}); the log of the server says where."
+        output.write({"error": {"code": "internal", "message": message, "trace": trace_without_messages(error)}})
     else:
         output.write({"result": result})
 
@@ -159,6 +162,12 @@ def _predict(request: dict[str, Any], home: Home, progress: Callable[..., None])
     return {"model": model.id, "rows": len(found.answers), "errors": len(found.errors), "output": out.name}
 
 
+def _search(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.server.searching import search_files
+
+    return search_files(request["files"], request["records"])
+
+
 def _describe(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
     from vertune.server.uploading import describe
 
@@ -166,10 +175,10 @@ def _describe(request: dict[str, Any], home: Home, progress: Callable[..., None]
 
 
 WORK: dict[str, Work] = {
-    "describe": _describe,
+    "describe": _describe, "search": _search,
     "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "predict": _predict,
 }  # fmt: skip
-"""What does each kind of job; `describe` is done for an upload, whose file may be made to exhaust the memory of what reads it."""
+"""What does each kind of work; `describe` and `search` read uploads, which may be made to exhaust the memory of what reads them."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Runs jobs in child processes, as many as the server may, and tells the database how they go on; does not depend on HTTP and on kinds.
 
-A job survives the server: while it runs, its lease in the database is extended, and a server that finds one that has expired takes the
-job again. A child ends when the server dies, because its standard input is closed.
+A job survives the server: while it runs, its lease in the database is extended, and a server that sees one unchanged for its whole
+length takes the job again. A child ends when the server dies, because its standard input is closed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import re
 import secrets
 import subprocess
 import sys
@@ -40,8 +41,10 @@ _RETRY = 2.0
 """Seconds until the end of a job is stored again, if the database can't be written."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS")
 """Environment variables by which libraries are told how many threads to use."""
-_LOG_BYTES = 4000
-"""How much of the end of the log of a failed process is repeated in the log of the server."""
+_LOG_BYTES = 16_000
+"""How much of the end of the log of a failed process is read for the log of the server."""
+_PLACE = re.compile(r'\s*File "[^"]+", line \d+,? in \S+\s*$|Fatal Python error: [A-Za-z ]+$')
+"""A line of a traceback that names a place, as `traceback` and `faulthandler` write it."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class Jobs:
     """The name of this server among those that share the queue."""
     _running: dict[str, threading.Thread] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _leases: jobs.Leases = field(default_factory=jobs.Leases)
     polling: Polling = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +78,7 @@ class Jobs:
         """Start jobs that wait, as long as more may run."""
         self._running = {id: thread for id, thread in self._running.items() if thread.is_alive()}
         while len(self._running) < self.settings.at_once and not self._stopping.is_set():
-            job = jobs.take(self.database, self.worker)
+            job = jobs.take(self.database, self.worker, self._leases, self._running)
             if job is None:
                 return
             thread = threading.Thread(target=self._work, args=[job], name=f"vertune-job-{job.id}", daemon=True)
@@ -115,7 +119,7 @@ class Jobs:
                 run = _Run(self, job, log)
                 state, about = run.follow()
                 if state == "failed":
-                    _log.warning("The job %s failed: %s", job.id, about.get("why"))
+                    _log.warning("The job %s failed. Its sender reads why with GET /v1/jobs/%s.%s", job.id, job.id, run.trace)
             self._end(job, state, about)
         except Exception:
             _log.exception("The job %s could not be followed. Another attempt begins in %g s.", job.id, jobs.LEASE.total_seconds())
@@ -145,7 +149,8 @@ class _Run:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        request = {**self._job.request, "kind": self._job.kind, "again": self._job.attempts > 1}
+        job = self._job
+        request = {**job.request, "kind": job.kind, "again": job.attempts > 1, "customer": job.customer}
         process = _start(self._owner, request, self._log)
         threading.Thread(target=self._read, args=[process.stdout], daemon=True).start()
         return process
@@ -212,16 +217,23 @@ class _Run:
         if "error" in self._outcome:
             return "failed", {"why": self._outcome["error"]["message"], "events": self._events}
         code = self._process.wait()
-        _log.warning("The process of the job %s ended with status %d: %s", self._job.id, code, self._end_of_log())
+        _log.warning("The process of the job %s ended with status %d.%s", self._job.id, code, self._end_of_log())
         if self._job.attempts < jobs.ATTEMPTS:
             return "queued", {"events": self._events, "counts": True}
         why = f"The process of the job ended with status {code}, perhaps for lack of memory. The log of the server says more."
         return "failed", {"why": why, "events": self._events}
 
+    @property
+    def trace(self) -> str:
+        """Where an unexpected exception ended the work, on lines of its own; empty if none did."""
+        trace = self._outcome.get("error", {}).get("trace", "")
+        return f"\n{trace}" if trace else ""
+
     def _end_of_log(self) -> str:
+        """Return the places in our code at the end of the log of the process; its other lines may quote rows of the customer."""
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - _LOG_BYTES))
-        return self._log.read().decode(errors="replace").strip()
+        return "".join(f"\n{line.rstrip()}" for line in self._log.read().decode(errors="replace").split("\n") if _PLACE.match(line))
 
 
 def _start(owner: Jobs, request: dict[str, Any], log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -13,11 +13,36 @@ from typing import Any, Literal, TextIO
 import orjson
 
 from vertune.answering.call import Call
+from vertune.core.errors import StorageError
 
 LogFormat = Literal["text", "json"]
 _requests = logging.getLogger("vertune.requests")
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _NO_TRACE = b"0" * 32
+
+
+def trace_without_messages(error: BaseException | None) -> str:
+    """Return the tracebacks of an exception and of those that led to it, with their classes.
+
+    Messages are left out, because other libraries quote in them what they read, such as the text of a user; except for messages about
+    storage, which name files.
+    """
+    parts: list[str] = []
+    while error is not None:
+        message = f": {error}" if isinstance(error, StorageError) else f": {error.strerror}" if isinstance(error, OSError) else ""
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(error).__module__}.{type(error).__qualname__}{message}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\n".join(reversed(parts))
+
+
+class TextFormatter(logging.Formatter):
+    """Formats each entry of the log as its message, followed by the traceback of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message and the traceback."""
+        trace = trace_without_messages(record.exc_info[1]) if record.exc_info else ""
+        return f"{record.getMessage()}\n{trace}" if trace else record.getMessage()
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,17 +57,21 @@ class JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            entry["error"] = "".join(traceback.format_exception(*record.exc_info))
+            entry["error"] = trace_without_messages(record.exc_info[1])
         return orjson.dumps(entry, default=str).decode()
 
 
 def configure(kind: LogFormat, stream: TextIO | None = None) -> logging.Handler:
-    """Let the log go to a stream, by default standard error: warnings and errors, and with `json` also each finished request."""
+    """Let the log go to a stream, by default standard error: warnings and errors, and with `json` also each finished request.
+
+    The warnings and errors of other libraries go there too, since Python would write them with the messages of exceptions.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if kind == "json" else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonFormatter() if kind == "json" else TextFormatter())
     logger = logging.getLogger("vertune")
     logger.addHandler(handler)
     logger.propagate = False
+    logging.getLogger().addHandler(handler)
     _requests.setLevel(logging.INFO if kind == "json" else logging.WARNING)
     return handler
 

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from vertune.core.errors import AccessError, Busy, VertuneError
+from vertune.core.errors import AccessError, Busy, Unavailable, VertuneError
+from vertune.server.access import CALL
 
 _log = logging.getLogger("vertune")
 MEDIA_TYPE = "application/problem+json"
@@ -51,9 +52,8 @@ def response_to(error: Exception, scope: Scope, routes: Sequence[BaseRoute]) -> 
         return _invalid(error)
     if isinstance(error, HTTPException):
         return _http(scope, error, routes)
-    _log.error(
-        "An unexpected exception ended the request %s %r; the client received status 500.", scope["method"], scope["path"], exc_info=error
-    )
+    # the path is chosen by the client, and may contain a text
+    _log.error("An unexpected exception ended the request %s; the client received status 500.", scope[CALL].id, exc_info=error)
     return response(
         500,
         "ModelError",
@@ -69,7 +69,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _known(error: VertuneError) -> Response:
     headers: dict[str, str] = {}
-    if isinstance(error, Busy):
+    if isinstance(error, Busy | Unavailable):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))  # whole seconds, as RFC 9110 requires
         headers["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after * 1000)))  # read by some clients, such as the one of OpenAI
     if isinstance(error, AccessError) and error.http_status == 401:

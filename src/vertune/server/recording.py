@@ -13,7 +13,7 @@ from vertune.server.settings import TrafficSettings
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database, format_time
 from vertune.store.retention import Retention
-from vertune.store.traffic import Amounts, Entry, Used, fingerprint, fingerprint_key
+from vertune.store.traffic import Amounts, Entry, Used, fingerprint, fingerprint_key, hidden
 from vertune.store.writer import Described, Writer
 
 
@@ -40,6 +40,16 @@ class Recorder:
         if call.verticals and (call.idempotency is None or call.status == 200):
             self.writer.add((call, time.time()))
 
+    def waits(self, id: str, customer: str | None) -> bool:
+        """Return whether the request with this id, of this customer or with None of any, is answered and not stored yet."""
+
+        def is_meant(found: str, of: str) -> bool:
+            return found == id and customer in (None, of)
+
+        return self.writer.waits(
+            lambda item: is_meant(item[0].id, item[0].customer), lambda entry: is_meant(entry.request["id"], entry.request["customer"])
+        )
+
     def start(self) -> None:
         """Start to store finished calls."""
         self.writer.start()
@@ -53,7 +63,7 @@ class Recorder:
         request = {
             "id": call.id, "at": format_time(datetime.fromtimestamp(seconds, UTC)), "customer": call.customer, "key": call.key,
             "resource": call.resource, "status": call.status, "seconds": call.total, "records": len(call.records), "tokens": call.tokens,
-            "cached_tokens": call.cached_tokens, "idempotency": call.idempotency,
+            "cached_tokens": call.cached_tokens, "idempotency": hidden(call.idempotency, self._key),
         }  # fmt: skip
         return Entry(request, self._answers(call) if call.status == 200 else [], usage_of(item))
 

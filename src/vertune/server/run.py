@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from vertune.server.service import Service
 from vertune.server.tls import Certificates, TLSProtocol
 from vertune.store.keys import Keys
 
+_log = logging.getLogger("vertune")
 _DRAIN_TIMEOUT = 20.0
 """Maximum seconds that running requests may take after a signal to stop."""
 _CLOSE_TIMEOUT = 5.0
@@ -135,8 +137,8 @@ def _exception_handler(events: RepeatedEvents) -> Callable[[asyncio.AbstractEven
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
             events.count("not_accepted")
-        else:
-            loop.default_exception_handler(context)
+        else:  # the message of asyncio quotes the arguments of callbacks, such as received bytes
+            _log.error("The event loop caught an exception that nothing handled.", exc_info=error)
 
     return handle
 

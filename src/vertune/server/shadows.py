@@ -47,6 +47,6 @@ class Shadows:
             shadow.refusal = "busy"
         except Exception as error:
             shadow.finish(500)
-            _log.debug("A candidate could not answer: %s", error)
+            _log.debug("A candidate could not answer: %s", type(error).__name__)  # a message may quote the text
         finally:
             comparison.count(shadow, candidate)

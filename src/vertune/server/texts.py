@@ -15,6 +15,9 @@ from vertune.server.body import json_bytes
 _VECTOR = "vector"
 """The key of an answer that is not stored, because it takes more space than all else and can be computed again from the text."""
 
+_QUOTE = "text"
+"""The key of a part of the record in a right answer that marks a place."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredTexts:
@@ -50,12 +53,20 @@ class StoredTexts:
         if keep == "yes":
             return dict(record), None if target is None else dict(target)
         if keep == "no":
-            return None, None if target is None or task.answers_with_places else dict(target)
+            return None, None if task.answers_with_places else self.target(deployment, target)
         masked, found, names = _masked(record)
         if target is None or not task.answers_with_places:
-            return masked, None if target is None else dict(target)
+            return masked, self.target(deployment, target)
         place, text = names.index(task.marked_input), masked[task.marked_input]
-        return masked, {name: [_moved(one, found, place, text) for one in value] for name, value in target.items()}
+        moved = {name: [_moved(one, found, place, text) for one in value] for name, value in target.items()}
+        return masked, self.target(deployment, moved)
+
+    def target(self, deployment: Deployment, target: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return a right answer without quotes of the record as it is stored: labels that the model does not know may be texts."""
+        if target is None or self.kept(deployment) == "yes":
+            return None if target is None else dict(target)
+        known = frozenset(deployment.task.known_labels)
+        return {name: _masked_labels(value, known) for name, value in target.items()}
 
     def comment(self, deployment: Deployment, text: str | None) -> str | None:
         """Return a remark of a user as it is stored."""
@@ -76,6 +87,22 @@ def without_quotes(value: Any, labels: frozenset[str], left: str) -> Any:
     return value
 
 
+def _masked_labels(value: Any, known: frozenset[str]) -> Any:
+    """Return a value with masked texts, except for known labels and for the quotes of places, which are parts of a masked text."""
+    if isinstance(value, str):
+        return value if value in known else standard_masker().text(value)
+    if isinstance(value, Mapping):
+        return {name: one if name == _QUOTE else _masked_labels(one, known) for name, one in value.items()}
+    if isinstance(value, Sequence):
+        return [_masked_labels(one, known) for one in value]
+    return value
+
+
+def masked_name(name: str | None) -> str | None:
+    """Return the name of an author as it is stored, however texts are kept, so that one filter fits all verticals."""
+    return None if name is None else standard_masker().text(name)
+
+
 def as_json(value: Any) -> str:
     """Return a value as JSON."""
     return json_bytes(value).decode()
@@ -84,11 +111,16 @@ def as_json(value: Any) -> str:
 def _masked(record: Mapping[str, Any]) -> tuple[dict[str, Any], Masked, list[str]]:
     """Return a record with masked texts, what was masked, and the names of the fields with texts."""
     # a number may be one of a telephone or of a card, where a field of texts contains numbers
-    shown = {name: str(value) if isinstance(value, int) and not isinstance(value, bool) else value for name, value in record.items()}
+    shown = {name: str(int(value)) if _is_whole(value) else value for name, value in record.items()}
     names = [name for name, value in shown.items() if isinstance(value, str)]
     found = standard_masker().record([shown[name] for name in names])
     masked = {name: text for name, text in zip(names, found.texts, strict=True) if text != shown[name] or isinstance(record[name], str)}
     return {**record, **masked}, found, names
+
+
+def _is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number."""
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
 
 
 def _moved(one: Mapping[str, Any], found: Masked, place: int, text: str) -> dict[str, Any]:

@@ -91,6 +91,11 @@ def describe(path: Path, format: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def memory_for(size: int) -> int:
+    """Return how much address space a process that reads a file of so many bytes may take."""
+    return max(_LEAST_MEMORY, _MEMORY * size)
+
+
 def keep(path: Path, about: tuple[str, str, int], name: str, customer: str, ask: Ask) -> Upload:
     """Describe a received file, and give it its final name; on an error, delete it. `about` are its id, hash and size.
 
@@ -99,8 +104,7 @@ def keep(path: Path, about: tuple[str, str, int], name: str, customer: str, ask:
     id, hashed, size = about
     format = path.suffix[1:]
     try:
-        memory = max(_LEAST_MEMORY, _MEMORY * size)
-        report = ask({"kind": "describe", "file": str(path), "format": format, "memory": memory}, _SECONDS)
+        report = ask({"kind": "describe", "file": str(path), "format": format, "memory": memory_for(size)}, _SECONDS)
         at = format_time(datetime.now(UTC))
         upload = Upload(id=id, at=at, customer=customer, name=name, format=format, hash=hashed, bytes=size, report=report)
         with storage_errors(path):

@@ -22,6 +22,7 @@ from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, DataError, MissingExtra, NotFound
 from vertune.core.ids import first_id_of
 from vertune.core.kinds import Source
+from vertune.masking import standard_masker
 from vertune.sources import _table
 
 
@@ -86,7 +87,8 @@ class Feedback(Source):
         remote = os.environ.get(VARIABLE) if self.home is None else None
         if not remote and not file_in(folder).exists():
             raise NotFound(f"There is no database of a server in {folder}. Name the home of the server: `home: FOLDER`.")
-        wanted = Filter(self.customer, [self.vertical], None, self.author, after=self._first_id(), least_trust=self.trust, usable=True)
+        author = None if self.author is None else standard_masker().text(self.author)  # as the server stores it
+        wanted = Filter(self.customer, [self.vertical], None, author, after=self._first_id(), least_trust=self.trust, usable=True)
         with closing(Database(remote or file_in(folder))) as database:
             for one in each(database, wanted):
                 yield one.as_row()

@@ -55,7 +55,7 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     for artifact, why in unneeded:
         with suppress(Conflict, UnknownName):  # meanwhile, a command has begun to use it, or has deleted it
             freed.append(Freed(artifact.id, folder_size(artifact.folder) if dry else remove(home, artifact.id), why))
-    return freed + _interrupted_removals(home, dry) + (_trunk_caches(home, dry) if unused else [])
+    return freed + finish_removals(home, dry) + (_trunk_caches(home, dry) if unused else [])
 
 
 def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
@@ -86,7 +86,7 @@ def _needed(home: Home) -> set[str]:
     return needed | in_use.backbones_of(home, needed)
 
 
-def _interrupted_removals(home: Home, dry: bool) -> list[Freed]:
+def finish_removals(home: Home, dry: bool = False) -> list[Freed]:
     """Delete the folders that remained because a removal was interrupted; return the deleted folders.
 
     With `dry`, delete nothing, and return the folders that would be deleted.

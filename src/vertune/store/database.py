@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from vertune.core.errors import ConfigError, MissingExtra, StorageError
+from vertune.core.errors import ConfigError, MissingExtra, StorageError, Unavailable
 from vertune.core.files import storage_errors
 from vertune.core.regular import is_present, regular_file
 from vertune.store import schema
@@ -44,6 +44,8 @@ _CONNECT_TIMEOUT = 3
 """Seconds for which a connection to PostgreSQL is attempted."""
 _STATEMENT_TIMEOUT = 60
 """Seconds after which PostgreSQL ends a statement."""
+_MIGRATION_WAIT = 120.0
+"""Seconds to wait for another process that migrates the database."""
 HOW_TO_RESTORE = "Restore a backup, or move the file away and create new keys: vertune key create NAME --scope predict"
 
 
@@ -137,6 +139,15 @@ class Database:
         except SQLAlchemyError as error:
             raise self._storage_error(error) from error
 
+    def empty_log(self) -> None:
+        """Copy the log of SQLite into the file, and empty it: the log contains rows that were deleted.
+
+        If other processes read for longer than `BUSY_TIMEOUT`, the log stays until SQLite writes over it.
+        """
+        if self.file is not None and self.writable:
+            with closing(self._connect(self.file)) as connection, suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def make_room(self) -> bool:
         """Delete the file that reserves space for urgent writes, and return whether there was one; `renew_reserve` writes it again."""
         try:
@@ -202,6 +213,7 @@ class Database:
                     if not _size(file):  # later, it has no effect and waits for locks
                         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                     _write_ahead(connection)
+                connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, however SQLite was built
                 connection.execute("PRAGMA synchronous = FULL")  # a transaction that is finished survives a loss of power
             except BaseException:
                 connection.close()
@@ -219,10 +231,10 @@ class Database:
         """
         identities = self._identify()
         if identities[0] is None:
-            raise StorageError(f"The database {file} was removed while in use. Put the file back.")
+            raise Unavailable(f"The database {file} was removed while in use. Put the file back.")
         if identities[0] != self._identities[0] and identities[1] is not None and identities[1] == self._identities[1]:
             log, index = self._log_files
-            raise StorageError(
+            raise Unavailable(
                 f"The database {file} was replaced while in use, but the write-ahead log of the previous one is still there; SQLite would "
                 f"apply it to the new one. Stop all processes that use the database, and delete {log.name} and {index.name}."
             )
@@ -252,9 +264,12 @@ class Database:
             raise StorageError(
                 f"{self.name} has the format of another version, and can't be migrated, because its disk is read-only. Make it writable."
             )
-        with self.writing() as connection:
+        with self.writing(_MIGRATION_WAIT) as connection:
             if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # the index of a large table takes as long as it takes
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_MIGRATION_WAIT * 1000:.0f}")
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7688277)")  # any number that no other program uses
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT * 1000:.0f}")
             if _revision(connection) != schema.REVISION:  # no other process was faster
                 _upgrade(connection, self.name)
 
@@ -263,18 +278,18 @@ class Database:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if self.file is None:
             reason = str(cause).strip().partition("\n")[0]
-            return StorageError(f"{self.name} can't be used: {reason}. Check that the server runs and that the user may write there.")
+            return Unavailable(f"{self.name} can't be used: {reason}. Check that the server runs and that the user may write there.")
         return self._file_error(cause)
 
     def _file_error(self, cause: BaseException | None) -> StorageError:
         code = sqlite_code(cause)
         if code in _LOCKED:
-            return StorageError(f"{self.name} is locked by another process, which did not finish in time. Stop that process, or try again.")
+            return Unavailable(f"{self.name} is locked by another process, which did not finish in time. Stop that process, or try again.")
         if code == sqlite3.SQLITE_READONLY:
-            return StorageError(f"{self.name} can't be changed, because its disk is read-only. Make the disk writable.")
+            return Unavailable(f"{self.name} can't be changed, because its disk is read-only. Make the disk writable.")
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return StorageError(f"The file {self.file} is damaged or not a database of vertune: {cause}. {HOW_TO_RESTORE}")
-        return StorageError(f"{self.name} can't be used: {cause}. Check that its folder is writable and the disk not full.")
+        return Unavailable(f"{self.name} can't be used: {cause}. Check that its folder is writable and the disk not full.")
 
 
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
@@ -16,7 +18,14 @@ from vertune.store.database import Database
 from vertune.store.traffic import fingerprint, fingerprint_key
 
 _STEP = 2000
-"""Maximum number of rows that one transaction deletes, so that other writers wait for a short time."""
+"""Maximum number of requests or feedbacks of which one transaction deletes rows."""
+_FIRST_STEP = 250
+"""The same for the first transaction; how long it takes decides about the next one."""
+_SMALLEST_STEP = 50
+_STEP_SECONDS = 0.1
+"""Seconds that a transaction may take before the next one gets fewer rows, because other writers wait for it."""
+_PAUSE = 0.1
+"""Minimum seconds between two transactions: SQLite looks every 0.1 s whether a lock that it waits for is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class Deletion:
     text. Empty restricts nothing."""
     feedback: bool = True
     """Whether feedback is deleted too."""
+    uploads: bool = False
+    """With records: whether uploads that contain one are deleted too, with what jobs made of them."""
 
     def conditions(self) -> dict[str, str]:
         """Return the conditions as they may be shown: a record is only mentioned. Raises ConfigError if there is none."""
@@ -46,7 +57,7 @@ class Deletion:
         return shown
 
 
-def carry_out(database: Database, wanted: Deletion, actor: str) -> dict[str, int]:
+def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Delete, and return the number of deleted answers, requests and feedback; usage stays, because it contains no text.
 
     Texts of requests stand in answers, so a request is deleted only where a whole key, customer or time is meant. An interrupted
@@ -55,62 +66,79 @@ def carry_out(database: Database, wanted: Deletion, actor: str) -> dict[str, int
     shown = wanted.conditions()
     key = fingerprint_key(database)
     marks = [fingerprint(record, key) for record in wanted.records]
-    deleted = {"answers": 0, "requests": 0, "feedback": 0}
+    deleted = Counter({"answers": 0, "requests": 0, "feedback": 0})
     if wanted.feedback:  # first, because feedback on an answer is found by its request
-        deleted["feedback"] = _repeat(database, schema.feedback, _of_feedback(wanted, marks))
-    deleted["answers"] = _repeat(database, schema.answers, _of_answers(wanted, marks))
-    if wanted.vertical is None and not marks:
-        deleted["requests"] = _repeat(database, schema.requests, _of_requests(wanted))
+        _delete_feedback(database, wanted, marks, deleted)
+    _delete_answers(database, wanted, marks, deleted)
     with database.writing() as connection:
-        audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted})
-    return deleted
+        audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted, **(details or {})})
+    return dict(deleted)
 
 
-def _repeat(database: Database, table: Table, conditions: Sequence[ColumnElement[bool]]) -> int:
-    """Delete rows step by step, and return how many were deleted."""
-    total = 0
-    while True:
-        with database.writing() as connection:
-            count = _delete_some(connection, table, conditions)
-        total += count
-        if count < _STEP:
-            return total
-
-
-def _delete_some(connection: Connection, table: Table, conditions: Sequence[ColumnElement[bool]]) -> int:
-    keys = list(table.primary_key.columns)
-    rows = connection.execute(select(*keys).where(*conditions).limit(_STEP)).all()
-    if len(keys) == 1:
-        connection.execute(delete(table).where(keys[0].in_([row[0] for row in rows])))
-    else:
-        for row in rows:
-            connection.execute(delete(table).where(*(key == value for key, value in zip(keys, row, strict=True))))
-    return len(rows)
-
-
-def _of_requests(wanted: Deletion) -> list[ColumnElement[bool]]:
-    table = schema.requests.c
-    found = [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
-    return found + [table[name] == value for name in ("key", "customer") if (value := getattr(wanted, name)) is not None]
-
-
-def _of_answers(wanted: Deletion, marks: Sequence[bytes]) -> list[ColumnElement[bool]]:
-    table = schema.answers.c
-    found = [] if wanted.before is None else [table.request < first_id_of(wanted.before)]
-    if wanted.vertical is not None:
-        found.append(table.vertical == wanted.vertical)
-    if marks:
-        found.append(table.fingerprint.in_(marks))
-    if wanted.key is not None or wanted.customer is not None:
-        found.append(table.request.in_(select(schema.requests.c.id).where(*_of_requests(wanted))))
-    return found
-
-
-def _of_feedback(wanted: Deletion, marks: Sequence[bytes]) -> list[ColumnElement[bool]]:
-    table = schema.feedback.c
+def _delete_feedback(database: Database, wanted: Deletion, marks: Sequence[bytes], deleted: Counter[str]) -> None:
+    table, asked = schema.feedback.c, schema.requests.c
     found = [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
     found += [table[name] == value for name in ("vertical", "customer") if (value := getattr(wanted, name)) is not None]
+    found += [table.fingerprint.in_(marks)] if marks else []
+
+    def delete_these(connection: Connection, ids: Sequence[str]) -> None:
+        deleted["feedback"] += _delete(connection, schema.feedback, [table.id.in_(ids)])
+
+    # one expression, because SQLite would rather go through all feedback of a customer than look for the ids
+    all_found = [case((and_(*found), 1), else_=0) == 1] if found else []
+
+    def delete_about(connection: Connection, ids: Sequence[str]) -> None:
+        deleted["feedback"] += _delete(connection, schema.feedback, [table.request.in_(ids), *all_found])
+
+    _in_steps(database, table.id, found if wanted.key is None else [*found, table.key == wanted.key], delete_these)
     if wanted.key is not None:  # also what another key said about an answer to this one
-        asked = select(schema.requests.c.id).where(schema.requests.c.key == wanted.key)
-        found.append(or_(table.key == wanted.key, table.request.in_(asked)))
-    return [*found, table.fingerprint.in_(marks)] if marks else found
+        _in_steps(database, asked.id, [asked.key == wanted.key], delete_about)
+
+
+def _delete_answers(database: Database, wanted: Deletion, marks: Sequence[bytes], deleted: Counter[str]) -> None:
+    """Delete answers, and with them their requests where whole requests are meant, so that no answer is left without its request."""
+    requests, answers = schema.requests.c, schema.answers.c
+    chosen = [] if wanted.vertical is None else [answers.vertical == wanted.vertical]
+    chosen += [answers.fingerprint.in_(marks)] if marks else []
+    owned = [requests[name] == value for name in ("key", "customer") if (value := getattr(wanted, name)) is not None]
+    id = requests.id if owned or not chosen else answers.request
+    older = [] if wanted.before is None else [id < first_id_of(wanted.before)]
+
+    def delete_of(connection: Connection, ids: Sequence[str]) -> None:
+        deleted["answers"] += _delete(connection, schema.answers, [answers.request.in_(ids), *chosen])
+        if not chosen:
+            deleted["requests"] += _delete(connection, schema.requests, [requests.id.in_(ids)])
+
+    _in_steps(database, id, [*older, *(owned or chosen)], delete_of)
+
+
+def _in_steps(
+    database: Database, id: ColumnElement[str], conditions: Sequence[ColumnElement[bool]],
+    delete_of: Callable[[Connection, Sequence[str]], None],
+) -> None:  # fmt: skip
+    """Find ids in their order, and delete what belongs to them.
+
+    Ids are found without the lock that writers need, and each search begins after the last id, so that it does not go through what is
+    deleted already. A transaction that took long makes the next one smaller.
+    """
+    after, step = "", min(_FIRST_STEP, _STEP)
+    while True:
+        with database.reading() as connection:
+            ids = list(connection.scalars(select(id).where(id > after, *conditions).order_by(id).limit(step)))
+        if ids:
+            with database.writing() as connection:
+                started = time.monotonic()
+                delete_of(connection, list(dict.fromkeys(ids)))
+            seconds = time.monotonic() - started
+        if len(ids) < step:
+            return
+        after = ids[-1]
+        if seconds > _STEP_SECONDS:
+            step = max(_SMALLEST_STEP, step // 2)
+        elif seconds < _STEP_SECONDS / 2:
+            step = min(_STEP, 2 * step)
+        time.sleep(max(_PAUSE, seconds))
+
+
+def _delete(connection: Connection, table: Table, conditions: Sequence[ColumnElement[bool]]) -> int:
+    return int(connection.execute(delete(table).where(*conditions)).rowcount)

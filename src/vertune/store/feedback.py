@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, Select, delete, select
+from sqlalchemy import Connection, Row, Select, delete, select, union_all
 
 from vertune.store import schema
 from vertune.store.database import Database
@@ -17,6 +17,8 @@ from vertune.store.traffic import answer_id
 Verdict = Literal["right", "wrong"]
 PAGE = 500
 """Number of rows that are read at a time."""
+_MERGED = 50
+"""Maximum number of verticals of which each is searched on its own; all that is found of them is sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,15 @@ class Filter:
     """Only feedback that a model can learn from."""
 
 
-def add(database: Database, row: dict[str, Any]) -> tuple[Feedback, bool]:
+def add(database: Database, row: dict[str, Any], sent: str | None = None) -> tuple[Feedback, bool]:
     """Store feedback, and return it, with whether it is new; it is on the disk when this returns.
 
     Feedback with an `idempotency` that the customer used before is not stored again; the first one is returned. Raises Conflict if that
-    one had another `digest`, and StorageError if the database can't be written.
+    one had another `digest`, with the key as it was `sent`, and StorageError if the database can't be written.
     """
     conflict = (
-        f"The idempotency key '{str(row.get('idempotency'))[:80]}' was used for other feedback. Send a new key with new feedback, and the "
-        "same key only with the same request."
+        f"The idempotency key '{(sent or '')[:80]}' was used for other feedback. Send a new key with new feedback, and the same key only "
+        "with the same request."
     )
     stored, new = add_once(database, schema.feedback, row, conflict)
     return _found(stored), new
@@ -86,7 +88,12 @@ def add(database: Database, row: dict[str, Any]) -> tuple[Feedback, bool]:
 
 def find(connection: Connection, wanted: Filter, limit: int) -> list[Feedback]:
     """Return feedback in the order of its arrival, at most `limit`."""
-    return [_found(row) for row in connection.execute(_query(wanted).limit(limit))]
+    if wanted.verticals is None or not 2 <= len(wanted.verticals) <= _MERGED:
+        return [_found(row) for row in connection.execute(_query(wanted).limit(limit))]
+    # each vertical on its own, because a database would otherwise sort all feedback on several
+    parts = [_query(replace(wanted, verticals=[name])).limit(limit).subquery().select() for name in dict.fromkeys(wanted.verticals)]
+    merged = union_all(*parts).subquery()
+    return [_found(row) for row in connection.execute(select(merged).order_by(merged.c.id).limit(limit))]
 
 
 def each(database: Database, wanted: Filter) -> Iterator[Feedback]:

@@ -1,18 +1,20 @@
 """The queue of jobs, which several servers may share: rows as they are added, taken, kept and ended; knows nothing of what a job does.
 
-A worker takes a job for some seconds (a lease) and extends this time while it works. If it dies, the time passes, and another worker
-takes the job. On PostgreSQL, workers skip rows that others are just taking; on SQLite, one transaction writes at a time.
+A worker takes a job for some seconds (a lease) and extends this time while it works. If it dies, another worker sees the same lease for
+this time and takes the job: the clocks of two machines may differ, and any clock may be set. On PostgreSQL, workers skip rows that others
+are just taking; on SQLite, one transaction writes at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, case, delete, false, func, or_, select, update
 
 from vertune.core.errors import Conflict, NotFound
 from vertune.store import schema
@@ -70,16 +72,16 @@ class Filter:
         return self.customer in (None, job.customer) and (self.verticals is None or job.vertical in self.verticals)
 
 
-def add(database: Database, row: dict[str, Any]) -> tuple[Job, bool]:
+def add(database: Database, row: dict[str, Any], sent: str | None = None) -> tuple[Job, bool]:
     """Put a job into the queue, and return it, with whether it is new; it is on the disk when this returns.
 
     A job with an `idempotency` that the customer used before is not added again; the first one is returned. Raises Conflict if that one
-    had another `digest`, and StorageError if the database can't be written.
+    had another `digest`, with the key as it was `sent`, and StorageError if the database can't be written.
     """
     row = {"state": "queued", "attempts": 0, "stop": 0, **row, "request": orjson.dumps(row["request"]).decode()}
     conflict = (
-        f"The idempotency key '{str(row.get('idempotency'))[:80]}' was used for another job. Send a new key with a new job, and the same "
-        "key only with the same request."
+        f"The idempotency key '{(sent or '')[:80]}' was used for another job. Send a new key with a new job, and the same key only with "
+        "the same request."
     )
 
     def counted(connection: Connection) -> None:
@@ -117,16 +119,45 @@ def count(connection: Connection, customer: str) -> int:
     return int(connection.execute(waiting).scalar_one())
 
 
-def take(database: Database, worker: str) -> Job | None:
+class Leases:
+    """What one worker saw of the leases of running jobs, with a clock that nobody can set."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns the current time in seconds; it must never go back."""
+        self._clock = clock
+        self._seen: dict[str, tuple[str, float]] = {}
+        """By the id of a running job, its lease, and the time at which this lease was first seen."""
+        self._looked = -float("inf")
+
+    def unchanged(self, running: Mapping[str, str]) -> dict[str, str]:
+        """Return those of the leases, by the ids of running jobs, that have been the same for the time `LEASE`.
+
+        This time begins anew if nobody looked for half of it: a database that is gone lets no worker extend a lease.
+        """
+        now = self._clock()
+        if now - self._looked > LEASE.total_seconds() / 2:
+            self._seen = {}
+        self._looked = now
+        known = {id: self._seen.get(id, (lease, now)) for id, lease in running.items()}
+        self._seen = {id: (running[id], since if lease == running[id] else now) for id, (lease, since) in known.items()}
+        return {id: lease for id, (lease, since) in self._seen.items() if now - since >= LEASE.total_seconds()}
+
+
+def take(database: Database, worker: str, leases: Leases, own: Collection[str] = ()) -> Job | None:
     """Take the job with the highest priority, of several the oldest, for a worker; return None if none is waiting.
 
-    A running job whose worker gave no sign for `LEASE` is taken too; after `ATTEMPTS` such workers, it has failed.
+    A running job whose worker gave no sign for `LEASE`, while `leases` were looked at, is taken too; after `ATTEMPTS` such workers, it has
+    failed. `own` are the ids of jobs that this worker runs: it may be unable to write that it does.
     """
     table, now = schema.jobs.c, datetime.now(UTC)
-    left = (table.state == "running") & (table.lease < format_time(now))
     with database.reading() as connection:  # without the lock that writers need
-        if connection.execute(select(table.id).where(or_(table.state == "queued", left)).limit(1)).scalar() is None:
-            return None
+        queued = connection.execute(select(table.id).where(table.state == "queued").limit(1)).scalar()
+        found = connection.execute(select(table.id, table.lease).where(table.state == "running"))
+        running = {row.id: row.lease for row in found}
+    silent = {id: lease for id, lease in leases.unchanged(running).items() if id not in own}
+    if queued is None and not silent:
+        return None
+    left = (table.state == "running") & or_(false(), *((table.id == id) & (table.lease == lease) for id, lease in silent.items()))
     with database.writing() as connection:
         connection.execute(
             update(schema.jobs)
@@ -190,10 +221,15 @@ def cancel(connection: Connection, job: Job) -> None:
     connection.execute(update(schema.jobs).where(table.id == job.id, table.state == "running").values(stop=1))
 
 
-def remove(connection: Connection, job: Job) -> None:
-    """Delete a job that has ended, with its events; raise Conflict if it is queued or runs."""
+def check_ended(job: Job) -> None:
+    """Raise Conflict if a job is queued or runs."""
     if job.state in ("queued", "running"):
         raise Conflict(f"The job '{job.id}' has not ended. Wait for its end, or cancel it with POST /v1/jobs/ID/cancel.")
+
+
+def remove(connection: Connection, job: Job) -> None:
+    """Delete a job that has ended, with its events; raise Conflict if it is queued or runs."""
+    check_ended(job)
     connection.execute(delete(schema.job_events).where(schema.job_events.c.job == job.id))
     connection.execute(delete(schema.jobs).where(schema.jobs.c.id == job.id))
 

@@ -25,7 +25,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from vertune.core.artifact import check_name
-from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError
+from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError, Unavailable
 from vertune.store import audit, schema
 from vertune.store.database import HOW_TO_RESTORE, Database, format_time
 from vertune.store.key import DEFAULT_CUSTOMER, Key, checked_expiry, checked_name, checked_rate, checked_scopes, utc_now
@@ -270,7 +270,7 @@ class Keys:
                 self._refreshed.wait_for(lambda: self._current_at >= now or self._failure is not None, _REFRESH_TIMEOUT)
         if time.monotonic() - self._current_at < _MAX_AGE_WHILE_UNREADABLE:
             return self._rows
-        raise self._failure or StorageError(f"{self.database.name} did not answer in time, so no key can be verified. Try again.")
+        raise self._failure or Unavailable(f"{self.database.name} did not answer in time, so no key can be verified. Try again.")
 
     def _refresh(self, wait: float | None = None) -> dict[str, _StoredKey]:
         """Return all keys by their ids; they are read from the database if another process may have changed them.

@@ -105,7 +105,7 @@ def verdicts(connection: Connection, rollout: Rollout) -> dict[str, tuple[int, i
     last = func.row_number().over(partition_by=(table.request, table.number), order_by=table.id.desc()).label("place")
     said = (
         select(table.model, table.verdict, last)
-        .where(table.vertical == rollout.vertical, table.request > rollout.first, table.verdict.is_not(None))
+        .where(table.vertical == rollout.vertical, table.id > rollout.first, table.request > rollout.first, table.verdict.is_not(None))
         .subquery()
     )
     counted = select(said.c.model, said.c.verdict, func.count()).where(said.c.place == 1).group_by(said.c.model, said.c.verdict)

@@ -7,10 +7,12 @@ and rows that have become too old are next to each other.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, text
 
-REVISION = "0003"
+REVISION = "0004"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
+_USABLE = "record IS NOT NULL AND target IS NOT NULL"
+"""Which feedback a model can learn from."""
 metadata = MetaData()
 
 keys = Table(
@@ -92,6 +94,9 @@ feedback = Table(
     Column("digest", LargeBinary, nullable=False),
     Index("feedback_by_vertical", "vertical", "id"),
     Index("feedback_by_customer", "customer", "id"),
+    Index("feedback_by_customer_and_vertical", "customer", "vertical", "id"),
+    Index("feedback_by_author", "author", "id"),
+    Index("feedback_usable", "vertical", "id", sqlite_where=text(_USABLE), postgresql_where=text(_USABLE)),
     Index("feedback_by_answer", "request", "number"),
     Index("feedback_by_fingerprint", "fingerprint"),
     Index("feedback_by_idempotency", "customer", "idempotency", unique=True),
@@ -193,7 +198,7 @@ jobs = Table(
     Index("jobs_by_customer", "customer", "id"),
     Index("jobs_by_idempotency", "customer", "idempotency", unique=True),
 )  # fmt: skip
-"""Work for which a request does not wait. `lease` is the time until which the worker of a running job keeps others from taking it."""
+"""Work for which a request does not wait. `lease` changes while the worker of a running job works; others look whether it does."""
 
 job_events = Table(
     "job_events", metadata,

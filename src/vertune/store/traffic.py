@@ -79,6 +79,11 @@ def fingerprint(record: Mapping[str, Any], key: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_FINGERPRINT_BYTES, key=key).digest()
 
 
+def hidden(value: str | None, key: bytes) -> str | None:
+    """Return a hash of an idempotency key, because a client may make one of anything; None for None."""
+    return None if value is None else hashlib.blake2b(value.encode(), digest_size=16, key=key).hexdigest()
+
+
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
     """Write finished requests, and add them to usage, all in the transaction of the connection.
 

@@ -1,7 +1,8 @@
-"""Files with records that customers sent: rows as they are added, found and deleted, and where the files lie; reads no file."""
+"""Files with records that customers sent: rows as they are added and found, and where the files lie until both go; reads no file."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ import orjson
 from sqlalchemy import Connection, Row, delete, func, select
 
 from vertune.core.errors import NotFound
-from vertune.core.regular import regular_file
+from vertune.core.files import storage_errors
+from vertune.core.regular import is_present, regular_file
 from vertune.store import schema
+from vertune.store.audit import note
+from vertune.store.database import Database
 
 FOLDER = "uploads"
 """Name of the folder of the files in the home folder."""
+_LONGEST_RECEIPT = 3600.0
+"""Seconds after its last change from which a file without a row belongs to no request that still runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,34 @@ def count(connection: Connection, customer: str) -> int:
 
 
 def remove(connection: Connection, upload: Upload) -> None:
-    """Delete the row of an upload; its file is deleted by the caller, once the transaction is finished."""
+    """Delete the row of an upload, whose file is deleted already."""
     connection.execute(delete(schema.uploads).where(schema.uploads.c.id == upload.id))
+
+
+def delete_upload(database: Database, home: Path, upload: Upload, actor: str) -> None:
+    """Delete an upload and tell the audit: first the file, so that a row remains for whoever repeats what was interrupted."""
+    file = home / FOLDER / upload.file
+    with storage_errors(file):
+        file.unlink(missing_ok=True)
+    with database.writing() as connection:
+        remove(connection, upload)
+        note(connection, actor, "delete", f"dataset {upload.id}", {})
+
+
+def delete_leftovers(database: Database, home: Path) -> None:
+    """Delete files that were received by a server that died before it added their rows."""
+    folder = home / FOLDER
+    if not is_present(home, FOLDER):
+        return
+    old = [path for path in folder.iterdir() if time.time() - path.lstat().st_mtime > _LONGEST_RECEIPT]
+    if not old:
+        return
+    with database.reading() as connection:  # after the files are listed, so that a row that is added meanwhile is seen
+        kept = {f"{row.id}.{row.format}" for row in connection.execute(select(schema.uploads.c.id, schema.uploads.c.format))}
+    for path in old:
+        if path.name not in kept:
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
 
 
 def path(home: Path, upload: Upload) -> Path:

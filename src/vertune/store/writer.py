@@ -63,6 +63,8 @@ class Writer(Generic[Item]):
         self._database, self._described, self._between, self._written = database, described, between, written
         self._waiting: deque[tuple[Item, int]] = deque()
         """What waits to be written, each with its size."""
+        self._prepared: deque[tuple[Entry, int]] = deque()
+        """The rows of what waited longest, made while the database could not be written, each with its size."""
         self._size = 0
         """The size of what waits."""
         self._lock = threading.Lock()
@@ -112,9 +114,16 @@ class Writer(Generic[Item]):
             time.sleep(0.01)
         return not self._unfinished
 
+    def waits(self, added: Callable[[Item], bool], grouped: Callable[[Entry], bool]) -> bool:
+        """Return whether a request is not written yet: one that was added and is such, or whose entry in the present group is such."""
+        # in the order in which a request may move meanwhile
+        if any(added(item) for item, _ in tuple(self._waiting)) or any(grouped(entry) for entry, _ in tuple(self._prepared)):
+            return True
+        return any(map(grouped, tuple(self._unwritten)))
+
     @property
     def _unfinished(self) -> bool:
-        return bool(self._waiting or self._unwritten or self._counted or self._given_up)
+        return bool(self._waiting or self._prepared or self._unwritten or self._counted or self._given_up)
 
     def _run(self) -> None:
         end = float("inf")
@@ -125,10 +134,13 @@ class Writer(Generic[Item]):
                 if not self._unfinished:
                     break
             if not written:
-                self._stopping.wait(_RETRY)
+                retry = time.monotonic() + _RETRY
+                while self._waiting and time.monotonic() < retry and not self._stopping.is_set():
+                    self._prepare()
+                self._stopping.wait(max(0.0, retry - time.monotonic()))
                 if self._stopping.is_set():
                     time.sleep(0.1)
-            elif len(self._waiting) < _GROUP and self._size < _GROUP_SIZE:
+            elif len(self._waiting) + len(self._prepared) < _GROUP and self._size < _GROUP_SIZE:
                 self._call_between()
                 self._stopping.wait(INTERVAL)
         self._forget_marker()
@@ -165,21 +177,33 @@ class Writer(Generic[Item]):
         with self._lock:
             self._counted, self._given_up = self._given_up, {}
         size = 0
-        while self._waiting and len(self._unwritten) < _GROUP and size < _GROUP_SIZE:
-            item, taken = self._waiting[0]
-            try:
-                self._unwritten.append(self._described.entry(item))
-            except Exception:
-                _log.exception("A request could not be stored; it is counted in the usage.")
-                self._counted = total([self._counted, self._described.usage(item)])
-                self.dropped += 1
+        while (self._prepared or self._waiting) and len(self._unwritten) < _GROUP and size < _GROUP_SIZE:
+            if not self._prepared:
+                self._prepare()
+                continue
+            entry, taken = self._prepared[0]
+            self._unwritten.append(entry)
             size += taken
             with self._lock:
                 self._size -= taken
-            self._waiting.popleft()  # last, so that at each moment a request is in one of the two places at least
+            self._prepared.popleft()  # last, so that at each moment a request is in one of the places at least
+
+    def _prepare(self) -> None:
+        """Make the rows of the request that waited longest."""
+        item, size = self._waiting[0]
+        try:
+            self._prepared.append((self._described.entry(item), size))
+        except Exception:
+            _log.exception("A request could not be stored; it is counted in the usage.")
+            with self._lock:
+                self._given_up = total([self._given_up, self._described.usage(item)])
+                self._size -= size
+            self.dropped += 1
+        self._waiting.popleft()  # last, as above
 
     def _commit(self) -> None:
-        with self._database.writing() as connection:
+        # a lock that was missed once is not waited for long, because rows are made between two attempts
+        with self._database.writing(_RETRY if self.failure else None) as connection:
             if self._uncertain and self._is_written(connection):
                 return
             write(connection, self._unwritten)

@@ -17,27 +17,31 @@ _TIMEOUT = 60
 
 
 @contextmanager
-def cluster(durable: bool = False) -> Iterator[str]:
+def cluster(durable: bool = False, folder: Path | None = None) -> Iterator[str]:
     """Run the `with` block while the server runs; yields the URL of a database, in which `{}` stands for the name of the database.
 
-    The database `postgres` exists. With `durable`, a transaction is on the disk when it ends. Raises NotFound if PostgreSQL is not
-    installed, or can't run as this user.
+    The database `postgres` exists. With `durable`, a transaction is on the disk when it ends. `folder` holds the databases and stays, so
+    that the next server with it has them; without it, they are deleted. Raises NotFound if PostgreSQL is not installed, or can't run as
+    this user.
     """
     initdb, control = _program("initdb"), _program("pg_ctl")
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short, because a path of a socket is
+    socket = Path(tempfile.mkdtemp(prefix="pg"))  # short, because a path of a socket is
+    home = folder or socket
+    home.mkdir(parents=True, exist_ok=True)
     try:
-        as_owner = _as_owner(folder)
+        as_owner = _as_owner(socket, home)
         user = "nobody" if as_owner else getpass.getuser()
-        data = folder / "data"
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync={'on' if durable else 'off'}"
-        _run(folder, [*as_owner, initdb, "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-locale"])
-        _run(folder, [*as_owner, control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start"])
+        data = home / "data"
+        options = f"-c listen_addresses='' -c unix_socket_directories={socket} -c fsync={'on' if durable else 'off'}"
+        if not data.exists():
+            _run(socket, [*as_owner, initdb, "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-locale"])
+        _run(socket, [*as_owner, control, "-D", str(data), "-w", "-l", str(socket / "log"), "-o", options, "start"])
         try:
-            yield f"postgresql://{user}@/{{}}?host={folder}"
+            yield f"postgresql://{user}@/{{}}?host={socket}"
         finally:
-            _run(folder, [*as_owner, control, "-D", str(data), "-m", "immediate", "stop"])
+            _run(socket, [*as_owner, control, "-D", str(data), "-m", "immediate" if folder is None else "fast", "stop"])
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(socket, ignore_errors=True)
 
 
 def _run(folder: Path, command: list[str]) -> None:
@@ -53,12 +57,13 @@ def _program(name: str) -> str:
     return found
 
 
-def _as_owner(folder: Path) -> list[str]:
+def _as_owner(*folders: Path) -> list[str]:
     """Return what a command begins with, because PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return []
     switch = shutil.which("setpriv")
     if switch is None:
         raise NotFound("PostgreSQL does not run as root, and setpriv is not installed. Install it with apt-get install util-linux.")
-    shutil.chown(folder, "nobody", "nogroup")
+    for folder in folders:
+        shutil.chown(folder, "nobody", "nogroup")
     return [switch, "--reuid=nobody", "--regid=nogroup", "--clear-groups"]

@@ -15,15 +15,17 @@ from vertune.data.validate import read_fields
 from vertune.runtime.predictor import Predictor
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
+from vertune.server.searching import searcher
 from vertune.server.stored import actor_of, database_of
+from vertune.steps.forget import forget
 from vertune.store.audit import AuditEntry, entries
-from vertune.store.deletion import Deletion, carry_out
+from vertune.store.deletion import Deletion
 
 resource = Resource("administration")
 
 
 class DeletionRequest(BaseModel):
-    """What to delete: all stored answers, requests and feedback to which all of these conditions apply."""
+    """What to delete: everything stored to which all of these conditions apply."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "The machine kept my card"}]})
 
@@ -38,6 +40,8 @@ class DeletionRequest(BaseModel):
     """A record, exactly as it was sent, instead of a text."""
     feedback: bool = True
     """Whether feedback is deleted too."""
+    uploads: bool = False
+    """With a text or record: whether uploads that contain it are deleted too, with what jobs made of them."""
 
     def deletion(self, predictors: Iterable[Predictor]) -> Deletion:
         """Return what is meant; raise DataError for both a text and a record.
@@ -50,15 +54,25 @@ class DeletionRequest(BaseModel):
         records = [] if self.text is None else [{"text": self.text}]
         if self.record is not None:
             records = [self.record, *(found for one in predictors if (found := read_fields(one, self.record)))]
-        return Deletion(self.vertical, self.key, self.customer, before, records, feedback=self.feedback)
+        return Deletion(self.vertical, self.key, self.customer, before, records, feedback=self.feedback, uploads=self.uploads)
 
 
 class Deleted(BaseModel):
-    """How much was deleted."""
+    """How much was deleted, and what remains."""
 
     answers: int
     requests: int
     feedback: int
+    uploads: int = 0
+    jobs: int = 0
+    datasets: int = 0
+    """Number of datasets that jobs made."""
+    reports: int = 0
+    models: int = 0
+    remaining: dict[str, list[str]]
+    """The ids of uploads, jobs, datasets and reports that still contain it, and of models that were trained on it."""
+    unread: list[str]
+    """The ids of uploads that could not be searched."""
 
 
 class AuditPage(BaseModel):
@@ -71,14 +85,19 @@ class AuditPage(BaseModel):
 
 @resource.post("/v1/deletions", scope="admin")
 def delete_stored(body: DeletionRequest, request: Request) -> Deleted:
-    """Delete what is stored of a text, a vertical, a key, a customer or a time, for good. The audit tells it, without the text."""
+    """Delete what is stored of a text, a vertical, a key, a customer or a time, for good. The audit tells it, without the text.
+
+    Without a text or record, uploads are deleted too, with the predictions, datasets and reports that jobs made of them.
+    """
     deployments = request.app.state.service.answers.fleet.deployments.values()
     wanted = body.deletion(one.predictor for one in deployments)
     wanted.conditions()
     recorder = request.app.state.service.recorder
     if recorder is not None:
         recorder.writer.flush()  # what is answered, but not stored yet, would be stored after the deletion
-    return Deleted(**carry_out(database_of(request), wanted, actor_of(request)))
+    home, database = request.app.state.service.home, database_of(request)
+    found = forget(home, database, wanted, actor_of(request), searcher(database, home.folder))
+    return Deleted(**found.deleted, remaining=found.remaining, unread=found.unread)
 
 
 @resource.get("/v1/audit", scope="admin")

@@ -120,11 +120,10 @@ def describe_dataset(id: str, request: Request) -> DatasetInfo:
 @resource.delete("/v1/datasets/{id}", scope="train", status_code=204)
 def delete_dataset(id: str, request: Request) -> None:
     """Delete a file for good; datasets and models that jobs made of it stay. The audit tells it."""
-    with database_of(request).writing() as connection:
+    database = database_of(request)
+    with database.reading() as connection:
         upload = uploads.get(connection, id, customer_of(request))
-        uploads.remove(connection, upload)
-        note(connection, actor_of(request), "delete", f"dataset {upload.id}", {})
-    (request.app.state.service.home.folder / uploads.FOLDER / upload.file).unlink(missing_ok=True)
+    uploads.delete_upload(database, request.app.state.service.home.folder, upload, actor_of(request))
 
 
 def _info(upload: uploads.Upload) -> DatasetInfo:

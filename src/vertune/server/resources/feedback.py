@@ -21,7 +21,7 @@ from vertune.server.prediction import find_deployments
 from vertune.server.resource import Resource
 from vertune.server.stored import actor_of, database_of
 from vertune.server.tables import csv_lines
-from vertune.server.texts import as_json
+from vertune.server.texts import as_json, masked_name
 from vertune.store.audit import note
 from vertune.store.feedback import Feedback, Filter, Verdict, each, find, remove
 
@@ -103,7 +103,7 @@ class FeedbackQuery(BaseModel):
         return Filter(
             None if sender.sees_all else sender.customer,
             access.verticals(request) if self.vertical is None else [self.vertical],
-            self.verdict, self.author, after=max(self.after, "" if self.since is None else first_id_of(self.since)),
+            self.verdict, masked_name(self.author), after=max(self.after, "" if self.since is None else first_id_of(self.since)),
             before=None if self.until is None else first_id_of(self.until), usable=usable,
         )  # fmt: skip
 

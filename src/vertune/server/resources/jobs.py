@@ -26,14 +26,13 @@ from vertune.server.job_requests import JobRequest, check_priority, work
 from vertune.server.resource import Resource
 from vertune.server.service import Service
 from vertune.server.stored import actor_of, customer_of, database_of, jobs_of
-from vertune.store import jobs, uploads
-from vertune.store.audit import note
+from vertune.store import jobs, outputs, uploads
 from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job, Kind, State
+from vertune.store.outputs import OUTPUTS
+from vertune.store.traffic import fingerprint_key, hidden
 
 resource = Resource("jobs")
-OUTPUTS = "outputs"
-"""Name of the folder of files with predictions, in the home folder."""
 _FOLLOWING = 0.5
 """Seconds between two looks for new events of a job that is followed."""
 _FILES = {"report.html": "text/html", "metrics.json": "application/json", "report.json": "application/json", "README.md": "text/markdown"}
@@ -110,9 +109,10 @@ def start_job(body: JobRequest, request: Request, response: Response, idempotenc
             )  # fmt: skip
     row = {
         "id": id, "at": format_time(datetime.now(UTC)), "customer": call.customer, "key": call.key, "kind": body.kind, "vertical": vertical,
-        "request": wanted, "priority": body.priority, "idempotency": idempotency_key, "digest": digest,
+        "request": wanted, "priority": body.priority,
+        "idempotency": hidden(idempotency_key, fingerprint_key(database)), "digest": digest,
     }  # fmt: skip
-    job, new = jobs.add(database, row)
+    job, new = jobs.add(database, row, idempotency_key)
     response.status_code = 201 if new else 200
     return _info(job)
 
@@ -219,11 +219,7 @@ def cancel_job(id: str, request: Request) -> JobInfo:
 @resource.delete("/v1/jobs/{id}", scope="train", status_code=204, responses=problems.documented(409))
 def delete_job(id: str, request: Request) -> None:
     """Delete a job that has ended, and the file of its predictions; what else it made stays. The audit tells it."""
-    job = _job(request, id)
-    with database_of(request).writing() as connection:
-        jobs.remove(connection, job)
-        note(connection, actor_of(request), "delete", f"job {job.id}", {})
-    (request.app.state.service.home.folder / OUTPUTS / f"{job.id}.jsonl").unlink(missing_ok=True)
+    outputs.delete_job(database_of(request), request.app.state.service.home.folder, _job(request, id), actor_of(request))
 
 
 @resource.get("/v1/jobs/{id}/output", scope="train", response_class=FileResponse)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound
+from vertune.masking import standard_masker
 from vertune.server import problems
 from vertune.server.resource import Resource
 from vertune.server.stored import actor_of, database_of
@@ -16,7 +17,7 @@ from vertune.steps.deploy import Plan, Versions
 from vertune.store.rollouts import Action, Mode, Rules, history, running
 
 resource = Resource("verticals")
-Reason = Annotated[str, Field(max_length=1000)]
+Reason = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
 
 
 class RolloutRules(BaseModel):
