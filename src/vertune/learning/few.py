@@ -22,7 +22,7 @@ from vertune.core.kinds import Task, method_that_moves
 from vertune.learning import auto, clock, contrastive, defaults, team
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples
-from vertune.learning.held_out import HeldOutPredictions, decoded
+from vertune.learning.held_out import HeldOutPredictions, decoded, is_worse
 from vertune.learning.loop import steps_of
 from vertune.learning.training_input import TrainingInput
 from vertune.learning.tried import entry
@@ -216,15 +216,23 @@ def _rank(score: Score) -> tuple[float, float, float]:
 
 
 def _best(scores: Sequence[Score]) -> Score:
-    """Return the score of the best candidate."""
-    return max(scores, key=_rank)
+    """Return the score of the last candidate than which none is better by more than one standard error of the difference.
+
+    A smaller difference means little on a few dozen rows, and what trains more layers, and compares rows, is usually better on others.
+    """
+    best = max(scores, key=_rank)
+    comparable = [score for score in scores if math.isfinite(score.metric)]
+    near = (score for score in reversed(comparable) if not is_worse(score.found.task, score.found.tally, best.found.tally))
+    return next(near, best)
 
 
 def _goal(scores: Sequence[Score], best: Score, seed: int, *, rows: int, folds: int) -> TrainingGoal:
     """Return the goal of the best candidate, with the scores of all as its reason."""
     listed = ", ".join(f"{score.candidate.name} {score.metric:.3f}" for score in sorted(scores, key=_rank, reverse=True))
     goal = best.found.task.goal
-    why = f"of {len(scores)} candidates, {best.candidate.name} had the best {goal} in {folds} folds of {rows} rows ({listed})"
+    leads = max(scores, key=_rank) is best
+    about = f"had the best {goal}" if leads else f"is usually the best, and none had a clearly better {goal}"
+    why = f"of {len(scores)} candidates, {best.candidate.name} {about} in {folds} folds of {rows} rows ({listed})"
     table = [
         {**entry(score.candidate.name, score.found, (score.seconds, score.bytes), seed), "loss": score.loss, "kept": score is best}
         for score in scores

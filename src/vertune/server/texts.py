@@ -78,9 +78,11 @@ def without_quotes(value: Any, labels: frozenset[str], left: str) -> Any:
 
     An answer may quote the record, and a quote of a part of a telephone number would not be recognised as one.
     """
+    if isinstance(value, float | int):  # first and without abstract classes, because most values are probabilities
+        return value
     if isinstance(value, str):
         return value if value in labels or value in left else None
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {name: without_quotes(one, labels, left) for name, one in value.items()}
     if isinstance(value, Sequence):
         return [without_quotes(one, labels, left) for one in value]

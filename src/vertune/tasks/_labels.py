@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -168,7 +167,7 @@ def brief(answer: Answer, named: Iterable[str]) -> Answer:
     probabilities: Mapping[str, float] = answer["probabilities"]
     if len(probabilities) <= MOST_PROBABILITIES:
         return answer
-    highest = heapq.nlargest(MOST_PROBABILITIES, probabilities, key=probabilities.__getitem__)
+    highest = sorted(probabilities, key=probabilities.__getitem__, reverse=True)[:MOST_PROBABILITIES]
     kept = {label: probabilities[label] for label in dict.fromkeys([*highest, *named])}
     return {**answer, "probabilities": kept, "rest": max(0.0, sum(probabilities.values()) - sum(kept.values()))}
 
