@@ -72,9 +72,13 @@ bench-serving: $(READY)  ## Measure the server beside its peers (half an hour), 
 	@$(BIN)/python benchmarks/serving.py
 	@$(MAKE) --no-print-directory figures
 
-soak: $(READY)  ## A thousand faults under load, and a long search for requests that break the server (minutes)
+soak: $(READY)  ## Faults, kills, full disks, lost databases, set clocks, replaced models, a million requests (two hours)
 	@$(BIN)/python benchmarks/soak.py
 	@$(BIN)/python benchmarks/customers.py
+	@$(BIN)/python benchmarks/trouble.py
+	@$(BIN)/python benchmarks/rolling.py
+	@$(BIN)/python benchmarks/enduring.py
+	@$(BIN)/python benchmarks/killing.py
 
 damage: $(READY)  ## Damage every file of a home in ten ways, then write it into docs/benchmarks.md (half an hour)
 	@$(BIN)/python benchmarks/damage.py

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from defaults import choosing, companion, defaults_figures, shots
+from operating import killing, operating, operating_figures
 from robustness import bases, coverage, damage, damage_figures, guesses, hostile, masks, memory, proof, tables
 from written import NOT_MEASURED, Figure, bar_figures, figures_table, machines, processor_of, results, table
 
@@ -185,20 +186,6 @@ def small() -> str:
     return table(head, rows) + "\n" + machines(measured) + "\n"
 
 
-def killing() -> str:
-    """What is lost and counted twice if a process is killed again and again."""
-    found = results("killing")
-    databases = found.get("databases", {})
-    shown = {
-        "rounds": "kills", "feedback": "feedbacks acknowledged", "feedback_lost": "of these lost", "feedback_twice": "stored twice",
-        "jobs": "jobs started", "jobs_lost": "of these lost", "jobs_without_result": "without a result at the end",
-        "processes_left": "processes of jobs left after a kill", "requests": "requests that ended a second before a kill",
-        "requests_lost": "of these lost", "miscounted": "requests miscounted in the usage", "damaged": "databases damaged",
-    }  # fmt: skip
-    rows = [[title, *(f"{database.get(name, 0):,}" for database in databases.values())] for name, title in shown.items()]
-    return table(["", *databases], rows) + "\n" + machines(found) + "\n"
-
-
 def learning() -> str:
     """What is measured of training besides throughput."""
     parts = [*results("training").values(), *results("growth").values(), results("vocabulary"), results("time_limit")]
@@ -331,7 +318,10 @@ def serving_figures() -> Iterator[Figure]:
 def missed() -> str:
     """Every figure that misses its bar, with the reason that missed.yaml gives."""
     reasons = yaml.safe_load((HERE / "missed.yaml").read_text(encoding="utf-8"))
-    sections = (accuracy_figures, defaults_figures, training_figures, learning_figures, answering_figures, serving_figures, damage_figures)
+    sections = (
+        accuracy_figures, defaults_figures, training_figures, learning_figures, answering_figures, serving_figures, operating_figures,
+        damage_figures,
+    )  # fmt: skip
     figures = {figure.key: figure for section in sections for figure in section() if figure.missed}
     if figures.keys() != reasons.keys():
         unexplained, outdated = sorted(figures.keys() - reasons.keys()), sorted(reasons.keys() - figures.keys())
@@ -392,6 +382,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         proof,
         answering,
         serving,
+        operating,
         killing,
         damage,
         hostile,

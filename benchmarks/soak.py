@@ -195,13 +195,15 @@ def obey(batchers: Sequence[Any]) -> None:
 
 
 class Server:
-    """The process."""
+    """The process; `options` and `environment` are for one that is not breakable."""
 
-    def __init__(self, home: Any, breakable: bool = True) -> None:
+    def __init__(self, home: Any, breakable: bool = True, options: Sequence[str] = (), **environment: str) -> None:
         self.log = (home.folder.parent / "server.log").open("w+")
-        plain = [sys.executable, "-m", "vertune", "serve", "--home", str(home.folder), "--port", "0"]
+        plain = [sys.executable, "-m", "vertune", "serve", "--home", str(home.folder), "--port", "0", *options]
         command = [sys.executable, __file__, "--serve", str(home.folder)] if breakable else plain
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self.log, stderr=self.log, text=True, bufsize=1)
+        self.child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=self.log, stderr=self.log, text=True, bufsize=1, env=os.environ | environment
+        )
         self.url = self._said(r"Answering at (\S+);")
         self.key = (home.folder / "admin.key").read_text().strip() if breakable else ""
         self.port = int(self.url.rpartition(":")[2])

@@ -228,6 +228,26 @@ def test_rows_are_made_while_the_database_fails(database, broken, monkeypatch):
     assert not made.waits(lambda item: True, lambda one: True)
 
 
+def test_a_repeated_request_is_written_and_counted_once(database, writing):
+    def keyed(answers=2):
+        one = entry(answers=answers)
+        one.request["idempotency"] = "the same"
+        return one
+
+    first = keyed()
+    again = keyed()
+    again.request["id"] = first.request["id"]
+    again.answers = first.answers
+    for one in (first, again, keyed()):
+        writing.add(one)
+        assert writing.flush()
+    for one in (keyed(), entry()):  # in one group
+        writing.add(one)
+    assert writing.flush()
+    assert stored(database) == (2, 3, (2, 3, 30, 0))
+    assert writing.dropped == 0
+
+
 def test_usage_is_counted_while_the_rows_are_given_up(database, broken, monkeypatch):
     monkeypatch.setattr(writer, "INTERVAL", 0.01)
     monkeypatch.setattr(writer, "_RETRY", 0.02)

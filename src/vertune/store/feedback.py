@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, Select, delete, select, union_all
+from sqlalchemy import Connection, Row, Select, and_, case, delete, select, union_all
 
 from vertune.store import schema
 from vertune.store.database import Database
@@ -126,7 +126,9 @@ def _query(wanted: Filter) -> Select[Any]:
     if wanted.before is not None:
         conditions.append(table.id < wanted.before)
     if wanted.usable:
-        conditions += [table.record.is_not(None), table.target.is_not(None)]
+        known = [table.record.is_not(None), table.target.is_not(None)]
+        # SQLite would prefer the index of what is usable to that of a customer or an author, who has less feedback than a vertical
+        conditions += known if wanted.customer is None and wanted.author is None else [case((and_(*known), 1), else_=0) == 1]
     return select(schema.feedback).where(*conditions).order_by(table.id)
 
 

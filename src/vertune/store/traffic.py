@@ -93,8 +93,9 @@ def write(connection: Connection, entries: Sequence[Entry]) -> None:
     repeatable = [entry for entry in entries if entry.request.get("idempotency") is not None]
     if plain:
         connection.execute(schema.requests.insert(), [entry.request for entry in plain])
-    statement = insert(connection, schema.requests).on_conflict_do_nothing()
-    entries = [*plain, *(entry for entry in repeatable if connection.execute(statement.values(entry.request)).rowcount)]
+    # with RETURNING, because the number of inserted rows is not known on PostgreSQL
+    statement = insert(connection, schema.requests).on_conflict_do_nothing().returning(schema.requests.c.id)
+    entries = [*plain, *(entry for entry in repeatable if connection.scalar(statement.values(entry.request)) is not None)]
     if answers := [answer for entry in entries for answer in entry.answers]:
         connection.execute(schema.answers.insert(), answers)
     add_usage(connection, (entry.usage for entry in entries))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from vertune.store import schema
 from vertune.store.database import insert
@@ -55,7 +55,8 @@ def used(connection: Connection, wanted: Period, by: Sequence[Column]) -> list[U
     divided = [table[name] for name in by]
     sums = [func.coalesce(func.sum(table[name]), 0).label(name) for name in _COUNTS]
     rows = connection.execute(select(*divided, *sums).where(*conditions).group_by(*divided).order_by(*divided))
-    return [_of_row(row, by) for row in rows.mappings()]
+    nothing = dict.fromkeys(get_args(Column), "")
+    return [_of_row(row, by, nothing) for row in rows]
 
 
 def add_job(connection: Connection, customer: str, key: str | None, vertical: str) -> None:
@@ -68,7 +69,7 @@ def add_job(connection: Connection, customer: str, key: str | None, vertical: st
     connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=more))
 
 
-def _of_row(row: RowMapping, by: Sequence[Column]) -> Usage:
-    names = {name: str(row[name]) if name in by else "" for name in get_args(Column)}
-    counts = {name: int(row[name]) for name in _COUNTS}
-    return Usage(**names, **counts)  # type: ignore[arg-type]
+def _of_row(row: Row[Any], by: Sequence[Column], nothing: dict[str, str]) -> Usage:
+    counts = map(int, row[len(by) :])  # PostgreSQL adds up to decimals
+    values: dict[str, Any] = {**nothing, **dict(zip(by, row, strict=False)), **dict(zip(_COUNTS, counts, strict=True))}
+    return Usage(**values)

@@ -31,6 +31,8 @@ _CAPACITY = 64 << 20
 """Maximum size of the requests that wait to be written; others are only counted in the usage."""
 _RETRY = 1.0
 """Seconds until a failed transaction is tried again."""
+_LOCK_WAIT = 0.1
+"""Seconds that such an attempt waits for the lock of another process."""
 _CLOSING = 5.0
 """Maximum seconds to write what is left when the server stops."""
 
@@ -204,7 +206,7 @@ class Writer(Generic[Item]):
 
     def _commit(self) -> None:
         # a lock that was missed once is not waited for long, because rows are made between two attempts
-        with self._database.writing(_RETRY if self.failure else None) as connection:
+        with self._database.writing(_LOCK_WAIT if self.failure else None) as connection:
             if self._uncertain and self._is_written(connection):
                 return
             write(connection, self._unwritten)
