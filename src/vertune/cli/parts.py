@@ -27,6 +27,7 @@ KINDS = {
     "methods": "method",
     "compressors": "compress.chain",
     "exports": "",
+    "queries": "",
 }
 """Maps each kind of part (pluggable component) to the config key that chooses it; empty for a kind that no config chooses."""
 

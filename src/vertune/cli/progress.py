@@ -86,6 +86,8 @@ _COUNTED = {
     "calibrating": "texts to choose int8 scales",
     "fitting": "inputs of matrices scaled for int8",
     "searching": "layers tried in float32",
+    "states": "texts through the base",
+    "simulated": "labels",
 }
 """Maps a kind of events with a count to the name of what is counted."""
 _STYLES = {"warning": "yellow"}
