@@ -4,11 +4,11 @@
     python benchmarks/enduring.py --quick                               windows of 3 s, and no result file
 
 A real `vertune serve` process answers for tiny models of four tasks, sometimes for several of them in one request, and stores what it
-answers, with masked texts, in a database that may hold 100 megabytes. Requests come at random times at half of the rate that 32 clients without a pause
-were answered at. After each window of a minute its times are noted, and the memory, the open files and the database of the server. Bars,
-over the windows after the first quarter: memory at the end is at most 1.05 × that at their start (both are medians of five windows); no
-more files are open; the 99th percentile of the last third of windows is at most 1.1 × that of the first third (medians); the database is
-within its limit. Results go to benchmarks/results/enduring.json; the exit status is 1 if a bar is missed.
+answers, with masked texts, in a database that may hold 100 megabytes. Requests come at random times, at half of the rate at which 32
+clients without a pause were answered. After each window of a minute its times are noted, and the memory, the open files and the database
+of the server. Bars, over the windows after the first quarter: memory at the end is at most 1.05 × that at their start (both are medians
+of five windows); no more files are open; the 99th percentile of the last third of windows is at most 1.1 × that of the first third
+(medians); the database is within its limit. Results go to benchmarks/results/enduring.json; the exit status is 1 if a bar is missed.
 """
 
 from __future__ import annotations
