@@ -1,12 +1,13 @@
 """What a server bears of its surroundings: full disks, databases that are gone, clocks that are set, corrupt versions of models.
 
-    python benchmarks/trouble.py                        every trouble for 30 s, SQLite and PostgreSQL (a quarter of an hour)
+    python benchmarks/trouble.py                        disks and databases 30 s, versions 8 s, clocks 5 s (20 minutes)
     python benchmarks/trouble.py --quick                5 s each, and no result file
     python benchmarks/trouble.py --only clock sqlite    what is named alone; the rest of the result file stays
 
-A real `vertune serve` process answers for the verticals of soak.py. Clients ask without a pause, and compare every answer with what the
+A real `vertune serve` process answers for the verticals of soak.py. Clients ask again 20 ms after each answer, and compare it with what the
 model that it names says alone; others send feedback, half of it about an answer that they have just got, and remember what was
-acknowledged. Meanwhile, one after the other:
+acknowledged. (Without these 20 ms, clients, server and PostgreSQL on one processor store less than they answer, also without a trouble.)
+Meanwhile, one after the other:
 
     disk       the disk of the home and of the database is full (a tmpfs, which only root can mount; else it is skipped)
     gone       PostgreSQL is stopped and started; SQLite is held locked by another process; its file is moved away and back
@@ -119,7 +120,7 @@ def clocks(world: World, plan: Plan) -> dict[str, Any]:
             clock.set(hours * HOUR)
             world.start()
             held.restarted()
-        with world.under_load(0.05) as load:
+        with world.under_load() as load:
             if not restarted:
                 jobs[name] = begun(world)
                 time.sleep(2)  # it runs when the clock is set
@@ -197,30 +198,35 @@ def killed(world: World, clock: Clock) -> dict[str, Any]:
 
 
 def corrupt(world: World, plan: Plan) -> dict[str, Any]:
-    """Versions of `intent`, on a shared backbone, and of `whole`, with a graph of its own, of which a file is damaged."""
-    world.start()
+    """Versions of `intent`, on a shared backbone, and of `whole`, with a graph of its own, of which a file is damaged.
+
+    Each has a server of its own, because a server that has loaded a version keeps it in memory. What a server makes to repair a version is
+    removed before the next one.
+    """
     found: dict[str, Any] = {}
     live = {name: world.home.aliases()[f"{name}@live"] for name in ("intent", "whole")}
     others = {name: next(id for id in world.expected if id.startswith(f"{name}-") and id != live[name]) for name in live}
     graph = next(model for model in world.home.shelf("models") if others["whole"] in json.dumps(model.manifest["parents"]))
     rows = next(world.home.folder.glob(f"backbones/*/verticals/{others['intent']}/rows.safetensors"))
-    with world.under_load() as load:
-        time.sleep(2)
-        for vertical, weights, manifest in (
-            ("intent", rows, world.home.folder / "models" / others["intent"] / "manifest.json"),
-            ("whole", graph.folder / "model.onnx", world.home.folder / "models" / others["whole"] / "manifest.json"),
-        ):
-            content = weights.read_bytes()
-            half = len(content) // 2
-            ways: dict[str, tuple[Path, bytes | None]] = {
-                "cut": (weights, content[:half]), "flipped": (weights, content[:half] + bytes([content[half] ^ 255]) + content[half + 1 :]),
-                "manifest": (manifest, b'{"id": "broken'), "missing": (weights, None), "no graph": (weights, b"not a graph" * 500),
-            }  # fmt: skip
-            for way, (file, damaged) in ways.items():
-                deploying = Deploying(world, vertical, (live[vertical], others[vertical]), file, damaged)
-                found[f"{vertical} {way}"] = suffer(load, (deploying.damaged(), deploying.told), min(plan.seconds, 8.0), deploying.well)
-                found[f"{vertical} {way}"] |= deploying.undo()
-    world.stop()
+    models = world.home.folder / "models"
+    kept = set(models.iterdir())
+    for vertical, weights, model in (("intent", rows, models / others["intent"]), ("whole", graph.folder / "model.onnx", graph.folder)):
+        content, manifest = weights.read_bytes(), model / "manifest.json"
+        half = len(content) // 2
+        ways: dict[str, tuple[Path, bytes | None]] = {
+            "cut": (weights, content[:half]), "flipped": (weights, content[:half] + bytes([content[half] ^ 255]) + content[half + 1 :]),
+            "manifest": (manifest, b'{"id": "broken'), "missing": (weights, None), "no graph": (weights, b"not a graph" * 500),
+        }  # fmt: skip
+        for way, (file, damaged) in ways.items():
+            deploying = Deploying(world, vertical, (live[vertical], others[vertical]), file, damaged)
+            world.start()
+            with world.under_load() as load:
+                time.sleep(2)
+                about = suffer(load, (deploying.damaged(), deploying.told), min(plan.seconds, 8.0), deploying.well)
+                found[f"{vertical} {way}"] = about | deploying.undo()
+            world.stop()
+            for made in set(models.iterdir()) - kept:
+                shutil.rmtree(made)
     return found
 
 
@@ -263,7 +269,7 @@ class Deploying:
 
     def told(self) -> bool:
         entries = self.world.get("/v1/verticals").json()["verticals"]
-        return any(one["name"] == self.vertical and one["why"] for one in entries)
+        return any(one["name"] == self.vertical and one["coming"] for one in entries)
 
     def _answers(self) -> Any:
         found = self.world.send("probe", "POST", f"/v1/verticals/{self.vertical}/predict", json={"texts": ["tell me 3 of rome"]})

@@ -28,7 +28,7 @@ LIMIT = 10.0
 """Seconds within which everything must have recovered."""
 PATIENCE = 90.0
 """Seconds after which recovery is not waited for any longer."""
-ASKERS, SENDERS = 3, 2
+ASKERS, SENDERS, PAUSE = 3, 2, 0.02
 OPTIONS = ("exact=true", "cache=200", "jobs.cores=2", "jobs.at_once=2")
 QUOTA, RATE = 20, 5
 PLANS = f"plans: {{small: {{requests: {QUOTA}}}}}\ncustomers: {{quota: small}}\n"
@@ -103,10 +103,10 @@ class World:
         return found
 
     @contextlib.contextmanager
-    def under_load(self, pause: float = 0.0) -> Iterator[Load]:
+    def under_load(self) -> Iterator[Load]:
         """Clients ask while the block runs."""
         self.server.key = self.secrets["load"]
-        load = Load(self.server, self.home, list(next(iter(self.expected.values()))), self.expected, world=self, pause=pause)
+        load = Load(self.server, self.home, list(next(iter(self.expected.values()))), self.expected, world=self)
         self.loads.append(load)
         threads = [threading.Thread(target=load.client, args=(seed,)) for seed in range(ASKERS)]
         threads += [threading.Thread(target=load.give, args=(ASKERS + seed,)) for seed in range(SENDERS)]
@@ -126,10 +126,9 @@ class Load(soak.Soak):
     """Clients of one server."""
 
     world: World = None  # type: ignore[assignment]
-    pause: float = 0.0
 
     def ask(self, client: Any, path: str, body: dict[str, Any]) -> Any:
-        time.sleep(self.pause)
+        time.sleep(PAUSE)
         return super().ask(client, path, body)
 
     def give(self, seed: int) -> None:
@@ -149,7 +148,7 @@ class Load(soak.Soak):
                 body["trust"] = number / 1e6
                 while not self._sent(client, body, key) and key and not self.over.is_set():
                     time.sleep(0.2)
-                time.sleep(max(self.pause, 0.01))
+                time.sleep(PAUSE)
 
     def _sent(self, client: httpx.Client, body: dict[str, Any], key: str) -> bool:
         """Send feedback once; return whether it need not be sent again."""

@@ -140,6 +140,26 @@ def test_a_vertical_that_can_not_be_loaded_is_tried_again_with_growing_waits(fol
     assert not followed.pending
 
 
+@pytest.mark.parametrize("file", ["rows.safetensors", "manifest.json"])
+def test_a_file_that_is_restored_is_read_at_once(followed, monkeypatch, file):
+    home = followed.home
+    monkeypatch.setattr("vertune.server.following.time.monotonic", lambda: 1000.0)
+    live = home.aliases()["intent@live"]
+    other = next(model.id for model in home.shelf("models") if model.manifest["name"] == "intent" and model.id != live)
+    (damaged,) = home.folder.glob(f"{'models' if file == 'manifest.json' else 'backbones/*/verticals'}/{other}/{file}")
+    with damage.damaged(damaged, "cut", random.Random(0)):
+        home.alias("intent@live", other)
+        for _ in range(3):
+            followed.update()
+        assert followed.pending["intent"].state == "damaged"
+        assert followed.pending["intent"].attempts == 1
+    followed.update()
+    assert not followed.pending
+    assert followed.fleet.deployments["intent"].model.id == other
+    home.alias("intent@live", live)
+    followed.update()
+
+
 # ------------------------------------------------------------------ over HTTP
 
 

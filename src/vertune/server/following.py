@@ -133,7 +133,8 @@ class AliasFollower:
         for name in changed & unprepared.keys():
             self.preparations.retry(unprepared[name].id)
         self._publish({**later, **damaged, **self.preparations.update(unprepared, ended, now)})
-        self._stamps = stamps  # last, so that a failed update is repeated
+        # last, so that a failed update is repeated; older values where there are some, so that changes during the update are noticed
+        self._stamps = {path: stamps.get(path, stamp) for path, stamp in self._read_stamps().items()}
 
     def _divide(self, models: Mapping[str, Artifact]) -> tuple[dict[str, Artifact], dict[str, Pending]]:
         """Divide models, by name, into those that can be loaded and the others.
@@ -201,12 +202,15 @@ class AliasFollower:
     def _read_stamps(self) -> Stamps:
         """Return inode and times of each alias NAME@live and of the folders of models and pretrained models.
 
-        If two results are equal, no alias or model has changed between them. Reading the files themselves every second would take
-        longer than the rest of an update.
+        If two results are equal, no alias or model has changed between them. While a model can't be served, the files of models are
+        included, so that one that is restored is noticed at once. Reading the files themselves every second would take longer than the rest
+        of an update.
         """
         folder = self.home.folder
         # `vertune share` writes the precision in which a model is served to the folders `verticals/*`
         shelves = [folder / "models", folder / "backbones", *(folder / "backbones").glob("*/verticals/*")]
+        if any(one.state != "loading" for one in self.pending.values()):
+            shelves += [*(folder / "models").glob("*/*"), *(folder / "backbones").glob("*/verticals/*/*")]
         aliases = (folder / "aliases", *(folder / "aliases").glob("*@live"))
         return {str(path): stamp for path in (*aliases, *shelves) if (stamp := _stamp(path))}
 
