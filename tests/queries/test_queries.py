@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vertune.core.query import Pool
+from vertune.core.query import Beliefs, Pool
 from vertune.queries.badge import Badge
 from vertune.queries.contrast import Contrast
 from vertune.queries.core_set import CoreSet
@@ -18,7 +18,7 @@ from vertune.queries.margin import Margin
 from vertune.queries.staged import Staged
 from vertune.queries.typical import Typical
 from vertune.queries.uniform import Uniform
-from vertune.testing.queries import beliefs, pool
+from vertune.testing.queries import pool
 
 
 def apart(angles: list[float]) -> np.ndarray:
@@ -29,7 +29,7 @@ def apart(angles: list[float]) -> np.ndarray:
 
 def of(states: np.ndarray, labelled=(), probabilities=None) -> Pool:
     known = np.isin(np.arange(len(states)), list(labelled))
-    return Pool(states, known, known, None if probabilities is None else beliefs(np.array(probabilities)))
+    return Pool(states, known, known, None if probabilities is None else Beliefs.of_classes(np.array(probabilities)))
 
 
 @pytest.mark.parametrize(("query", "measure"), [(Margin(), "margin"), (LeastConfidence(), "confidence"), (Entropy(), "entropy")])
@@ -86,7 +86,7 @@ def test_random_choices_are_uniform():
 
 def test_a_tenth_of_staged_choices_is_random_however_small_the_batches_are():
     one, drawn = pool(records=300, labelled=20), 0
-    certain = replace(one, beliefs=beliefs(np.eye(4)[np.arange(300) % 4] * 0.9 + 0.025))
+    certain = replace(one, beliefs=Beliefs.of_classes(np.eye(4)[np.arange(300) % 4] * 0.9 + 0.025))
     for seed in range(300):
         first = Staged().pick(replace(certain, seed=seed), 1)
         others = Staged(random=0.0).pick(replace(certain, seed=seed), 1)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from vertune.core.part import Part
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+TINY = 1e-12
+"""Smallest probability whose logarithm is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,15 @@ class Beliefs:
     """By how much the probability of the most likely answer is above that of the next one, shape (records,)."""
     entropy: NDArray[np.float32]
     """The entropy of the answer in nats, shape (records,)."""
+
+    @classmethod
+    def of_classes(cls, probabilities: NDArray[Any]) -> Self:
+        """Return the beliefs of a model that gives each record one of several classes, with these probabilities, (records, classes)."""
+        import numpy as np
+
+        best = np.partition(probabilities, -2, axis=1)[:, -2:] if probabilities.shape[1] > 1 else np.pad(probabilities, ((0, 0), (1, 0)))
+        entropy = -(probabilities * np.log(np.maximum(probabilities, TINY))).sum(1)
+        return cls(*(value.astype(np.float32) for value in (probabilities, best[:, 1], best[:, 1] - best[:, 0], entropy)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,20 @@ from numpy.typing import NDArray
 
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Task
-from vertune.core.query import Beliefs
+from vertune.core.query import TINY, Beliefs
 from vertune.core.records import Answer, Feature, Record
 from vertune.decoders import windows
 from vertune.learning.examples import by_record
-from vertune.learning.probe import FrozenStates, solve
+from vertune.learning.probe import gathered, solve
 from vertune.nn.build import build
 from vertune.nn.run import outputs
 
 _CHUNK = 4096
 """Number of records whose states are computed between two reports of progress."""
-_TINY = 1e-12
 
 
-@dataclass(frozen=True, slots=True)
-class SolvedHead:
-    """A linear head: its weights by name, as `Task.apply` reads them."""
-
-    weights: dict[str, NDArray[np.float32]]
+Head = dict[str, NDArray[np.float32]]
+"""The weights of a linear head by name, as `Task.apply` reads them."""
 
 
 @dataclass(slots=True)
@@ -76,18 +73,28 @@ class StatePool:
         members = by_record(features, len(records))[0]
         return cls(task, records, features, np.concatenate(rows), parts=ends, members=members)
 
+    @property
+    def _per_token(self) -> bool:
+        """Whether the head reads one state per token."""
+        return self.task.states == "tokens"
+
+    @property
+    def _owners(self) -> NDArray[np.int64]:
+        """The index of the record of each state."""
+        return np.repeat(windows.owners(self.features), np.diff(self.parts))
+
     def vectors(self) -> NDArray[np.float32]:
         """Return the mean state of each record, scaled to length 1, shape (records, width)."""
-        owners = np.repeat(windows.owners(self.features), np.diff(self.parts))
+        owners = self._owners
         if len(owners) == len(self.records) and bool((np.diff(owners) == 1).all()):
             means = self.states.copy()
         else:
             means = np.zeros((len(self.records), self.states.shape[1]), np.float32)
             np.add.at(means, owners, self.states)
-        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _TINY)
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), TINY)
         return means
 
-    def solve(self, rows: NDArray[np.int64], labelled: Sequence[Record]) -> SolvedHead:
+    def solve(self, rows: NDArray[np.int64], labelled: Sequence[Record]) -> Head:
         """Solve the head on the records with the indices `rows`; `labelled` are the same records with their targets."""
         chosen = [self.members[row] for row in rows]
         owners = np.repeat(np.arange(len(rows)), [len(one) for one in chosen])
@@ -96,39 +103,23 @@ class StatePool:
         targets = self.task.targets(labelled, features)
         weights = np.ones(len(features)) if targets.weights is None else targets.weights.astype(np.float64)
         weights = weights / np.bincount(owners)[owners]
-        per_token = self.task.states == "tokens"
         states = [self.states[self.parts[index] : self.parts[index + 1]] for index in indices]
-        if per_token:
-            known = [value != -100 for value in targets.values]
-            counts = np.array([max(1, int(one.sum())) for one in known])
-            states = [state[one] for state, one in zip(states, known, strict=True)]
-            values = np.concatenate([value[one] for value, one in zip(targets.values, known, strict=True)])[:, None]
-            lengths = [len(state) for state in states]
-            weights, owners = np.repeat(weights / counts, lengths), np.repeat(owners, lengths)
-        else:
-            values = np.stack(targets.values)
-        frozen = FrozenStates(
-            torch.from_numpy(np.concatenate(states)), torch.from_numpy(values), torch.from_numpy(weights).float(), owners.astype(np.int64)
-        )
+        if not self._per_token:
+            states = [state[0] for state in states]
+        frozen = gathered(states, targets.values, weights, owners, self._per_token)
         found = solve(frozen, self.task, self.task.size, follows=False)
-        return SolvedHead({"weight": found.weight.numpy(), "bias": found.bias.numpy()})
+        return {"weight": found.weight.numpy(), "bias": found.bias.numpy()}
 
-    def outputs(self, head: SolvedHead) -> list[NDArray[Any]]:
-        """Return the outputs of a head, one array per feature (model input)."""
-        logits = self.task.apply(self.states, head.weights)
-        if self.task.states == "tokens":
-            return [logits[start:end] for start, end in zip(self.parts[:-1], self.parts[1:], strict=True)]
-        return list(logits)
-
-    def answers(self, head: SolvedHead) -> list[Answer]:
+    def answers(self, head: Head) -> list[Answer]:
         """Return the answers for all records."""
-        return self.task.decode(self.records, self.features, self.outputs(head))
+        logits = self.task.apply(self.states, head)
+        outputs = [logits[start:end] for start, end in pairwise(self.parts)] if self._per_token else list(logits)
+        return self.task.decode(self.records, self.features, outputs)
 
-    def beliefs(self, head: SolvedHead) -> Beliefs:
+    def beliefs(self, head: Head) -> Beliefs:
         """Return what a head says of all records."""
-        logits = self.task.apply(self.states, head.weights)
-        count, per_token = len(self.records), self.task.states == "tokens"
-        owners = np.repeat(windows.owners(self.features), np.diff(self.parts))
+        logits = self.task.apply(self.states, head)
+        count = len(self.records)
         if self.task.activation == "sigmoid":
             yes = windows.merge(count, self.features, windows.sigmoid(logits))
             return Beliefs(*(value.astype(np.float32) for value in (yes, *_of_labels(yes))))
@@ -136,27 +127,17 @@ class StatePool:
             flat = np.zeros(count, np.float32)
             return Beliefs(np.ones((count, 1), np.float32), flat + 1, flat + 1, flat)
         shares = windows.softmax(logits)
-        if not per_token:
-            shares = windows.merge(count, self.features, shares)
-            return Beliefs(*(value.astype(np.float32) for value in (shares, *_of_classes(shares))))
-        confidence, margin, entropy = _of_classes(shares)
+        if not self._per_token:
+            return Beliefs.of_classes(windows.merge(count, self.features, shares))
+        of_tokens, owners = Beliefs.of_classes(shares), self._owners
         tokens = np.maximum(np.bincount(owners, minlength=count), 1)
         mean = np.zeros((count, shares.shape[1]))
         np.add.at(mean, owners, shares)
         least = np.ones(count)
-        np.minimum.at(least, owners, margin)
-        certain = np.exp(np.bincount(owners, np.log(np.maximum(confidence, _TINY)), count) / tokens)
-        spread = np.bincount(owners, entropy, count) / tokens
+        np.minimum.at(least, owners, of_tokens.margin)
+        certain = np.exp(np.bincount(owners, np.log(np.maximum(of_tokens.confidence, TINY)), count) / tokens)
+        spread = np.bincount(owners, of_tokens.entropy, count) / tokens
         return Beliefs(*(value.astype(np.float32) for value in (mean / tokens[:, None], certain, least, spread)))
-
-
-def _of_classes(shares: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return confidence, margin and entropy of probabilities of classes, shape (rows, classes)."""
-    if shares.shape[1] < 2:
-        flat = np.ones(len(shares))
-        return flat, flat, flat - 1
-    best = np.partition(shares, -2, axis=1)[:, -2:]
-    return best[:, 1], best[:, 1] - best[:, 0], -(shares * np.log(np.maximum(shares, _TINY))).sum(1)
 
 
 def _of_labels(yes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -165,5 +146,5 @@ def _of_labels(yes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
     The most doubtful label decides about the confidence and the margin; entropies add up.
     """
     sure = np.maximum(yes, 1 - yes)
-    entropy = -(yes * np.log(np.maximum(yes, _TINY)) + (1 - yes) * np.log(np.maximum(1 - yes, _TINY))).sum(1)
+    entropy = -(yes * np.log(np.maximum(yes, TINY)) + (1 - yes) * np.log(np.maximum(1 - yes, TINY))).sum(1)
     return sure.min(1), (2 * sure - 1).min(1), entropy

@@ -122,15 +122,26 @@ def freeze(model: VerticalModel, lesson: TrainingInput, below: CachedStates | No
     states = _states(model, lesson, used, below)
     targets = [examples.targets.values[place] for place in used]
     owners = np.array([examples.features[place].record for place in used], dtype=np.int64)
-    weights, cost = examples.weights[used], int(examples.costs[used].sum())
-    if not examples.per_token:
+    return gathered(states, targets, examples.weights[used], owners, examples.per_token, cost=int(examples.costs[used].sum()))
+
+
+def gathered(
+    states: Sequence[NDArray[Any]], targets: Sequence[NDArray[Any]], weights: NDArray[np.float64], owners: NDArray[np.int64],
+    per_token: bool, cost: int = 0,
+) -> FrozenStates:  # fmt: skip
+    """Return the data for a linear probe from the states, the targets, the weight and the record of each model input.
+
+    If there is one target `per_token`, -100 marks tokens without one, which are left out.
+    """
+    if not per_token:
         return FrozenStates(torch.from_numpy(np.stack(states)), torch.from_numpy(np.stack(targets)), _floats(weights), owners, cost)
     labelled = [value != -100 for value in targets]
     rows = np.concatenate([state[mask] for state, mask in zip(states, labelled, strict=True)])
     values = np.concatenate([value[mask] for value, mask in zip(targets, labelled, strict=True)])
+    counts = np.array([int(mask.sum()) for mask in labelled])
     # the loss of a feature is the mean over its tokens, so each token gets its share of the feature's weight
-    shares = np.repeat(weights / np.maximum(counts[used], 1), counts[used])
-    return FrozenStates(torch.from_numpy(rows), torch.from_numpy(values)[:, None], _floats(shares), np.repeat(owners, counts[used]), cost)
+    shares = np.repeat(weights / np.maximum(counts, 1), counts)
+    return FrozenStates(torch.from_numpy(rows), torch.from_numpy(values)[:, None], _floats(shares), np.repeat(owners, counts), cost)
 
 
 def _states(model: VerticalModel, lesson: TrainingInput, used: NDArray[np.int64], below: CachedStates | None) -> Sequence[NDArray[Any]]:

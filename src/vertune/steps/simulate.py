@@ -21,12 +21,11 @@ from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Query, Task
 from vertune.core.parse import build
 from vertune.core.query import Beliefs, Pool
-from vertune.core.records import Record
 from vertune.data.chain import fields_of
 from vertune.data.dataset import read
 
 if TYPE_CHECKING:
-    from vertune.learning.pool import SolvedHead, StatePool
+    from vertune.learning.pool import Head, StatePool
 
 DEFAULT = "auto"
 """The name that stands for the query that is recommended."""
@@ -113,10 +112,15 @@ def simulate(dataset: Artifact, plan: Plan, progress: Progress | None = None) ->
 def query_of(name: str) -> Query:
     """Return the query with this name; `auto` is the recommended one."""
     if name == DEFAULT:
-        kind = part.having(Query.folder, default=True)
-        assert issubclass(kind, Query)
-        return kind()
+        return _query_with(default=True)
     return build(Query, {"name": name})
+
+
+def _query_with(**attributes: bool) -> Query:
+    """Return the first query whose class attributes have these values."""
+    kind = part.having(Query.folder, **attributes)
+    assert issubclass(kind, Query)
+    return kind()
 
 
 def _told(progress: Progress, split: str, rows: int) -> Callable[[int], None]:
@@ -132,19 +136,16 @@ class _Trial:
         self.vectors = pool.vectors()
         most = min(plan.labels, len(pool.records))
         self.budgets = [min(plan.batch * turn, most) for turn in range(1, math.ceil(most / plan.batch) + 1)]
-        self._truth: Sequence[Record] = pool.records
-        first = part.having(Query.folder, first=True)
-        assert issubclass(first, Query)
-        self._first = first()
+        self._first = _query_with(first=True)
 
-    def score(self, head: SolvedHead) -> float:
+    def score(self, head: Head) -> float:
         """Return the main metric on the test rows."""
         task = self.test.task
         return task.score(self.test.records, self.test.answers(head))[task.goal]
 
     def run(self, name: str, query: Query, seed: int) -> list[float]:
         """Return the score after each batch."""
-        labelled, scores = np.zeros(len(self._truth), bool), list[float]()
+        labelled, scores = np.zeros(len(self.pool.records), bool), list[float]()
         beliefs: Beliefs | None = None
         for budget in self.budgets:
             pool = Pool(self.vectors, labelled, labelled, beliefs, seed)
@@ -152,7 +153,7 @@ class _Trial:
             labelled = labelled.copy()
             labelled[chooser.pick(pool, budget - int(labelled.sum()))] = True
             rows = labelled.nonzero()[0]
-            head = self.pool.solve(rows, [self._truth[row] for row in rows.tolist()])
+            head = self.pool.solve(rows, [self.pool.records[row] for row in rows.tolist()])
             beliefs = self.pool.beliefs(head)
             scores.append(self.score(head))
             self.progress("simulated", step=budget, steps=self.budgets[-1], query=name, seed=seed, score=scores[-1])

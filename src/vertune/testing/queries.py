@@ -28,15 +28,7 @@ def pool(records: int = 200, labels: int = 4, labelled: int = 20, seed: int = 0,
     known = np.arange(records) < labelled
     logits = states @ centres.T * 2 + 0.3 * random.normal(size=(records, labels))
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return Pool(states.astype(np.float32), known, known, beliefs(probabilities) if believes else None, seed)
-
-
-def beliefs(probabilities: np.ndarray) -> Beliefs:
-    """Return the beliefs of a classifier with these probabilities, shape (records, labels)."""
-    ordered = np.sort(probabilities, axis=1)
-    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(1)
-    values = (probabilities, ordered[:, -1], ordered[:, -1] - ordered[:, -2], entropy)
-    return Beliefs(*(value.astype(np.float32) for value in values))
+    return Pool(states.astype(np.float32), known, known, Beliefs.of_classes(probabilities) if believes else None, seed)
 
 
 def _pools(query: Query) -> list[Pool]:
@@ -80,7 +72,7 @@ def check_equal_records(query: Query) -> None:
     one = pool()
     same = replace(one, states=np.repeat(one.states[:1], 200, axis=0))
     assert len(query.pick(same, 9)) == 9, f"{query.name}: too few of equal records are picked"
-    sure = beliefs(np.eye(4)[np.zeros(200, int)])
+    sure = Beliefs.of_classes(np.eye(4)[np.zeros(200, int)])
     assert len(query.pick(replace(one, beliefs=sure), 9)) == 9, f"{query.name}: too few records are picked where the model is sure"
 
 
@@ -89,7 +81,7 @@ def check_no_near_duplicates(query: Query) -> None:
     one = pool(records=100, labelled=10)
     twice = Pool(
         np.repeat(one.states, 2, axis=0), np.repeat(one.labelled, 2), np.repeat(one.closed, 2),
-        None if one.beliefs is None else beliefs(np.repeat(one.beliefs.probabilities, 2, axis=0)),
+        None if one.beliefs is None else Beliefs.of_classes(np.repeat(one.beliefs.probabilities, 2, axis=0)),
     )  # fmt: skip
     number = 20
     picked = query.pick(twice, number)[round(number * query.random_share()) :]
