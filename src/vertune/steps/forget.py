@@ -16,7 +16,6 @@ from sqlalchemy import Connection, select
 
 from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import Conflict, NotFound, UnknownName
-from vertune.core.ids import first_id_of
 from vertune.masking import standard_masker
 from vertune.steps import clean, in_use
 from vertune.steps.remove import everything, remove
@@ -183,20 +182,15 @@ def _uploads(connection: Connection, wanted: Deletion) -> list[Upload]:
     table = schema.uploads.c
     if wanted.vertical is not None:
         return []
-    ids = connection.scalars(select(table.id).where(*_conditions(table, wanted, ("key", "customer"))).order_by(table.id))
+    ids = connection.scalars(select(table.id).where(*wanted.on(table, ("key", "customer"))).order_by(table.id))
     return [uploads.get(connection, id, None) for id in list(ids)]
 
 
 def _jobs(connection: Connection, wanted: Deletion) -> list[Job]:
     """Return the jobs to which all conditions apply."""
     table = schema.jobs.c
-    ids = connection.scalars(select(table.id).where(*_conditions(table, wanted, ("key", "customer", "vertical"))).order_by(table.id))
+    ids = connection.scalars(select(table.id).where(*wanted.on(table, ("key", "customer", "vertical"))).order_by(table.id))
     return [jobs.get(connection, id, jobs.Filter()) for id in list(ids)]
-
-
-def _conditions(table: Any, wanted: Deletion, names: Sequence[str]) -> list[Any]:
-    older = [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
-    return older + [table[name] == value for name in names if (value := getattr(wanted, name)) is not None]
 
 
 def _with_readers(connection: Connection, found: Sequence[Job], files: Sequence[str]) -> list[Job]:

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, Engine, Table, event
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -57,6 +57,11 @@ def format_time(time: datetime) -> str:
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Return an INSERT statement that can have an ON CONFLICT clause, in the dialect of the database."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def without_index(conditions: Sequence[ColumnElement[bool]]) -> list[ColumnElement[bool]]:
+    """Return the conditions as one for which no index is used, where the database would choose a worse index than that of others."""
+    return [case((and_(*conditions), 1), else_=0) == 1] if conditions else []
 
 
 class Database:

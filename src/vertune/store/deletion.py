@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
 from vertune.store import audit, schema
-from vertune.store.database import Database
+from vertune.store.database import Database, without_index
 from vertune.store.traffic import fingerprint, fingerprint_key
 
 _STEP = 2000
@@ -56,6 +56,11 @@ class Deletion:
             )
         return shown
 
+    def on(self, table: Any, names: Sequence[str]) -> list[ColumnElement[bool]]:
+        """Return those of the conditions that these columns of a table must meet, and its ids, which begin with a time."""
+        older = [] if self.before is None else [table.id < first_id_of(self.before)]
+        return older + [table[name] == value for name in names if (value := getattr(self, name)) is not None]
+
 
 def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Delete, and return the number of deleted answers, requests and feedback; usage stays, because it contains no text.
@@ -77,18 +82,14 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
 
 def _delete_feedback(database: Database, wanted: Deletion, marks: Sequence[bytes], deleted: Counter[str]) -> None:
     table, asked = schema.feedback.c, schema.requests.c
-    found = [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
-    found += [table[name] == value for name in ("vertical", "customer") if (value := getattr(wanted, name)) is not None]
-    found += [table.fingerprint.in_(marks)] if marks else []
+    found = wanted.on(table, ("vertical", "customer")) + ([table.fingerprint.in_(marks)] if marks else [])
 
     def delete_these(connection: Connection, ids: Sequence[str]) -> None:
         deleted["feedback"] += _delete(connection, schema.feedback, [table.id.in_(ids)])
 
-    # one expression, because SQLite would rather go through all feedback of a customer than look for the ids
-    all_found = [case((and_(*found), 1), else_=0) == 1] if found else []
-
     def delete_about(connection: Connection, ids: Sequence[str]) -> None:
-        deleted["feedback"] += _delete(connection, schema.feedback, [table.request.in_(ids), *all_found])
+        # SQLite would rather go through all feedback of a customer than look for the ids
+        deleted["feedback"] += _delete(connection, schema.feedback, [table.request.in_(ids), *without_index(found)])
 
     _in_steps(database, table.id, found if wanted.key is None else [*found, table.key == wanted.key], delete_these)
     if wanted.key is not None:  # also what another key said about an answer to this one

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, Select, and_, case, delete, select, union_all
+from sqlalchemy import Connection, Row, Select, delete, select, union_all
 
 from vertune.store import schema
-from vertune.store.database import Database
+from vertune.store.database import Database, without_index
 from vertune.store.once import add_once
 from vertune.store.traffic import answer_id
 
@@ -128,7 +128,7 @@ def _query(wanted: Filter) -> Select[Any]:
     if wanted.usable:
         known = [table.record.is_not(None), table.target.is_not(None)]
         # SQLite would prefer the index of what is usable to that of a customer or an author, who has less feedback than a vertical
-        conditions += known if wanted.customer is None and wanted.author is None else [case((and_(*known), 1), else_=0) == 1]
+        conditions += known if wanted.customer is None and wanted.author is None else without_index(known)
     return select(schema.feedback).where(*conditions).order_by(table.id)
 
 
