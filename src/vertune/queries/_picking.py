@@ -40,6 +40,12 @@ def take(order: NDArray[np.int64], pool: Pool, number: int) -> NDArray[np.int64]
     return np.array(sorted([*chosen, *left[:missing]], key=place.__getitem__), np.int64)
 
 
+def filled(picked: NDArray[np.int64], pool: Pool, number: int) -> NDArray[np.int64]:
+    """Return the picked records, followed by other open ones if a sample of a large pool had fewer than `number`."""
+    rows = pool.open()
+    return np.concatenate([picked, rows[~np.isin(rows, picked)][: number - len(picked)]])
+
+
 def _one_of_each_label(order: NDArray[np.int64], pool: Pool, number: int) -> NDArray[np.int64]:
     """Return the first record of the order for each label that the model gives, if that leaves room for others."""
     if pool.beliefs is None or pool.beliefs.probabilities.shape[1] > number // 2:

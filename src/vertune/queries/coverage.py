@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vertune.core.kinds import Query
 from vertune.core.query import Pool
-from vertune.queries._picking import chunks, clusters, sample, take
+from vertune.queries._picking import chunks, clusters, filled, sample, take
 
 _TRIED = np.arange(0.95, 0.25, -0.05)
 """Similarities that are tried as the radius of a neighbourhood, from narrow to wide."""
@@ -41,9 +41,7 @@ class Coverage(Query):
             for new in near[row][~covered[near[row]]].tolist():
                 covered[new] = True
                 gains[near[new]] -= 1  # neighbourhoods are symmetric
-        picked = take(rows[np.array(chosen, np.int64)], pool, number)
-        missing = pool.open()[~np.isin(pool.open(), picked)][: number - len(picked)]  # those that are not in the sample
-        return np.concatenate([picked, missing])
+        return filled(take(rows[np.array(chosen, np.int64)], pool, number), pool, number)
 
 
 def _neighbourhoods(states: NDArray[np.float32], purity: float, seed: int) -> list[NDArray[np.int64]]:

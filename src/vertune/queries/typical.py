@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vertune.core.kinds import Query
 from vertune.core.query import Pool
-from vertune.queries._picking import clusters, sample, take
+from vertune.queries._picking import clusters, filled, sample, take
 
 
 class Typical(Query):
@@ -34,9 +34,7 @@ class Typical(Query):
             typical = free[np.argsort(-self._typicality(pool.states[free], pool.states[members]), kind="stable")]
             # the clusters with the fewest labels come first, of these the largest, and of each of them one record after the other
             order += [(known + turn, -len(members), cluster, int(row)) for turn, row in enumerate(typical.tolist())]
-        chosen = take(np.array([row for *_, row in sorted(order)], np.int64), pool, number)
-        missing = pool.open()[~np.isin(pool.open(), chosen)][: number - len(chosen)]  # those that are not in the sample
-        return np.concatenate([chosen, missing])
+        return filled(take(np.array([row for *_, row in sorted(order)], np.int64), pool, number), pool, number)
 
     def _typicality(self, states: NDArray[np.float32], members: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how near the nearest members of the cluster are on average, by their cosine."""
