@@ -49,19 +49,23 @@ def searcher(database: Database, home: Path) -> Search:
 
 def search_files(files: Sequence[str], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the places of the files that contain a record, and of those that can't be read; called in the child process."""
-    wanted = [[_plain(value) for value in record.values() if value is not None and _plain(value)] for record in records]
+    plain = [[_plain(value) for value in record.values() if value is not None and _plain(value)] for record in records]
+    wanted = [values for values in plain if values]
     found, unread = [], []
     for place, file in enumerate(files):
         try:
-            if any(values and contains(Path(file), values) for values in wanted):
+            if wanted and _contains(Path(file), wanted):
                 found.append(place)
         except (DataError, NotFound, StorageError):
             unread.append(place)
     return {"found": found, "unread": unread}
 
 
-def contains(file: Path, values: Sequence[str]) -> bool:
-    """Return whether a row of a file has all of these values in its cells, apart from white space; or in a row that can't be read."""
+def _contains(file: Path, wanted: Sequence[Sequence[str]]) -> bool:
+    """Return whether a row of a file has all values of one of the lists in its cells, apart from white space.
+
+    Of a file with rows that can't be read, its bytes are searched too.
+    """
     import polars as pl
 
     from vertune.core.kinds import Source
@@ -73,15 +77,20 @@ def contains(file: Path, values: Sequence[str]) -> bool:
     columns = [name for name in frame.columns if not name.startswith("__")]
     if not columns:
         return False
-    if frame["__error"].is_not_null().any() and all(value.encode() in file.read_bytes() for value in values):
-        return True
+    content = file.read_bytes() if frame["__error"].is_not_null().any() else b""
     cells = [_cells(frame[name]) for name in columns]
-    matches = [pl.DataFrame({str(place): column == value for place, column in enumerate(cells)}) for value in values]
-    rows = pl.DataFrame({str(place): match.select(pl.any_horizontal(pl.all())).to_series() for place, match in enumerate(matches)})
-    if rows.select(pl.all_horizontal(pl.all()).any()).item():
-        return True
-    nested = [frame[name] for name in columns if frame.schema[name].is_nested()]
-    return bool(nested) and any(set(values) <= set(_texts(row)) for row in zip(*(series.to_list() for series in nested), strict=True))
+    nested = [frame[name].to_list() for name in columns if frame.schema[name].is_nested()]
+
+    def has(values: Sequence[str]) -> bool:
+        if all(value.encode() in content for value in values):
+            return True
+        matches = [pl.DataFrame({str(place): column == value for place, column in enumerate(cells)}) for value in values]
+        rows = pl.DataFrame({str(place): match.select(pl.any_horizontal(pl.all())).to_series() for place, match in enumerate(matches)})
+        if rows.select(pl.all_horizontal(pl.all()).any()).item():
+            return True
+        return bool(nested) and any(set(values) <= set(_texts(row)) for row in zip(*nested, strict=True))
+
+    return any(map(has, wanted))
 
 
 def _cells(column: pl.Series) -> pl.Series:
