@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import load
 import soak
 from processor import measured_here
 
@@ -218,7 +219,7 @@ def play(server: soak.Server, keys: dict[str, str], texts: list[str], requests: 
         "hostile": hostile, "requests": sum(map(len, found.seconds.values())) + found.counts["hostile"], "seconds": round(seconds, 1),
         "p50": statistics.median(others), "p99": others[int(0.99 * len(others))],
         **{what: found.counts[what] for what in ("hung", "wrong", "crashed")}, "attacks": found.counts["hostile"],
-        "memory": server.memory(), "files": len(list(Path(f"/proc/{server.child.pid}/fd").iterdir())), "examples": found.examples,
+        "memory": server.memory(), "files": load.open_files(server.child.pid), "examples": found.examples,
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def window(side: servers.Side, database: Path, rate: float, seconds: float, seed
     size = sum(file.stat().st_size for file in database.parent.glob(f"{database.name}*"))
     return {
         "requests": told["requests"], "not_answered": told["requests"] - told["codes"].get("200", 0), "p50": told["answered"]["p50"],
-        "p99": told["answered"]["p99"], "memory": load.resident(pid), "open_files": sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
+        "p99": told["answered"]["p99"], "memory": load.resident(pid), "open_files": load.open_files(pid),
         "database": size,
     }  # fmt: skip
 

@@ -417,6 +417,11 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def open_files(pid: int) -> int:
+    """File descriptors of a process."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def end(process: subprocess.Popen[Any], seconds: float) -> int | None:
     """The exit status of SIGTERM; None where the process did not end by it in so many seconds, and was killed."""
     process.terminate()

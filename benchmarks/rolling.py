@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import load
 import soak
 from processor import code, measured_here
 
@@ -90,11 +91,6 @@ class Operator:
         return bool(self.client.get(f"{path}/rollout").json().get("evidence", {}).get("compared"))
 
 
-def open_files(server: soak.Server) -> int:
-    """The number of file descriptors of the process."""
-    return sum(1 for _ in Path(f"/proc/{server.child.pid}/fd").iterdir())
-
-
 def rolled(world: soak.Soak, pairs: dict[str, tuple[str, str]], rounds: int, seed: int) -> dict[str, Any]:
     """All rounds under load, and what came of them."""
     clients = [threading.Thread(target=world.client, args=(seed + place,)) for place in range(soak.CLIENTS)]
@@ -106,7 +102,7 @@ def rolled(world: soak.Soak, pairs: dict[str, tuple[str, str]], rounds: int, see
             for vertical, models in pairs.items():
                 operator.round(vertical, models)
                 pairs[vertical] = models[::-1]
-            sizes.append((world.server.memory(), open_files(world.server)))
+            sizes.append((world.server.memory(), load.open_files(world.server.child.pid)))
             if number % 10 == 9:
                 print(f"  {number + 1} of {rounds} rounds: {sizes[-1][0] / 1e6:.0f} MB, {sizes[-1][1]} open files", flush=True)
     world.over.set()
