@@ -20,7 +20,7 @@ from vertune.runtime.fleet import Deployment
 from vertune.server.texts import StoredTexts, as_json, masked_name
 from vertune.store.database import Database, format_time
 from vertune.store.feedback import Feedback, Verdict, add
-from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, hidden, parse_answer_id
+from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, idempotency_hash, parse_answer_id
 
 _UNWRITTEN_SECONDS = 0.6
 """Seconds to wait for an answer that was given a moment ago and is not stored yet."""
@@ -146,7 +146,7 @@ class FeedbackBox:
         if sent is not None and record is not None:  # else it was masked when it was stored
             stored.record, stored.target = self._texts.labelled(deployment, record, target)
             stored.fingerprint = fingerprint(sent, self._key)
-        row = self._row(body, sender, deployment, answered, stored) | {"idempotency": hidden(idempotency, self._key)}
+        row = self._row(body, sender, deployment, answered, stored) | {"idempotency": idempotency_hash(idempotency, self._key)}
         return add(self.database, row, idempotency)
 
     def _sent(self, body: FeedbackRequest, deployment: Deployment) -> Mapping[str, Any] | None:

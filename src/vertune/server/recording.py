@@ -13,7 +13,7 @@ from vertune.server.settings import TrafficSettings
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database, format_time
 from vertune.store.retention import Retention
-from vertune.store.traffic import Amounts, Entry, Used, fingerprint, fingerprint_key, hidden
+from vertune.store.traffic import Amounts, Entry, Used, fingerprint, fingerprint_key, idempotency_hash
 from vertune.store.writer import Described, Writer
 
 
@@ -63,7 +63,7 @@ class Recorder:
         request = {
             "id": call.id, "at": format_time(datetime.fromtimestamp(seconds, UTC)), "customer": call.customer, "key": call.key,
             "resource": call.resource, "status": call.status, "seconds": call.total, "records": len(call.records), "tokens": call.tokens,
-            "cached_tokens": call.cached_tokens, "idempotency": hidden(call.idempotency, self._key),
+            "cached_tokens": call.cached_tokens, "idempotency": idempotency_hash(call.idempotency, self._key),
         }  # fmt: skip
         return Entry(request, self._answers(call) if call.status == 200 else [], usage_of(item))
 

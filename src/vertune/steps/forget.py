@@ -182,14 +182,14 @@ def _uploads(connection: Connection, wanted: Deletion) -> list[Upload]:
     table = schema.uploads.c
     if wanted.vertical is not None:
         return []
-    ids = connection.scalars(select(table.id).where(*wanted.on(table, ("key", "customer"))).order_by(table.id))
+    ids = connection.scalars(select(table.id).where(*wanted.where(table, ("key", "customer"))).order_by(table.id))
     return [uploads.get(connection, id, None) for id in list(ids)]
 
 
 def _jobs(connection: Connection, wanted: Deletion) -> list[Job]:
     """Return the jobs to which all conditions apply."""
     table = schema.jobs.c
-    ids = connection.scalars(select(table.id).where(*wanted.on(table, ("key", "customer", "vertical"))).order_by(table.id))
+    ids = connection.scalars(select(table.id).where(*wanted.where(table, ("key", "customer", "vertical"))).order_by(table.id))
     return [jobs.get(connection, id, jobs.Filter()) for id in list(ids)]
 
 

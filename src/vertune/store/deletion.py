@@ -56,7 +56,7 @@ class Deletion:
             )
         return shown
 
-    def on(self, table: Any, names: Sequence[str]) -> list[ColumnElement[bool]]:
+    def where(self, table: Any, names: Sequence[str]) -> list[ColumnElement[bool]]:
         """Return those of the conditions that these columns of a table must meet, and its ids, which begin with a time."""
         older = [] if self.before is None else [table.id < first_id_of(self.before)]
         return older + [table[name] == value for name in names if (value := getattr(self, name)) is not None]
@@ -82,7 +82,7 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
 
 def _delete_feedback(database: Database, wanted: Deletion, marks: Sequence[bytes], deleted: Counter[str]) -> None:
     table, asked = schema.feedback.c, schema.requests.c
-    found = wanted.on(table, ("vertical", "customer")) + ([table.fingerprint.in_(marks)] if marks else [])
+    found = wanted.where(table, ("vertical", "customer")) + ([table.fingerprint.in_(marks)] if marks else [])
 
     def delete_these(connection: Connection, ids: Sequence[str]) -> None:
         deleted["feedback"] += _delete(connection, schema.feedback, [table.id.in_(ids)])

@@ -79,7 +79,7 @@ def fingerprint(record: Mapping[str, Any], key: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=_FINGERPRINT_BYTES, key=key).digest()
 
 
-def hidden(value: str | None, key: bytes) -> str | None:
+def idempotency_hash(value: str | None, key: bytes) -> str | None:
     """Return a hash of an idempotency key, because a client may make one of anything; None for None."""
     return None if value is None else hashlib.blake2b(value.encode(), digest_size=16, key=key).hexdigest()
 

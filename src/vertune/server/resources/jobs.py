@@ -30,7 +30,7 @@ from vertune.store import jobs, outputs, uploads
 from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job, Kind, State
 from vertune.store.outputs import OUTPUTS
-from vertune.store.traffic import fingerprint_key, hidden
+from vertune.store.traffic import fingerprint_key, idempotency_hash
 
 resource = Resource("jobs")
 _FOLLOWING = 0.5
@@ -110,7 +110,7 @@ def start_job(body: JobRequest, request: Request, response: Response, idempotenc
     row = {
         "id": id, "at": format_time(datetime.now(UTC)), "customer": call.customer, "key": call.key, "kind": body.kind, "vertical": vertical,
         "request": wanted, "priority": body.priority,
-        "idempotency": hidden(idempotency_key, fingerprint_key(database)), "digest": digest,
+        "idempotency": idempotency_hash(idempotency_key, fingerprint_key(database)), "digest": digest,
     }  # fmt: skip
     job, new = jobs.add(database, row, idempotency_key)
     response.status_code = 201 if new else 200
