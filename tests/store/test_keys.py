@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -182,8 +182,30 @@ def test_a_key_that_another_connection_creates_works_at_once(keys, other):
     first, _ = keys.create("a", ["predict"])
     keys.check(first)
     second, key = other.create("b", ["predict"])
-    time.sleep(module._MIN_QUERY_INTERVAL)
     assert keys.check(second) == key
+
+
+def test_a_key_that_was_created_while_the_keys_were_read_works_at_once(keys, other, monkeypatch):
+    read = keys.database.reading
+    created = []
+
+    @contextmanager
+    def reading(wait=None):
+        with read(wait) as connection:
+            yield connection
+            created.append(other.create("b", ["predict"]))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys.database, "reading", reading)
+        keys.all()
+    assert keys.check(created[0][0]) == created[0][1]
+
+
+def test_an_unknown_secret_is_not_called_unknown_while_the_keys_cannot_be_read(keys, file):
+    secret, _ = keys.create("a", ["predict"])
+    file.rename(file.with_name("away.db"))
+    with pytest.raises(StorageError, match="removed while in use"):
+        keys.check(f"{secret}x")
 
 
 def test_own_writes_hold_at_once(keys):
@@ -505,7 +527,6 @@ def test_a_database_that_was_replaced_is_opened(keys, file, replaced):
     old, _ = keys.create("a", ["predict"])
     keys.check(old)
     new = replaced([FILE])
-    time.sleep(module._MIN_QUERY_INTERVAL)
     assert keys.check(new).name == "from the backup"
     with pytest.raises(AccessError, match="not known"):
         keys.check(old)

@@ -40,7 +40,7 @@ _MAX_ROWS_AGE = 5.0
 _MAX_AGE_WHILE_UNREADABLE = 60.0
 """Seconds for which cached keys are used while the database can't be read; after that, no key is accepted."""
 _MIN_QUERY_INTERVAL = 0.005
-"""Minimum seconds between database queries for unknown secrets, so that attempts to guess a secret do not overload the database."""
+"""Minimum seconds between two queries for keys, so that attempts to guess a secret do not overload the database."""
 _READ_TIMEOUT = 0.05
 """Seconds for which a request waits for the database, at most."""
 ACTOR = "command line"
@@ -147,7 +147,7 @@ class Keys:
         id, _, random_part = rest.partition("_")
         digest = hashlib.sha256(random_part.encode("utf-8", "surrogatepass")).digest()
         # A secret that the cache does not know may have been created a moment ago by another process.
-        key = self._matching(id, digest, REVOCATION_DELAY) or self._matching(id, digest, _MIN_QUERY_INTERVAL)
+        key = _matching(self._cached_rows(), id, digest) or _matching(self._rows_of_now(), id, digest)
         if key is None or prefix != "vt":
             raise AccessError(
                 "The API key is not known to this server; expected a secret that `vertune key create` printed (vt_…). "
@@ -160,14 +160,6 @@ class Keys:
                 authenticated=False,
             )
         return key
-
-    def _matching(self, id: str, digest: bytes, max_age: float) -> Key | None:
-        """Return the key with this id if its secret has this SHA-256 hash, else None; cached rows may be `max_age` seconds old.
-
-        The comparison takes as long for an unknown id as for a known one, so its time does not reveal which ids exist.
-        """
-        stored, key = self._rows_not_older_than(max_age).get(id, _UNKNOWN_ID)
-        return key if hmac.compare_digest(digest, stored) else None
 
     def rotate(self, id: str, overlap: timedelta) -> tuple[str, Key]:
         """Replace a key by a new one with the same name, permissions and lifetime; return the new secret and the new key.
@@ -251,33 +243,50 @@ class Keys:
             yield connection
         self._refresh()
 
-    def _rows_not_older_than(self, max_age: float) -> dict[str, _StoredKey]:
-        """Return all keys by their ids, as they were at most `max_age` seconds ago, or longer ago while the database can't be read.
+    def _cached_rows(self) -> dict[str, _StoredKey]:
+        """Return all keys by their ids, as they were at most `REVOCATION_DELAY` seconds ago, or longer ago while they can't be read.
 
-        Raises StorageError if it could not be read for too long.
+        Raises StorageError if they could not be read for too long.
         """
         now = time.monotonic()
-        if now - self._current_at < max_age:
-            return self._rows
+        if now - self._current_at >= REVOCATION_DELAY:
+            self._bring_up_to_date(now)
+            if self._current_at < now and now - self._current_at >= _MAX_AGE_WHILE_UNREADABLE:
+                raise self._failure or self._unanswered()
+        return self._rows
+
+    def _rows_of_now(self) -> dict[str, _StoredKey]:
+        """Return all keys by their ids, as they are now or a moment later; raises StorageError if they can't be read."""
+        now = time.monotonic()
+        self._bring_up_to_date(now)
+        if self._current_at < now:
+            raise self._failure or self._unanswered()
+        return self._rows
+
+    def _bring_up_to_date(self, time_of_request: float) -> None:
+        """Read the keys if they may have changed by this monotonic time; if that fails, `_current_at` stays before it."""
         if self._watcher is None:
             try:
-                return self._refresh(_READ_TIMEOUT if self._revision is not None else None)
+                self._refresh(_READ_TIMEOUT if self._revision is not None else None, time_of_request)
             except StorageError as error:
                 self._failure = error
         elif self._failure is None:
             with self._refreshed:
                 self._wanted.set()
-                self._refreshed.wait_for(lambda: self._current_at >= now or self._failure is not None, _REFRESH_TIMEOUT)
-        if time.monotonic() - self._current_at < _MAX_AGE_WHILE_UNREADABLE:
-            return self._rows
-        raise self._failure or Unavailable(f"{self.database.name} did not answer in time, so no key can be verified. Try again.")
+                self._refreshed.wait_for(lambda: self._current_at >= time_of_request or self._failure is not None, _REFRESH_TIMEOUT)
 
-    def _refresh(self, wait: float | None = None) -> dict[str, _StoredKey]:
+    def _unanswered(self) -> StorageError:
+        return Unavailable(f"{self.database.name} did not answer in time, so the key can't be verified. Try again.")
+
+    def _refresh(self, wait: float | None = None, needed: float = float("inf")) -> dict[str, _StoredKey]:
         """Return all keys by their ids; they are read from the database if another process may have changed them.
 
-        `wait` is the time in seconds to wait for locks.
+        `wait` is the time in seconds to wait for locks. What another thread read since the monotonic time `needed` is not read again.
         """
         with self._refreshing:
+            if self._current_at >= needed:
+                return self._rows
+            time.sleep(max(self._current_at + _MIN_QUERY_INTERVAL - time.monotonic(), 0))
             now = time.monotonic()
             with self.database.reading(wait) as connection:
                 revision = connection.scalar(select(schema.revisions.c.value).where(schema.revisions.c.name == "keys"))
@@ -316,6 +325,15 @@ class Keys:
                 "List the ids: vertune key list"
             )
         raise NotFound(f"There is no key {id} in this database. List the keys: vertune key list")
+
+
+def _matching(rows: dict[str, _StoredKey], id: str, digest: bytes) -> Key | None:
+    """Return the key with this id if its secret has this SHA-256 hash, else None.
+
+    The comparison takes as long for an unknown id as for a known one, so its time does not reveal which ids exist.
+    """
+    stored, key = rows.get(id, _UNKNOWN_ID)
+    return key if hmac.compare_digest(digest, stored) else None
 
 
 def _insert(connection: Connection, key: Key) -> str:
