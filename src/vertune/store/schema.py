@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, text
 
-REVISION = "0004"
+REVISION = "0005"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
 _USABLE = "record IS NOT NULL AND target IS NOT NULL"
 """Which feedback a model can learn from."""
+_FREE, _HELD, _PENDING = "places > 0 AND held = 0", "held = 1", "state = 'pending'"
+"""Which records can be given to annotators, which are held out for review, and which labels are only reserved."""
 metadata = MetaData()
 
 keys = Table(
@@ -214,3 +216,99 @@ secrets = Table(
     Column("value", LargeBinary, nullable=False),
 )  # fmt: skip
 """Random values that this database alone knows, such as the one that fingerprints are made with."""
+
+projects = Table(
+    "projects", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("upload", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("held", Integer, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("found", Text),
+    Index("projects_by_customer", "customer", "name", unique=True),
+)  # fmt: skip
+"""Labelling projects. `task`, `settings` and `found` are JSON: the task with its labels, the guidelines and rules, and what the last
+ranking of the records found. `turn` is the number of rankings."""
+
+records = Table(
+    "records", metadata,
+    Column("project", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("record", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("held", SmallInteger, nullable=False),
+    Column("places", SmallInteger, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("suggestion", Text),
+    Column("confidence", Double),
+    Index("records_free", "project", "rank", "number", sqlite_where=text(_FREE), postgresql_where=text(_FREE)),
+    Index("records_held", "project", "number", sqlite_where=text(_HELD), postgresql_where=text(_HELD)),
+    Index("records_by_fingerprint", "fingerprint"),
+)  # fmt: skip
+"""The records of projects. `held` is 1 for the hold-out, `places` is the number of further annotators who may see the record, and those
+with a lower `rank` are labelled first. `record` and `suggestion` are JSON."""
+
+labels = Table(
+    "labels", metadata,
+    Column("project", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("annotator", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("until", Text),
+    Column("target", Text),
+    Column("seconds", Double),
+    Column("version", BigInteger, nullable=False),
+    Column("batch", String(32)),
+    Index("labels_by_id", "project", "id"),
+    Index("labels_by_annotator", "project", "annotator", "state", "id"),
+    Index("labels_by_batch", "batch"),
+    Index("labels_pending", "project", "until", sqlite_where=text(_PENDING), postgresql_where=text(_PENDING)),
+)  # fmt: skip
+"""What each annotator says of a record, or, in the state `pending`, that the record is reserved for this annotator until a time.
+`version` grows with each change that an annotator makes, so that a delayed request does not replace a later one."""
+
+decisions = Table(
+    "decisions", metadata,
+    Column("project", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("reviewer", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)  # fmt: skip
+"""The right answers that reviewers decided on, with their reasons."""
+
+users = Table(
+    "users", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("password", Text),
+    Column("subject", Text),
+    Column("disabled", SmallInteger, nullable=False),
+    Index("users_by_name", "name", unique=True),
+    Index("users_by_subject", "subject", unique=True),
+)  # fmt: skip
+"""People who sign in. `password` is an Argon2 hash; `subject` is the issuer and the subject of an identity of OpenID Connect."""
+
+sessions = Table(
+    "sessions", metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", String(32), nullable=False),
+    Column("token", Text, nullable=False),
+    Column("created", Text, nullable=False),
+    Column("seen", Text, nullable=False),
+    Column("expires", Text, nullable=False),
+    Index("sessions_by_user", "user"),
+)  # fmt: skip
+"""Signed-in browsers. `id` is the SHA-256 of the cookie, in hexadecimal, and `token` protects against requests of other sites (CSRF)."""
