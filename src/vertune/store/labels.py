@@ -1,0 +1,424 @@
+"""Labels that annotators give to the records of a project: reserved, stored, undone, decided on and counted; knows nothing of models.
+
+A record has as many places as annotators must see it. Whoever asks for records gets a place in each for some time (a lease), so that no
+record is given to more annotators than that, however many ask at once. A label that arrives after its lease ended is stored nevertheless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, or_, select, update
+
+from vertune.core.ids import time_ordered_id
+from vertune.store import projects, schema
+from vertune.store.database import Database, format_time, insert
+from vertune.store.projects import Project, StoredRecord, in_parts
+
+LabelState = Literal["pending", "draft", "done", "skipped", "rejected"]
+LEASE = timedelta(minutes=15)
+"""How long a record stays reserved for an annotator who gives no sign."""
+_SCANNED = 50_000
+"""Maximum number of records among which one page of a search is found."""
+_STEP = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What one annotator says of a record."""
+
+    number: int
+    annotator: str
+    id: str
+    at: str
+    state: LabelState
+    target: dict[str, Any] | None = None
+    """The target fields of the task; None unless the state is `done` or `draft`."""
+    seconds: float | None = None
+    """How long the annotator looked at the record."""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A label as an annotator sends it. Of two changes of a record by an annotator, the one with the greater version holds."""
+
+    number: int
+    state: LabelState
+    target: Mapping[str, Any] | None
+    seconds: float | None
+    version: int
+
+
+@dataclass(slots=True)
+class Saved:
+    """What became of changes, by the numbers of their records."""
+
+    stored: list[int] = field(default_factory=list)
+    """Those that hold now; one that was sent before is among them."""
+    stale: list[int] = field(default_factory=list)
+    """Those that were older than what is stored."""
+    unknown: list[int] = field(default_factory=list)
+    """Those whose record does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The right answer that a reviewer decided on."""
+
+    number: int
+    at: str
+    reviewer: str
+    target: dict[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRecord:
+    """A record with all that people said of it."""
+
+    record: StoredRecord
+    labels: list[Label] = field(default_factory=list)
+    """In the order in which they were given."""
+    decision: Decision | None = None
+
+    @property
+    def targets(self) -> list[dict[str, Any]]:
+        """What the annotators said who have finished."""
+        return [label.target for label in self.labels if label.state == "done" and label.target is not None]
+
+    @property
+    def final(self) -> dict[str, Any] | None:
+        """The right answer: what a reviewer decided, else what most annotators say; None if as many say something else."""
+        if self.decision is not None:
+            return self.decision.target
+        if any(label.state == "rejected" for label in self.labels):
+            return None
+        said = [as_text(target) for target in self.targets]
+        counts = sorted(((said.count(one), one) for one in set(said)), reverse=True)
+        if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
+            return None
+        return next(target for target, text in zip(self.targets, said, strict=True) if text == counts[0][1])
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records are meant; None does not restrict them."""
+
+    text: str | None = None
+    """A part of the record's values, in any case of letters."""
+    label: str | None = None
+    """A part of what an annotator or the reviewer said, as JSON writes it."""
+    annotator: str | None = None
+    state: LabelState | None = None
+    least: float | None = None
+    """Smallest confidence of the suggestion."""
+    most: float | None = None
+    differs: bool = False
+    """Only records of which an annotator says something else than the suggestion."""
+    disagree: bool = False
+    """Only records of which annotators say different things."""
+    held: bool | None = None
+    undecided: bool = False
+    """Only records that no reviewer decided on."""
+
+
+def as_text(target: Mapping[str, Any]) -> str:
+    """Return a target as text; equal targets have equal texts, whatever the order of labels and spans."""
+    ordered = {name: sorted(value, key=_json) if isinstance(value, list) else value for name, value in target.items()}
+    return _json(ordered)
+
+
+def reserve(database: Database, project: Project, annotator: str, count: int, now: datetime) -> list[LabelledRecord]:
+    """Return `count` records for an annotator, the next ones in rank, and reserve a place in each of them.
+
+    Those that are reserved for the annotator already come first. There are fewer records if no more are free.
+    """
+    table, records = schema.labels.c, schema.records.c
+    until = format_time(now + LEASE)
+    own = select(table.number).where(table.project == project.id, table.annotator == annotator, table.state == "pending")
+    with database.writing() as connection:
+        projects.lock(connection, project.id)
+        _free_expired(connection, project.id, now)
+        numbers = list(connection.scalars(own.order_by(table.id).limit(count)))
+        for part in in_parts(numbers, _STEP):
+            connection.execute(update(schema.labels).where(*_mine(project.id, annotator, part)).values(until=until))
+        taken = exists().where(table.project == project.id, table.number == records.number, table.annotator == annotator)
+        free = select(records.number).where(records.project == project.id, records.places > 0, records.held == 0, ~taken)
+        new = list(connection.scalars(free.order_by(records.rank, records.number).limit(count - len(numbers))))
+        _add_places(connection, project.id, new, -1)
+        if new:
+            base = {"project": project.id, "annotator": annotator, "at": format_time(now), "state": "pending", "until": until, "version": 0}
+            connection.execute(schema.labels.insert(), [{**base, "number": number, "id": time_ordered_id()} for number in new])
+        return read(connection, project.id, [*numbers, *new], annotator)
+
+
+def save(
+    database: Database, project: Project, annotator: str, changes: Sequence[Change], now: datetime, batch: str | None = None
+) -> Saved:  # fmt: skip
+    """Store what an annotator says; it is on the disk when this returns. A change that is sent again changes nothing.
+
+    `batch` is the id by which all of them can be undone at once.
+    """
+    saved = Saved()
+    with database.writing() as connection:
+        projects.lock(connection, project.id)
+        numbers = [change.number for change in changes]
+        before = {row.number: row for row in _rows(connection, project.id, numbers, annotator)}
+        there = _existing(connection, project.id, numbers)
+        rows: dict[int, dict[str, Any]] = {}
+        moved: dict[int, int] = {}
+        for change in sorted(changes, key=lambda one: one.version):
+            old = rows.get(change.number) or (dict(before[change.number]._mapping) if change.number in before else None)
+            if change.number not in there:
+                saved.unknown.append(change.number)
+            elif old is not None and old["version"] >= change.version:
+                (saved.stored if old["version"] == change.version else saved.stale).append(change.number)
+            else:
+                rows[change.number] = row = _row(project.id, annotator, change, now, batch)
+                moved[change.number] = (
+                    moved.get(change.number, 0) + _occupies(None if old is None else old["state"]) - _occupies(row["state"])
+                )
+                saved.stored.append(change.number)
+        if rows:
+            statement = insert(connection, schema.labels)
+            values = {
+                name: statement.excluded[name] for name in next(iter(rows.values())) if name not in ("project", "number", "annotator")
+            }
+            keys = list(schema.labels.primary_key.columns)
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), list(rows.values()))
+        for by in (1, -1):
+            _add_places(connection, project.id, [number for number, places in moved.items() if places == by], by)
+    return saved
+
+
+def undo_batch(database: Database, project: Project, annotator: str, batch: str) -> int:
+    """Delete the labels that were given together and have not been changed since; return how many they were."""
+    table = schema.labels.c
+    meant = [table.project == project.id, table.batch == batch, table.annotator == annotator]
+    with database.writing() as connection:
+        projects.lock(connection, project.id)
+        numbers = list(connection.scalars(select(table.number).where(*meant)))
+        connection.execute(delete(schema.labels).where(*meant))
+        _add_places(connection, project.id, numbers, 1)
+    return len(numbers)
+
+
+def decide(database: Database, project: Project, decision: Decision) -> None:
+    """Store the right answer of a record, in place of an earlier decision on it."""
+    row = {
+        "project": project.id, "number": decision.number, "at": decision.at, "reviewer": decision.reviewer,
+        "target": as_text(decision.target), "reason": decision.reason,
+    }  # fmt: skip
+    with database.writing() as connection:
+        statement = insert(connection, schema.decisions).values(row)
+        changed = {name: statement.excluded[name] for name in ("at", "reviewer", "target", "reason")}
+        connection.execute(statement.on_conflict_do_update(index_elements=list(schema.decisions.primary_key.columns), set_=changed))
+
+
+def withdraw(database: Database, project: Project, number: int) -> bool:
+    """Delete the decision on a record; return whether there was one."""
+    table = schema.decisions.c
+    with database.writing() as connection:
+        return bool(connection.execute(delete(schema.decisions).where(table.project == project.id, table.number == number)).rowcount)
+
+
+def read(connection: Connection, project: str, numbers: Sequence[int], annotator: str | None = None) -> list[LabelledRecord]:
+    """Return records with their labels and decisions, in the order of the numbers; with an annotator, only with this one's labels."""
+    records = projects.records(connection, project, numbers)
+    given: dict[int, list[Label]] = {}
+    for row in sorted(_rows(connection, project, numbers, annotator), key=lambda row: str(row.id)):
+        given.setdefault(row.number, []).append(_label(row))
+    decided: dict[int, Decision] = {}
+    if annotator is None:
+        table = schema.decisions.c
+        for part in in_parts(numbers, _STEP):
+            for row in connection.execute(select(schema.decisions).where(table.project == project, table.number.in_(part))):
+                decided[row.number] = Decision(row.number, row.at, row.reviewer, orjson.loads(row.target), row.reason)
+    return [LabelledRecord(records[number], given.get(number, []), decided.get(number)) for number in numbers if number in records]
+
+
+def find(connection: Connection, project: str, wanted: Filter, after: int, limit: int) -> tuple[list[LabelledRecord], int | None]:
+    """Return records in the order of their numbers, at most `limit`, and the number after which to go on; None at the end.
+
+    So that a page takes a moment even if little is found, it may have fewer records than there are.
+    """
+    table = schema.records.c
+    last = after + _SCANNED
+    conditions = [table.project == project, table.number > after, *_conditions(wanted, project)]
+    statement = select(table.number).where(*conditions, table.number <= last).order_by(table.number).limit(limit)
+    numbers = list(connection.scalars(statement))
+    if len(numbers) == limit:
+        following: int | None = numbers[-1]
+    else:
+        highest = connection.scalar(select(func.max(table.number)).where(table.project == project))
+        following = last if highest is not None and highest > last else None
+    return read(connection, project, numbers), following
+
+
+def labels_of(
+    connection: Connection, project: str, annotator: str | None, state: LabelState | None, before: str | None, limit: int
+) -> list[LabelledRecord]:  # fmt: skip
+    """Return records with one label each, the last changed first, at most `limit`; only those before the id `before`, if it is given."""
+    table = schema.labels.c
+    conditions = [table.project == project]
+    conditions += [] if annotator is None else [table.annotator == annotator]
+    conditions += [] if state is None else [table.state == state]
+    conditions += [] if before is None else [table.id < before]
+    found = [_label(row) for row in connection.execute(select(schema.labels).where(*conditions).order_by(table.id.desc()).limit(limit))]
+    records = projects.records(connection, project, [label.number for label in found])
+    return [LabelledRecord(records[label.number], [label]) for label in found if label.number in records]
+
+
+def each_labelled(database: Database, project: str, held: bool | None = None) -> Iterator[LabelledRecord]:
+    """Yield the records that somebody labelled or decided on, in the order of their numbers, in pages.
+
+    `held` restricts them to the hold-out, or to all others.
+    """
+    labels, decisions, after = schema.labels.c, schema.decisions.c, -1
+    while True:
+        mine = [labels.project == project, labels.number > after, labels.state.in_(("done", "rejected"))]
+        given = select(labels.number).where(*mine).distinct().order_by(labels.number).limit(_STEP)
+        decided = select(decisions.number).where(decisions.project == project, decisions.number > after)
+        with database.reading() as connection:
+            several = [list(connection.scalars(one)) for one in (given, decided.order_by(decisions.number).limit(_STEP))]
+            full = [numbers[-1] for numbers in several if len(numbers) == _STEP]
+            end = min(full, default=None)
+            numbers = sorted({number for numbers in several for number in numbers if end is None or number <= end})
+            page = read(connection, project, numbers)
+        yield from (one for one in page if held is None or one.record.held == held)
+        if end is None:
+            return
+        after = end
+
+
+def counts(connection: Connection, project: str) -> dict[str, dict[str, int]]:
+    """Return, for each annotator, the number of labels in each state."""
+    table = schema.labels.c
+    statement = select(table.annotator, table.state, func.count()).where(table.project == project).group_by(table.annotator, table.state)
+    found: dict[str, dict[str, int]] = {}
+    for annotator, state, count in connection.execute(statement):
+        found.setdefault(annotator, {})[state] = count
+    return found
+
+
+def seconds(connection: Connection, project: str, annotator: str, limit: int) -> list[float]:
+    """Return how long an annotator took for each of the last `limit` labels."""
+    table = schema.labels.c
+    last = select(table.seconds).where(table.project == project, table.annotator == annotator, table.state == "done")
+    return [value for value in connection.scalars(last.order_by(table.id.desc()).limit(limit)) if value is not None]
+
+
+def labelled_records(connection: Connection, project: str) -> int:
+    """Return how many records somebody has labelled."""
+    table = schema.labels.c
+    return int(connection.scalar(select(func.count(table.number.distinct())).where(table.project == project, table.state == "done")) or 0)
+
+
+def decided_records(connection: Connection, project: str) -> int:
+    """Return how many records a reviewer has decided on."""
+    table = schema.decisions.c
+    return int(connection.scalar(select(func.count()).select_from(schema.decisions).where(table.project == project)) or 0)
+
+
+def _conditions(wanted: Filter, project: str) -> Iterator[ColumnElement[bool]]:
+    record, label, decision = schema.records.c, schema.labels.c, schema.decisions.c
+    given = [label.project == project, label.number == record.number]
+    judged = [decision.project == project, decision.number == record.number]
+    if wanted.held is not None:
+        yield record.held == int(wanted.held)
+    if wanted.text:
+        yield record.record.icontains(_inside_json(wanted.text), autoescape=True)
+    if wanted.least is not None:
+        yield record.confidence >= wanted.least
+    if wanted.most is not None:
+        yield record.confidence <= wanted.most
+    if wanted.label is not None:
+        quoted = _json(wanted.label)
+        ruled = exists().where(*judged, decision.target.contains(quoted, autoescape=True))
+        yield or_(exists().where(*given, label.target.contains(quoted, autoescape=True)), ruled)
+    chosen = [*([] if wanted.annotator is None else [label.annotator == wanted.annotator])]
+    chosen += [] if wanted.state is None else [label.state == wanted.state]
+    if chosen:
+        yield exists().where(*given, *chosen)
+    done = [*given, label.state == "done"]
+    if wanted.differs:
+        yield exists().where(*done, label.target != record.suggestion)
+    if wanted.disagree:
+        yield select(func.count(label.target.distinct())).where(*done).scalar_subquery() > 1
+    if wanted.undecided:
+        yield ~exists().where(*judged)
+
+
+def _free_expired(connection: Connection, project: str, now: datetime) -> None:
+    """Give back the places of records whose annotators gave no sign for the time of a lease."""
+    table = schema.labels.c
+    over = [table.project == project, table.state == "pending", table.until < format_time(now)]
+    found = list(connection.execute(select(table.number, table.annotator).where(*over)))
+    if not found:
+        return
+    connection.execute(delete(schema.labels).where(*over))
+    for number, _ in found:  # one by one, because several annotators may have left the same record
+        _add_places(connection, project, [number], 1)
+
+
+def _add_places(connection: Connection, project: str, numbers: Iterable[int], by: int) -> None:
+    table = schema.records
+    for part in in_parts(numbers, _STEP):
+        chosen = update(table).where(table.c.project == project, table.c.number.in_(part))
+        connection.execute(chosen.values(places=table.c.places + by))
+
+
+def _existing(connection: Connection, project: str, numbers: Sequence[int]) -> set[int]:
+    table = schema.records.c
+    parts = in_parts(numbers, _STEP)
+    return {
+        number
+        for part in parts
+        for number in connection.scalars(select(table.number).where(table.project == project, table.number.in_(part)))
+    }
+
+
+def _rows(connection: Connection, project: str, numbers: Sequence[int], annotator: str | None) -> list[Row[Any]]:
+    return [
+        row
+        for part in in_parts(numbers, _STEP)
+        for row in connection.execute(select(schema.labels).where(*_mine(project, annotator, part)))
+    ]
+
+
+def _mine(project: str, annotator: str | None, numbers: Sequence[int]) -> list[ColumnElement[bool]]:
+    table = schema.labels.c
+    return [table.project == project, table.number.in_(numbers), *([] if annotator is None else [table.annotator == annotator])]
+
+
+def _row(project: str, annotator: str, change: Change, now: datetime, batch: str | None) -> dict[str, Any]:
+    return {
+        "project": project, "number": change.number, "annotator": annotator, "id": time_ordered_id(), "at": format_time(now),
+        "state": change.state, "until": format_time(now + LEASE) if change.state == "pending" else None,
+        "target": None if change.target is None else as_text(change.target), "seconds": change.seconds, "version": change.version,
+        "batch": batch,
+    }  # fmt: skip
+
+
+def _occupies(state: str | None) -> int:
+    """Return 1 if a label in this state takes a place of the record, else 0: a skipped record is left to other annotators."""
+    return int(state is not None and state != "skipped")
+
+
+def _label(row: Row[Any]) -> Label:
+    target = None if row.target is None else orjson.loads(row.target)
+    return Label(row.number, row.annotator, row.id, row.at, row.state, target=target, seconds=row.seconds, version=row.version)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _inside_json(text: str) -> str:
+    """Return a text as it stands inside a string of JSON."""
+    return orjson.dumps(text).decode()[1:-1]
