@@ -111,7 +111,7 @@ def _quick_start():
         patch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
         patch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
         patch.setattr("vertune.server.following.INTERVAL", 0.15)
-        patch.setattr("vertune.store.keys.REVOCATION_DELAY", 0.0)
+        patch.setattr("vertune.store.cached.REVOCATION_DELAY", 0.0)
         yield
 
 

@@ -141,7 +141,7 @@ def test_the_servers_rate_holds_for_keys_without_one(home, start) -> None:
 
 
 def test_the_database_of_keys_gone_is_no_open_door(home, start, monkeypatch) -> None:
-    monkeypatch.setattr("vertune.store.keys._MAX_AGE_WHILE_UNREADABLE", 1.0)
+    monkeypatch.setattr("vertune.store.cached._MAX_AGE_WHILE_UNREADABLE", 1.0)
     with closing(Keys(Database(home.folder / "server.db"))) as keys:
         secret = keys.create("one", ["admin"])[0]
     running = start(home, secret)

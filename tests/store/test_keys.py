@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy
 
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError, UnknownName
+from vertune.store import cached
 from vertune.store import keys as module
 from vertune.store.database import FILE, Database
 from vertune.store.key import SCOPES, Rate, parse_rate
@@ -243,7 +244,7 @@ def test_the_database_is_queried_once_in_the_delay_however_many_keys_are_checked
     for _ in range(1000):
         with pytest.raises(AccessError):
             keys.check(f"{secret}x")
-    assert len(queries) <= 2 + (time.monotonic() - start) / module._MIN_QUERY_INTERVAL
+    assert len(queries) <= 2 + (time.monotonic() - start) / cached.MIN_QUERY_INTERVAL
 
 
 def test_revoking_again_keeps_the_first_time(keys, clock):
@@ -465,8 +466,8 @@ def test_pages_that_are_damaged(keys, file):
 def test_a_row_that_can_not_be_read_opens_nothing(keys, file, change, monkeypatch):
     secret, _ = keys.create("a", ["predict"])
     keys.check(secret)
-    monkeypatch.setattr(module, "_MAX_ROWS_AGE", 0.0)
-    monkeypatch.setattr(module, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
+    monkeypatch.setattr(cached, "_MAX_ROWS_AGE", 0.0)
+    monkeypatch.setattr(cached, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
     with sqlite3.connect(file) as database:
         database.execute(f"UPDATE keys SET {change}")
     database.close()
@@ -499,7 +500,7 @@ def test_a_database_that_was_removed_grants_access_for_a_while_only(keys, file, 
     file.rename(file.with_name("away.db"))
     time.sleep(REVOCATION_DELAY)
     assert keys.check(secret) == key
-    monkeypatch.setattr(module, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
+    monkeypatch.setattr(cached, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
     for use in (lambda: keys.check(secret), keys.all, lambda: keys.revoke(key.id)):
         with pytest.raises(StorageError, match="removed while in use"):
             use()
@@ -536,7 +537,7 @@ def test_a_database_that_was_replaced_is_opened(keys, file, replaced):
 
 
 def test_a_file_that_is_no_database_in_its_place_grants_nothing(keys, file, monkeypatch):
-    monkeypatch.setattr(module, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
+    monkeypatch.setattr(cached, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
     secret, _ = keys.create("a", ["predict"])
     keys.check(secret)
     for path in file.parent.iterdir():
@@ -549,7 +550,7 @@ def test_a_file_that_is_no_database_in_its_place_grants_nothing(keys, file, monk
 
 
 def test_the_log_of_a_replaced_database_is_not_applied_to_the_new_one(file, keys, replaced, monkeypatch):
-    monkeypatch.setattr(module, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
+    monkeypatch.setattr(cached, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
     keys.database.hold()
     old, key = keys.create("a", ["predict"])
     keys.check(old)
@@ -587,7 +588,7 @@ def test_a_locked_database_grants_access_for_a_while_only(keys, file, monkeypatc
     started = time.monotonic()
     assert keys.check(secret) == key
     assert time.monotonic() - started < 1
-    monkeypatch.setattr(module, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
+    monkeypatch.setattr(cached, "_MAX_AGE_WHILE_UNREADABLE", 0.0)
     time.sleep(REVOCATION_DELAY)
     with pytest.raises(StorageError, match="locked by another process"):
         keys.check(secret)

@@ -31,7 +31,10 @@ def run() -> None:
 @verbs.command("create")
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The person or service that will hold the key.")],
-    scope: Annotated[list[str], typer.Option("--scope", help="A permission of the key: predict, feedback, train or admin; repeatable.")],
+    scope: Annotated[
+        list[str],
+        typer.Option("--scope", help="A permission of the key: predict, feedback, train, label, review or admin; repeatable."),
+    ],
     vertical: Annotated[
         list[str] | None,
         typer.Option("--vertical", help="A vertical (the name of a model) that the key is restricted to; repeatable.", show_default="all"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from vertune.core.errors import ConfigError, UnknownName
+from vertune.core.names import check_name
 
-Scope = Literal["predict", "feedback", "train", "admin"]
+Scope = Literal["predict", "feedback", "train", "label", "review", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 DEFAULT_CUSTOMER = "default"
 """The customer of keys that were created without one, and of requests without a key."""
@@ -67,6 +69,39 @@ class Key:
 def utc_now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)
+
+
+def new_key(
+    name: str,
+    scopes: Iterable[str],
+    verticals: Iterable[str] | None = None,
+    expires: datetime | None = None,
+    rate: str | None = None,
+    customer: str | None = None,
+) -> Key:
+    """Return a key with a new id; the arguments are those of `Keys.create`, and so are the errors."""
+    now = utc_now()
+    key = Key(
+        id=new_id(), name=checked_name(name), scopes=checked_scopes(scopes),
+        verticals=None if verticals is None else tuple(dict.fromkeys(map(check_name, verticals))),
+        created=now, expires=checked_expiry(expires, now), revoked=None, rate=None if rate is None else checked_rate(rate),
+        customer=DEFAULT_CUSTOMER if customer is None else check_name(customer),
+    )  # fmt: skip
+    if key.verticals == ():
+        raise ConfigError(
+            "The key's list of allowed verticals (names of models) is empty; expected one or more. Leave the list out to allow all."
+        )
+    if key.verticals and "admin" in key.scopes:
+        raise ConfigError(
+            "An admin key can't be restricted to some verticals (names of models), because 'admin' includes all of them. "
+            "Leave out the verticals or the scope 'admin'."
+        )
+    return key
+
+
+def new_id() -> str:
+    """Return the id of a new key."""
+    return secrets.token_hex(6)
 
 
 def checked_name(name: str) -> str:
