@@ -41,7 +41,7 @@ def _plain(votes, labels, prior):
     for row in votes:
         named = [sum(value == label for value in row.values()) for label in labels]
         belief.append([count / sum(named) if row else 1 / len(labels) for count in named])
-    for _ in range(3000):
+    for _ in range(consensus._ROUNDS):
         heard = [one for one, row in zip(belief, votes, strict=True) if row]
         sums = [sum(one[t] for one in heard) + prior.any for t in range(len(labels))]
         shares = [value / sum(sums) for value in sums]
@@ -64,7 +64,7 @@ def _plain(votes, labels, prior):
             abs(a - b) for one, other, row in zip(belief, again, votes, strict=True) if row for a, b in zip(one, other, strict=True)
         )
         belief = again
-        if change < 1e-6:
+        if change < consensus._CHANGE:
             break
     return belief, matrices
 
@@ -77,10 +77,10 @@ def _plain(votes, labels, prior):
 def test_equals_the_plain_model(votes, prior):
     found = dawid_skene(votes, "xyz", prior=prior)
     belief, matrices = _plain(votes, "xyz", prior)
-    assert found.posteriors == pytest.approx(np.array(belief), abs=1e-5)
+    assert found.posteriors == pytest.approx(np.array(belief), abs=1e-4)
     assert found.annotators == tuple(sorted(matrices))
     for name, matrix in zip(found.annotators, found.confusion, strict=True):
-        assert matrix == pytest.approx(np.array(matrices[name]), abs=1e-4)
+        assert matrix == pytest.approx(np.array(matrices[name]), abs=1e-3)
 
 
 def _simulated(random, quality, records=400, labels="vwxyz", share=1.0):

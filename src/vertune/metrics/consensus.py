@@ -27,8 +27,8 @@ _ROW = 1.0
 _ANY = 1.0
 """Pseudo-count of each label in the shares of the labels."""
 _TINY = 1e-300
-_ROUNDS = 500
-_CHANGE = 1e-6
+_ROUNDS = 1000
+_CHANGE = 1e-5
 """The largest change of a probability at which the model has converged."""
 _YES, _NO = "yes", "no"
 
