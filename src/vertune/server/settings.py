@@ -131,6 +131,8 @@ class Settings:
     """Rate limit, such as 600/minute, of API keys that were created without one; None sets no limit."""
     plans: Path | None = None
     """The file with the plans of customers: monthly quotas, rates and prices; None sets no quotas."""
+    console: bool = True
+    """Whether the web console is served, at the address /."""
     behind_proxy: bool = False
     """Whether a reverse proxy receives all requests first, ends TLS, and limits the connections of each address itself."""
     tls: TLSFiles = TLSFiles()

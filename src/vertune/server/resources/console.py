@@ -1,0 +1,117 @@
+"""`/` and `/console/…`: the files of the web console, read once; does not depend on what the console asks the server."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vertune.core.errors import NotFound
+from vertune.server.resource import Resource
+
+resource = Resource("running")
+_START = "index.html"
+_TYPES = {
+    ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml",
+}  # fmt: skip
+"""The media type of each kind of file that is served, by the ending of its name."""
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""The Content-Security-Policy of the console: nothing inline, nothing from elsewhere, and no text that becomes HTML."""
+_FOR_EVER = "public, max-age=31536000, immutable"
+_CHECKED = "no-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of the console: as it is, compressed, and what its response says of it."""
+
+    content: bytes
+    compressed: bytes
+    media_type: str
+    etag: str
+
+
+@resource.get("/", scope=None, include_in_schema=False)
+def start_page(request: Request) -> Response:
+    """Return the page of the console, which loads the files of this version."""
+    return _response(request, _console(request)[_START], _CHECKED)
+
+
+@resource.get("/console/{file:path}", scope=None, include_in_schema=False)
+def console_file(file: str, request: Request) -> Response:
+    """Return a file of the console. If its path begins with the version, browsers keep it and do not ask again."""
+    console = _console(request)
+    version, _, rest = file.partition("/")
+    current = version == _version()
+    # a page of another version, from a server that is being replaced, gets what there is now and does not keep it
+    name = rest if current or (file not in console and rest in console) else file
+    if name not in console:
+        raise NotFound(f"The console has no file '{file[:80]}'. Open the console at the address / and load its page again.")
+    return _response(request, console[name], _FOR_EVER if current else _CHECKED)
+
+
+def _console(request: Request) -> dict[str, _File]:
+    """Return the files of the console by path; raise NotFound if the console is switched off."""
+    if not request.app.state.service.settings.console:
+        raise NotFound("The console is switched off on this server. Start the server without --set console=false, or use the REST API.")
+    return _files()
+
+
+def _response(request: Request, file: _File, caching: str) -> Response:
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": caching, "ETag": f"W/{file.etag}", "Vary": "Accept-Encoding"}
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    if file.etag in known:
+        return Response(status_code=304, headers=headers)
+    encodings = {part.split(";")[0].strip() for part in request.headers.get("accept-encoding", "").split(",") if "q=0" not in part}
+    if "gzip" not in encodings:
+        return Response(file.content, headers=headers, media_type=file.media_type)
+    return Response(file.compressed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.media_type)
+
+
+@cache
+def _files() -> dict[str, _File]:
+    """Return all files of the console by path. In the page, the paths of the others contain the version."""
+    contents = _contents()
+    page = contents[_START].replace(b'"/console/', f'"/console/{_version()}/'.encode())
+    return {name: _file(name, content) for name, content in {**contents, _START: page}.items()}
+
+
+@cache
+def _version() -> str:
+    """Return a hash of all files, which is a part of their addresses, so that no browser mixes the files of two versions."""
+    digest = hashlib.sha256()
+    for name, content in sorted(_contents().items()):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _contents() -> dict[str, bytes]:
+    return dict(_walk(files("vertune.server") / "console", ""))
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}/")
+        elif _ending(entry.name) in _TYPES:
+            yield prefix + entry.name, entry.read_bytes()
+
+
+def _ending(name: str) -> str:
+    return f".{name.rpartition('.')[2]}"
+
+
+def _file(name: str, content: bytes) -> _File:
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    return _File(content, gzip.compress(content, mtime=0), _TYPES[_ending(name)], etag)
