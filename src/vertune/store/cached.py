@@ -108,7 +108,7 @@ class Cached(ABC, Generic[Rows]):
             self._watcher.join()
 
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
+    def changing(self) -> Iterator[Connection]:
         """Run the `with` block in a transaction that changes rows, after all were read; other processes notice the change."""
         with self.database.writing() as connection:
             touch(connection, self.revision)

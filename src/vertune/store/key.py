@@ -18,6 +18,7 @@ SCOPES: tuple[str, ...] = get_args(Scope)
 DEFAULT_CUSTOMER = "default"
 """The customer of keys that were created without one, and of requests without a key."""
 _RATE = re.compile(r"\s*([1-9]\d{0,11})\s*(?:/|per)\s*([1-9]\d{0,5})?\s*([a-z]+?)s?\s*", re.IGNORECASE | re.ASCII)
+_ID = re.compile(r"[0-9a-f]{12}")
 _DAY = 24 * 60 * 60
 _UNITS = {"second": 1, "minute": 60, "hour": 60 * 60, "day": _DAY, "month": 30 * _DAY, "year": 360 * _DAY}
 """Seconds of each unit of time that a rate limit may name."""
@@ -102,6 +103,11 @@ def new_key(
 def new_id() -> str:
     """Return the id of a new key."""
     return secrets.token_hex(6)
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text looks like the id of a key."""
+    return _ID.fullmatch(text) is not None
 
 
 def checked_name(name: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,12 +23,11 @@ from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, St
 from vertune.store import audit, schema
 from vertune.store.cached import REVOCATION_DELAY, Cached
 from vertune.store.database import HOW_TO_RESTORE, Database, format_time
-from vertune.store.key import DEFAULT_CUSTOMER, Key, new_id, new_key, utc_now
+from vertune.store.key import DEFAULT_CUSTOMER, Key, is_id, new_id, new_key, utc_now
 
 __all__ = ["ACTOR", "REVOCATION_DELAY", "Keys"]
 ACTOR = "command line"
 """Who changes keys on the command line, for the audit."""
-_ID = re.compile(r"[0-9a-f]{12}")
 _ROW_COLUMNS = [column for column in schema.keys.c if column.name != "successor"]
 
 _StoredKey = tuple[bytes, Key | None]
@@ -76,7 +74,7 @@ class Keys(Cached[dict[str, _StoredKey]]):
 
     def add(self, key: Key, actor: str = ACTOR) -> str:
         """Store a key that `new_key` made, and return its secret; `actor` is who creates it, for the audit."""
-        with self._changing() as connection:
+        with self.changing() as connection:
             audit.note(connection, actor, "create key", key.id, {"name": key.name, "scopes": sorted(key.scopes), "customer": key.customer})
             return _insert(connection, key)
 
@@ -119,7 +117,7 @@ class Keys(Cached[dict[str, _StoredKey]]):
                 "Pass for example --overlap 24h."
             )
         now, table = utc_now(), schema.keys
-        with self._changing() as connection:
+        with self.changing() as connection:
             old = self._get(id)
             successor = connection.scalar(select(table.c.successor).where(table.c.id == id))
             if successor:
@@ -153,7 +151,7 @@ class Keys(Cached[dict[str, _StoredKey]]):
 
     def _revoke(self, id: str, actor: str) -> Key:
         table = schema.keys
-        with self._changing() as connection:
+        with self.changing() as connection:
             key = self._get(id)
             if not key.revoked:
                 key = replace(key, revoked=utc_now())
@@ -193,7 +191,7 @@ class Keys(Cached[dict[str, _StoredKey]]):
         key = self._rows.get(id, _UNKNOWN_ID)[1]
         if key is not None:
             return key
-        if not _ID.fullmatch(id):  # it may be a secret, which no message may repeat
+        if not is_id(id):  # it may be a secret, which no message may repeat
             raise NotFound(
                 "This is not the id of a key; expected the 12 characters between 'vt_' and the next '_' of its secret. "
                 "List the ids: vertune key list"
