@@ -72,3 +72,22 @@ def test_a_task_without_a_linear_head_is_refused(tiny_base) -> None:
     encoder = build(Encoder, {"name": "text", "base": str(tiny_base)})
     with pytest.raises(ConfigError, match="not one linear layer"):
         StatePool.of(task, encoder, [{"text": "a"}], ["text"])
+
+
+@pytest.mark.parametrize("name", list(COLUMNS))
+def test_a_pool_that_is_opened_again_says_nearly_the_same(name, tiny_base, tmp_path) -> None:
+    pool = made(name, tiny_base)
+    pool.save(tmp_path)
+    again = StatePool.open(pool.task, tmp_path)
+    rows = np.arange(0, len(pool), 2)
+    labelled = [pool.records[row] for row in rows]
+    assert len(again) == len(pool)
+    assert np.allclose(again.vectors(), pool.vectors(), atol=2e-3)
+    head, other = pool.solve(rows, labelled), again.solve(rows, labelled)
+    assert {key: value.shape for key, value in head.items()} == {key: value.shape for key, value in other.items()}
+    first, second = pool.beliefs(head), again.beliefs(head)
+    assert np.allclose(first.probabilities, second.probabilities, atol=2e-2)
+    answers = pool.answers(head)
+    some = np.array([3, 1, 7])
+    chosen = pool.answers_of(head, some, [pool.records[row] for row in some])
+    assert [pool.task.named(one) for one in chosen] == [pool.task.named(answers[row]) for row in some]

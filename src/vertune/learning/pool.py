@@ -5,9 +5,10 @@ Nothing is computed twice: states are computed once, so that a new head is solve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.query import TINY, Beliefs
-from vertune.core.records import Answer, Feature, Record
+from vertune.core.records import Answer, Feature, Places, Record
 from vertune.decoders import windows
 from vertune.learning.examples import by_record
 from vertune.learning.probe import gathered, solve
@@ -26,6 +27,8 @@ from vertune.nn.run import outputs
 
 _CHUNK = 4096
 """Number of records whose states are computed between two reports of progress."""
+_ROWS = 1 << 16
+"""Number of states that are read at once."""
 
 
 Head = dict[str, NDArray[np.float32]]
@@ -39,8 +42,9 @@ class StatePool:
     task: Task
     """The task, fitted: it knows the labels."""
     records: Sequence[Record]
+    """Empty for a pool that was opened."""
     features: list[Feature]
-    states: NDArray[np.float32]
+    states: NDArray[np.floating[Any]]
     """The states that enter the head, of all features (model inputs) one after the other, shape (states, width)."""
     parts: NDArray[np.int64]
     """Where the states of each feature begin, and where those of the last one end, shape (features + 1,)."""
@@ -73,6 +77,38 @@ class StatePool:
         members = by_record(features, len(records))[0]
         return cls(task, records, features, np.concatenate(rows), parts=ends, members=members)
 
+    def save(self, folder: Path) -> None:
+        """Write the states in half precision, and what `solve` and `beliefs` need of the features, to an empty folder."""
+        features = self.features
+        numbers = [[one.record, one.cost, one.truncated, one.window] for one in features]
+        arrays: dict[str, NDArray[Any]] = {"parts": self.parts, "features": np.array(numbers, np.int64).reshape(-1, 4)}
+        places = [one.places for one in features if one.places is not None]
+        if self._per_token:
+            arrays |= {"segments": np.concatenate([one.segments for one in places])}
+            arrays |= {"offsets": np.concatenate([one.offsets for one in places])}
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        states = np.lib.format.open_memmap(folder / "states.npy", "w+", np.float16, self.states.shape)
+        for start in range(0, len(self.states), _ROWS):
+            states[start : start + _ROWS] = self.states[start : start + _ROWS]
+        states.flush()
+
+    @classmethod
+    def open(cls, task: Task, folder: Path) -> StatePool:
+        """Open what `save` wrote; states are read from the file as they are needed."""
+        states, parts, numbers = (np.load(folder / f"{name}.npy", "r", allow_pickle=False) for name in ("states", "parts", "features"))
+        places: list[Places | None] = [None] * len(numbers)
+        if task.states == "tokens":
+            segments, offsets = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("segments", "offsets"))
+            places = [Places(segments[start:end], offsets[start:end]) for start, end in pairwise(parts.tolist())]
+        rows = zip(numbers.tolist(), places, strict=True)
+        features = [Feature(row[0], "", row[1], None, place, truncated=row[2], window=row[3]) for row, place in rows]
+        count = features[-1].record + 1 if features else 0
+        return cls(task, [], features, states, np.asarray(parts), members=by_record(features, count)[0])
+
+    def __len__(self) -> int:
+        return len(self.members)
+
     @property
     def _per_token(self) -> bool:
         """Whether the head reads one state per token."""
@@ -86,13 +122,25 @@ class StatePool:
     def vectors(self) -> NDArray[np.float32]:
         """Return the mean state of each record, scaled to length 1, shape (records, width)."""
         owners = self._owners
-        if len(owners) == len(self.records) and bool((np.diff(owners) == 1).all()):
-            means = self.states.copy()
-        else:
-            means = np.zeros((len(self.records), self.states.shape[1]), np.float32)
-            np.add.at(means, owners, self.states)
-        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), TINY)
+        means = np.zeros((len(self), self.states.shape[1]), np.float32)
+        single = len(owners) == len(self) and bool((np.diff(owners) == 1).all())
+        for rows in self._pieces():
+            if single:
+                means[rows] = self.states[rows]
+            else:
+                np.add.at(means, owners[rows], self.states[rows].astype(np.float32))
+        for start in range(0, len(means), _ROWS):
+            part = means[start : start + _ROWS]
+            part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), TINY)
         return means
+
+    def _pieces(self) -> Iterator[slice]:
+        """Yield the places of states, as many at a time as memory should hold in full precision."""
+        return (slice(start, start + _ROWS) for start in range(0, len(self.states), _ROWS))
+
+    def _logits(self, head: Head) -> NDArray[Any]:
+        """Return the outputs of a head for all states."""
+        return np.concatenate([self.task.apply(self.states[rows].astype(np.float32), head) for rows in self._pieces()])
 
     def solve(self, rows: NDArray[np.int64], labelled: Sequence[Record]) -> Head:
         """Solve the head on the records with the indices `rows`; `labelled` are the same records with their targets."""
@@ -103,7 +151,7 @@ class StatePool:
         targets = self.task.targets(labelled, features)
         weights = np.ones(len(features)) if targets.weights is None else targets.weights.astype(np.float64)
         weights = weights / np.bincount(owners)[owners]
-        states = [self.states[self.parts[index] : self.parts[index + 1]] for index in indices]
+        states = [self.states[self.parts[index] : self.parts[index + 1]].astype(np.float32) for index in indices]
         if not self._per_token:
             states = [state[0] for state in states]
         frozen = gathered(states, targets.values, weights, owners, self._per_token)
@@ -112,14 +160,24 @@ class StatePool:
 
     def answers(self, head: Head) -> list[Answer]:
         """Return the answers for all records."""
-        logits = self.task.apply(self.states, head)
+        logits = self._logits(head)
         outputs = [logits[start:end] for start, end in pairwise(self.parts)] if self._per_token else list(logits)
         return self.task.decode(self.records, self.features, outputs)
 
+    def answers_of(self, head: Head, rows: NDArray[np.int64], records: Sequence[Record]) -> list[Answer]:
+        """Return the answers for the records with the indices `rows`; `records` are the same records."""
+        features, outputs = list[Feature](), list[NDArray[Any]]()
+        for place, row in enumerate(rows.tolist()):
+            for index in self.members[row]:
+                states = self.states[self.parts[index] : self.parts[index + 1]].astype(np.float32)
+                logits = self.task.apply(states, head)
+                features.append(replace(self.features[index], record=place))
+                outputs.append(logits if self._per_token else logits[0])
+        return self.task.decode(records, features, outputs)
+
     def beliefs(self, head: Head) -> Beliefs:
         """Return what a head says of all records."""
-        logits = self.task.apply(self.states, head)
-        count = len(self.records)
+        logits, count = self._logits(head), len(self)
         if self.task.activation == "sigmoid":
             yes = windows.merge(count, self.features, windows.sigmoid(logits))
             return Beliefs(*(value.astype(np.float32) for value in (yes, *_of_labels(yes))))

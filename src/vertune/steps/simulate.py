@@ -116,6 +116,11 @@ def query_of(name: str) -> Query:
     return build(Query, {"name": name})
 
 
+def first_query() -> Query:
+    """Return the query for the first labels, where the one that is wanted needs a model."""
+    return _query_with(first=True)
+
+
 def _query_with(**attributes: bool) -> Query:
     """Return the first query whose class attributes have these values."""
     kind = part.having(Query.folder, **attributes)
@@ -136,7 +141,7 @@ class _Trial:
         self.vectors = pool.vectors()
         most = min(plan.labels, len(pool.records))
         self.budgets = [min(plan.batch * turn, most) for turn in range(1, math.ceil(most / plan.batch) + 1)]
-        self._first = _query_with(first=True)
+        self._first = first_query()
 
     def score(self, head: Head) -> float:
         """Return the main metric on the test rows."""

@@ -313,6 +313,12 @@ def seconds(connection: Connection, project: str, annotator: str, limit: int) ->
     return [value for value in connection.scalars(last.order_by(table.id.desc()).limit(limit)) if value is not None]
 
 
+def taken_records(connection: Connection, project: str) -> set[int]:
+    """Return the numbers of the records that annotators have reserved, labelled, skipped or rejected."""
+    table = schema.labels.c
+    return set(connection.scalars(select(table.number).where(table.project == project).distinct()))
+
+
 def labelled_records(connection: Connection, project: str) -> int:
     """Return how many records somebody has labelled."""
     table = schema.labels.c

@@ -74,10 +74,10 @@ def as_source(path: Path, options: Mapping[str, Any]) -> Source:
     return build(Source, {**source_of(str(path)), **options})
 
 
-def as_config(source: Source) -> dict[str, Any]:
-    """Return the config of a source: its name, and the options that differ from their defaults."""
-    values = dump(source)
-    defaults = {name: info.get_default(call_default_factory=True) for name, info in type(source).model_fields.items()}
+def as_config(chosen: part.Part) -> dict[str, Any]:
+    """Return the config of a component, such as a source: its name, and the options that differ from their defaults."""
+    values = dump(chosen)
+    defaults = {name: info.get_default(call_default_factory=True) for name, info in type(chosen).model_fields.items()}
     return {name: value for name, value in values.items() if name == "name" or name not in defaults or value != defaults[name]}
 
 

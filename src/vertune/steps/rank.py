@@ -1,0 +1,287 @@
+"""rank: decides which records of a labelling project come next, with a model that is fitted on the labels so far.
+
+The states of the records are computed once and kept beside the database; a linear probe is then fitted and asked within seconds. Its
+answers are what annotators see as suggestions, and its accuracy is a point of the learning curve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.artifact import Home, Progress
+from vertune.core.errors import Conflict, DataError
+from vertune.core.files import storage_errors, write_json
+from vertune.core.kinds import Encoder, Query, Task
+from vertune.core.parse import build
+from vertune.core.query import Beliefs, Pool
+from vertune.core.records import Answer, Record
+from vertune.steps.label import task_of
+from vertune.steps.label.settings import ProjectSettings
+from vertune.steps.simulate import first_query
+from vertune.store import labels, projects
+from vertune.store.database import Database, format_time
+from vertune.store.projects import Project, StoredRecord
+
+if TYPE_CHECKING:
+    from vertune.learning.pool import Head, StatePool
+
+BASE = "auto"
+"""The pretrained model whose states are used: the language of the texts decides."""
+FOLDER = "pools"
+"""Name of the folder in the home folder that holds the states of projects."""
+_AHEAD = 2
+"""Number of batches that one ranking puts in order, so that nobody waits while the next one is computed."""
+_ALL = 20_000
+"""Largest number of records of which all get a suggestion; of a larger project, only those that come next."""
+_FOLDS = 5
+LEAST_DECIDED = 30
+"""Number of decided records in the hold-out from which accuracy is measured on them, and no more by cross-validation."""
+LEAST_LABELS = 10
+"""Number of labelled records from which a model is fitted."""
+_TEXTS = 2000
+"""Number of records whose texts decide about the language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a ranking found."""
+
+    order: list[int]
+    """The numbers of the records that come next."""
+    labels: int
+    """The number of labelled records that the model was fitted on; 0 if there was none."""
+    found: dict[str, Any]
+    """What the project keeps of it: the learning curve, and how many answers changed."""
+
+
+def rank(database: Database, home: Home, project: Project, progress: Progress | None = None) -> Ranking:
+    """Rank the records of a project that have no label, store the order and what the model suggests, and return what was found.
+
+    Raises ConfigError for a task whose head is not one linear layer, Conflict if the project changed meanwhile.
+    """
+    say: Progress = progress or (lambda kind, **fields: None)
+    settings = ProjectSettings.model_validate(project.settings)
+    table = _Table.read(database, project)
+    folder = home.folder / FOLDER / project.id
+    pool = _states(table, task_of(project), folder, say)
+    say("labels", rows=len(table.targets))
+    fitted = _Fitted.on(pool, table)
+    order = _chosen(pool, table, fitted, settings, project)
+    found = _found(project, table, fitted, folder)
+    with database.reading() as connection:
+        if projects.get(connection, project.name, project.customer).turn != project.turn:
+            raise Conflict(
+                f"The records of the project '{project.name}' were ranked by another job meanwhile. Nothing is lost; start it again."
+            )
+    _suggest(database, project, table, fitted, order)
+    projects.set_ranks(database, project, order)
+    with database.writing() as connection:
+        projects.change(connection, project.id, found=found)
+    return Ranking(order, 0 if fitted is None else len(fitted.rows), found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The records of a project and what people said of them; records are addressed by their place in `numbers`."""
+
+    numbers: NDArray[np.int64]
+    held: NDArray[np.bool_]
+    records: Sequence[StoredRecord]
+    targets: Mapping[int, Mapping[str, Any]]
+    """The right answers by place: those that a reviewer decided on, or that most annotators agree on."""
+    closed: frozenset[int]
+    """The places of records that somebody has labelled, skipped or rejected, or that are reserved."""
+
+    @classmethod
+    def read(cls, database: Database, project: Project) -> _Table:
+        records = list(projects.each_record(database, project.id))
+        if not records:
+            raise DataError(f"The project '{project.name}' has no records. Create it again from a table with records.")
+        place = {one.number: index for index, one in enumerate(records)}
+        targets = {place[one.record.number]: one.final for one in labels.each_labelled(database, project.id) if one.final is not None}
+        with database.reading() as connection:
+            taken = labels.taken_records(connection, project.id)
+        numbers = np.array([one.number for one in records], np.int64)
+        held = np.array([one.held for one in records], bool)
+        return cls(numbers, held, records, targets, frozenset(place[number] for number in taken if number in place))
+
+    @property
+    def training(self) -> NDArray[np.int64]:
+        """The places of records with a right answer that are not in the hold-out."""
+        return np.array([row for row in sorted(self.targets) if not self.held[row]], np.int64)
+
+    @property
+    def decided(self) -> NDArray[np.int64]:
+        """The places of records with a right answer in the hold-out."""
+        return np.array([row for row in sorted(self.targets) if self.held[row]], np.int64)
+
+    def labelled(self, rows: NDArray[np.int64]) -> list[Record]:
+        """Return records with their right answers."""
+        return [{**self.records[row].fields, **self.targets[row]} for row in rows.tolist()]
+
+    def plain(self, rows: NDArray[np.int64]) -> list[Record]:
+        """Return records without their answers."""
+        return [self.records[row].fields for row in rows.tolist()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A linear probe that was fitted on the labels."""
+
+    pool: StatePool
+    task: Task
+    rows: NDArray[np.int64]
+    head: Head
+    score: float
+    """The main metric, on the hold-out or by cross-validation."""
+    measured: int
+    """The number of records that it was measured on."""
+    held_out: bool
+
+    @classmethod
+    def on(cls, pool: StatePool, table: _Table) -> _Fitted | None:
+        """Fit a probe; None if there are too few labels, or only one class."""
+        rows = table.training
+        if len(rows) < LEAST_LABELS:
+            return None
+        import polars as pl
+
+        records = table.labelled(rows)
+        task = _unfitted(pool.task).fit(pl.from_dicts(records, infer_schema_length=None))
+        if task.activation == "softmax" and task.size < 2:
+            return None
+        pool.task = task
+        head = pool.solve(rows, records)
+        decided = table.decided
+        if len(decided) >= LEAST_DECIDED:
+            score = _score(task, table.labelled(decided), pool.answers_of(head, decided, table.plain(decided)))
+            return cls(pool, task, rows, head, score, len(decided), held_out=True)
+        return cls(pool, task, rows, head, _cross_validated(pool, table, rows), len(rows), held_out=False)
+
+
+def _cross_validated(pool: StatePool, table: _Table, rows: NDArray[np.int64]) -> float:
+    """Return the main metric on labelled records, of which each is answered by a probe that was fitted on the others."""
+    folds = np.random.default_rng(0).permutation(len(rows)) % _FOLDS
+    answers: list[Answer] = [{} for _ in rows]
+    for fold in range(_FOLDS):
+        inside, outside = rows[folds != fold], rows[folds == fold]
+        head = pool.solve(inside, table.labelled(inside))
+        places = (folds == fold).nonzero()[0].tolist()
+        for place, answer in zip(places, pool.answers_of(head, outside, table.plain(outside)), strict=True):
+            answers[place] = answer
+    return _score(pool.task, table.labelled(rows), answers)
+
+
+def _score(task: Task, records: Sequence[Record], answers: Sequence[Answer]) -> float:
+    return task.score(records, answers)[task.goal]
+
+
+def _unfitted(task: Task) -> Task:
+    """Return a task whose labels are those of its training rows, because a class without any can't be learnt."""
+    return task.model_copy(update={"labels": type(task).model_fields["labels"].default}) if "labels" in type(task).model_fields else task
+
+
+def _chosen(
+    pool: StatePool, table: _Table, fitted: _Fitted | None, settings: ProjectSettings, project: Project
+) -> list[int]:  # fmt: skip
+    """Return the numbers of the records that the project's query chooses next."""
+    query: Query = settings.chooser
+    labelled = np.zeros(len(table.numbers), bool)
+    labelled[table.training] = True
+    closed = labelled | table.held
+    closed[list(table.closed)] = True
+    beliefs: Beliefs | None = None if fitted is None else pool.beliefs(fitted.head)
+    chooser = first_query() if beliefs is None and query.needs_beliefs else query
+    picked = chooser.pick(Pool(pool.vectors(), labelled, closed, beliefs, project.turn), _AHEAD * settings.batch)
+    return [int(number) for number in table.numbers[picked]]
+
+
+def _suggest(database: Database, project: Project, table: _Table, fitted: _Fitted | None, order: Sequence[int]) -> None:
+    """Store what the model says of the records that come next, and of all others if they are not too many."""
+    if fitted is None:
+        return
+    place = {int(number): index for index, number in enumerate(table.numbers)}
+    rows = np.arange(len(place)) if len(place) <= _ALL else np.array([place[number] for number in order], np.int64)
+    records = table.plain(rows)
+    answers = fitted.pool.answers_of(fitted.head, rows, records)
+    said = [labels.as_text(fitted.task.as_target(answer, record)) for answer, record in zip(answers, records, strict=True)]
+    sure = [fitted.task.confidence(answer) for answer in answers]
+    suggestions = zip(table.numbers[rows].tolist(), said, sure, strict=True)
+    projects.set_suggestions(database, project.id, ({"of": number, "says": target, "sure": share} for number, target, share in suggestions))
+
+
+def _found(project: Project, table: _Table, fitted: _Fitted | None, folder: Path) -> dict[str, Any]:
+    """Return what the project keeps: the points of the learning curve, and how many answers changed since the last ranking."""
+    found = {**project.found, "at": format_time(datetime.now(UTC)), "labels": len(table.training)}
+    if fitted is None:
+        return found
+    point = {
+        "labels": len(fitted.rows), "score": round(fitted.score, 6), "measured": fitted.measured, "held_out": fitted.held_out,
+        "metric": fitted.task.goal, "changed": _changed(fitted, folder),
+    }  # fmt: skip
+    curve = [one for one in project.found.get("curve", []) if one["labels"] < point["labels"]]
+    return found | {"curve": [*curve, point]}
+
+
+def _changed(fitted: _Fitted, folder: Path) -> float | None:
+    """Return the share of all records whose most likely label is another one than at the last ranking; None at the first one."""
+    names = fitted.task.output_names
+    if not names:
+        return None
+    best = fitted.pool.beliefs(fitted.head).probabilities.argmax(1)
+    now = np.array([int.from_bytes(hashlib.sha256(names[index].encode()).digest()[:4], "big") for index in range(len(names))], np.uint32)[
+        best
+    ]
+    file = folder / "last.npy"
+    before = np.load(file, allow_pickle=False) if file.exists() else None
+    with storage_errors(file):
+        np.save(file, now, allow_pickle=False)
+    return None if before is None or len(before) != len(now) else float((before != now).mean())
+
+
+def _states(table: _Table, task: Task, folder: Path, progress: Progress) -> StatePool:
+    """Return the records with their states, which are computed only if the records or the base are new."""
+    from vertune.learning.pool import StatePool
+
+    about = folder / "about.json"
+    key = hashlib.sha256(table.numbers.tobytes() + task.name.encode()).hexdigest()
+    if about.exists():
+        known = json.loads(about.read_text("utf-8"))
+        encoder: Encoder = build(Encoder, known["encoder"])
+        if known["key"] == key and known["base"] == encoder.fingerprint():
+            return StatePool.open(task, folder)
+    records = [one.fields for one in table.records]
+    columns = [name for name in records[0] if any(one.get(name) is not None for one in records[:_TEXTS])]
+    views = task.views(columns)
+    texts = [str(value) for one in records[:: max(1, len(records) // _TEXTS)] for value in one.values() if isinstance(value, str)]
+    encoder = build(Encoder, {"name": "text", "base": BASE}).choose_base(texts, views)
+    encoder = encoder.resolve(records[:_TEXTS], views)
+    made = StatePool.of(task, encoder, records, columns, lambda done: progress("states", step=done, steps=len(records)))
+    _store(made, folder, {"key": key, "encoder": encoder.model_dump(mode="json"), "base": encoder.fingerprint()})
+    return StatePool.open(task, folder)
+
+
+def _store(pool: StatePool, folder: Path, about: dict[str, Any]) -> None:
+    """Write states beside their place, and put them there when all are written."""
+    with storage_errors(folder):
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        try:
+            pool.save(beside)
+            write_json(beside / "about.json", about)
+            shutil.rmtree(folder, ignore_errors=True)
+            beside.rename(folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise

@@ -1,0 +1,149 @@
+"""Labelling projects made of tables, with what is there already, and the ranking of their records."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from vertune.core.artifact import Home
+from vertune.core.errors import ConfigError, Conflict, DataError, UnknownName
+from vertune.core.kinds import Source, Task
+from vertune.core.parse import build
+from vertune.steps import rank as ranking
+from vertune.steps.label import NewProject, checked_target, label, task_of
+from vertune.steps.label.settings import LabelHelp, ProjectSettings
+from vertune.steps.rank import rank
+from vertune.store import labels, projects
+from vertune.store.database import FILE, Database
+from vertune.store.labels import Change, Decision
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+AB = ProjectSettings(labels=[LabelHelp(name="a"), LabelHelp(name="b")])
+
+
+@pytest.fixture
+def database(tmp_path):
+    opened = Database(tmp_path / FILE)
+    yield opened
+    opened.close()
+
+
+def table(folder, rows, name="rows.jsonl"):
+    path = folder / name
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return build(Source, {"name": "jsonl", "path": str(path)})
+
+
+def new(folder, rows, task="classify", settings=AB, **options):
+    return NewProject("mails", "bank", table(folder, rows), build(Task, {"name": task, **options}), settings=settings)
+
+
+def stored(database, project):
+    return list(projects.each_record(database, project.id))
+
+
+def test_every_row_is_in_the_project_or_counted(database, tmp_path):
+    rows = [{"text": f"Text {number}", "label": "ab"[number % 2] if number < 6 else None} for number in range(60)]
+    rows += [{"text": "Text 1", "label": None}, {"text": "", "label": "a"}, {"text": "Text 59", "label": "b"}]
+    made = label(database, new(tmp_path, rows, settings=ProjectSettings()))
+    records = stored(database, made.project)
+    assert sorted(one.fields["text"] for one in records) == sorted({row["text"] for row in rows} - {""})
+    assert {note.what: note.count for note in made.notes} == {
+        "rows were rejected: text is empty": 1, "rows are equal to another one and were left out": 2,
+    }  # fmt: skip
+    given = list(labels.each_labelled(database, made.project.id))
+    assert {one.record.fields["text"]: one.final["label"] for one in given} == {
+        row["text"]: row["label"] for row in rows if row["text"] and row["label"]
+    }
+    assert [one["name"] for one in made.project.settings["labels"]] == ["b", "a"]
+    assert made.project.records == 60
+    assert made.project.held == 20 == sum(one.held for one in records)
+    assert not any(one.record.held for one in given)
+
+
+def test_a_project_of_a_name_is_made_once_and_an_interrupted_one_again(database, tmp_path, monkeypatch):
+    wanted = new(tmp_path, [{"text": f"Text {number}"} for number in range(5)])
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(projects, "add_records", fail)
+        with pytest.raises(KeyboardInterrupt):
+            label(database, wanted)
+    assert label(database, wanted).project.records == 5
+    with pytest.raises(Conflict, match="'mails' already"):
+        label(database, wanted)
+
+
+def test_a_project_without_labels_or_records_is_refused(database, tmp_path):
+    with pytest.raises(ConfigError, match="has no labels"):
+        label(database, new(tmp_path, [{"text": "a"}], settings=ProjectSettings()))
+    with pytest.raises(DataError, match="No row of the table"):
+        label(database, new(tmp_path, [{"text": ""}]))
+    with pytest.raises(UnknownName, match="least_confidence"):
+        ProjectSettings(query="least-confidence")
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "good", "bad"),
+    [
+        ("classify", {"text": "x"}, {"label": "a"}, {"label": "c"}),
+        ("multilabel", {"text": "x"}, {"labels": ["a", "b"]}, {"labels": ["a", "c"]}),
+        (
+            "tag",
+            {"text": "Ann left"},
+            {"spans": [{"start": 0, "end": 3, "label": "a"}]},
+            {"spans": [{"start": 0, "end": 30, "label": "a"}]},
+        ),
+        ("tag", {"text": "Ann left"}, {"spans": []}, {"spans": [{"start": 0, "end": 3, "label": "c"}]}),
+        ("match", {"text": "x", "text_pair": "y"}, {"label": "b"}, {"label": ""}),
+        ("regress", {"text": "x"}, {"score": 1.5}, {"score": "many"}),
+        ("classify", {"text": "x"}, {"label": "a"}, {"labels": "a"}),
+    ],
+)
+def test_targets_are_what_the_task_accepts(database, tmp_path, task, fields, good, bad):
+    made = label(database, new(tmp_path, [fields], task))
+    known = task_of(made.project)
+    assert checked_target(known, good, fields) == good
+    with pytest.raises((DataError, UnknownName)):
+        checked_target(known, bad, fields)
+
+
+def answer(database, project, rows, decide=()):
+    """Label the records with the letter that their text contains, and decide on those of the hold-out."""
+    changes = [Change(one.number, "done", {"label": "ab"["blue" in one.fields["text"]]}, 1.0, 1) for one in rows]
+    labels.save(database, project, "ann", changes, NOW)
+    for one in decide:
+        labels.decide(database, project, Decision(one.number, "", "rita", {"label": "ab"["blue" in one.fields["text"]]}, ""))
+
+
+def test_records_are_ranked_by_a_model_of_the_labels(database, tmp_path, tiny_base, monkeypatch):
+    monkeypatch.setattr(ranking, "BASE", str(tiny_base))
+    rows = [{"text": f"{'blue sky' if number % 3 else 'red sun'} number {number}"} for number in range(120)]
+    settings = AB.model_copy(update={"batch": 5, "hold_out": 0.3})
+    made = label(database, new(tmp_path, rows, settings=settings)).project
+    home = Home(tmp_path)
+    first = rank(database, home, made)
+    assert (len(first.order), first.labels) == (10, 0)
+    records = {one.number: one for one in stored(database, made)}
+    assert not any(records[number].held for number in first.order)
+
+    def current():
+        with database.reading() as connection:
+            return projects.get(connection, "mails", "bank")
+
+    assert [one.record.number for one in labels.reserve(database, current(), "bob", 3, NOW)] == first.order[:3]
+    held = [one for one in records.values() if one.held]
+    answer(database, made, [records[number] for number in first.order[3:]] + [one for one in records.values() if not one.held][:20], held)
+    second = rank(database, home, current())
+    assert not {*second.order} & {one.record.number for one in labels.each_labelled(database, made.id)}
+    (point,) = current().found["curve"]
+    assert (point["labels"], point["held_out"], point["measured"]) == (second.labels, True, len(held))
+    assert point["score"] > 0.7
+    suggested = stored(database, made)
+    right = [one.suggestion == {"label": "ab"["blue" in one.fields["text"]]} for one in suggested]
+    assert sum(right) / len(right) > 0.7
+    assert all(0 <= one.confidence <= 1 for one in suggested)
+    with pytest.raises(Conflict, match="meanwhile"):
+        rank(database, home, made)
