@@ -1,12 +1,13 @@
 /** Starts the console: texts, session, surroundings; then shows the page that the address names. */
 
 import { h, replace } from "./dom.js";
-import { applyTheme, installLayout, markPage } from "./layout.js";
+import { outboxOf } from "./labelling/outbox.js";
+import { applyTheme, beforeSignOut, installLayout, markPage } from "./layout.js";
 import { explained, installMessages } from "./messages.js";
 import { PAGES } from "./pages.js";
 import { language, loadPhrases, t } from "./phrases.js";
 import { go, link, matching } from "./router.js";
-import { may, restoreSession, session } from "./session.js";
+import { identity, may, restoreSession, session } from "./session.js";
 
 const SIGN_IN = { file: "sign-in", title: "page.signIn" };
 let main;
@@ -24,14 +25,25 @@ async function start() {
   });
   main = installLayout();
   if (trouble) return fail(trouble, startAgain);
-  let person = session.value?.name;
-  session.listen((found) => {
-    if (found?.name === person) return;
-    person = found?.name;
-    render();
+  let person = null;
+  session.listen(() => {
+    outboxOf(may("label") ? identity() : ""); // sends what an earlier visit left
+    const rendered = person !== null;
+    if (identity() === person) return;
+    person = identity();
+    if (rendered) render();
   });
+  beforeSignOut(waitingLabels);
   addEventListener("hashchange", render);
   return render();
+}
+
+/** Return why somebody should not sign out yet: labels that are only in this browser; "" without any. */
+async function waitingLabels() {
+  const outbox = outboxOf(identity());
+  await outbox?.flush();
+  const count = outbox?.state.value.waiting ?? 0;
+  return count ? t("layout.unsent", { count }) : "";
 }
 
 function startAgain() {

@@ -2,10 +2,12 @@
  * The pages of the console, in the order of the menu. A page is one file in pages/ and one line here, with these fields:
  *
  * `path` in the address, `file` in pages/ (and of its texts in phrases/LANGUAGE/), `title` (a phrase of phrases/LANGUAGE/menu.json),
- * `scope` that a person needs, and `menu`, its group in the menu (none: the page is reached from others).
+ * `scope` that a person needs, and `menu`, its group in the menu (none: the page is reached from others, and `under` names the entry that
+ * is marked then).
  */
 export const PAGES = [
   { path: "/projects", file: "projects", title: "page.projects", scope: "label", menu: "labelling" },
+  { path: "/label/{project}", file: "label", title: "page.label", scope: "label", under: "projects" },
 ];
 
 /** The groups of the menu, in order. */
