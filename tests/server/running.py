@@ -16,7 +16,7 @@ import pytest
 from vertune.core.artifact import Home
 from vertune.server import run
 from vertune.server.service import Service
-from vertune.server.settings import RequestLimits, Settings
+from vertune.server.settings import RequestLimits, SessionSettings, Settings
 from vertune.store.database import Database
 from vertune.store.keys import Keys
 
@@ -32,7 +32,9 @@ class Running:
         **settings: Any,
     ):  # fmt: skip
         """Without a key, it is open for everything. Unless `good` is false, all live models must be served when it is entered."""
-        given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", **settings}
+        cheap = SessionSettings(password_kibibytes=8, password_rounds=1)
+        given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", "sessions": cheap}
+        given |= settings
         self.database = Database(home.folder / ("open.db" if key is None else "server.db"))
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, self.database, frozenset(only))
         self._good = good

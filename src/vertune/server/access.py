@@ -1,10 +1,10 @@
-"""Checks API keys, permissions and rate limits of requests; does not depend on what a request contains."""
+"""Checks API keys, sessions, permissions and rate limits of requests; does not depend on what a request contains."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
@@ -15,15 +15,20 @@ from vertune.answering.call import Call
 from vertune.core.errors import AccessError, Busy
 from vertune.core.machine import loopback
 from vertune.server.connections import CONNECTION, Connection
+from vertune.server.cookies import SAFE, SESSION, check_page, check_token, read_cookie
 from vertune.server.quotas import Quotas
 from vertune.server.rates import RateLimiter
-from vertune.store.key import Key, Scope, parse_rate
+from vertune.store.key import SCOPES, Key, Scope, parse_rate
 from vertune.store.keys import Keys
+from vertune.store.sessions import Session, Sessions
+from vertune.store.user import LOCAL, USER
 
 CALL = "vertune.call"
 """The key under which the ASGI scope of a request contains its Call (sender, inputs, predictions and times)."""
 _KEY = "vertune.key"
 """The key under which the ASGI scope of a request contains its API key, after it was looked up."""
+_SESSION = "vertune.session"
+"""The key under which the ASGI scope of a request contains the session of its browser, if it came with the cookie of one."""
 _HOST = re.compile(r"(\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(:\d{1,5})?", re.IGNORECASE)
 """Matches the value of a Host header: a host name or IP address, with an optional port."""
 
@@ -34,19 +39,34 @@ def call_of(request: Request) -> Call:
 
 
 class Access:
-    """Checks whether a request has an API key with the required permission, and whether the rate limit of this key allows it."""
+    """Checks whether a request has an API key with the required permission, and whether the rate limit of this key allows it.
 
-    def __init__(self, keys: Keys | None, rate: str | None = None, open_scope: Scope = "predict", quotas: Quotas | None = None) -> None:
+    Instead of a key, a request may have the cookie of a signed-in browser. The user then has the permissions of the role, in the form of
+    a key whose id is `user:` and the name of the user. A session of an API key has the permissions of this key, as long as it is valid.
+    """
+
+    def __init__(
+        self,
+        keys: Keys | None,
+        rate: str | None = None,
+        open_scope: Scope = "predict",
+        quotas: Quotas | None = None,
+        sessions: Sessions | None = None,
+        secure: bool = False,
+    ) -> None:
         """`keys` is the database of API keys; None allows requests from this machine without a key, with the permission `open_scope`.
 
         `rate`, such as `600/minute`, is the rate limit of each key that has none of its own. If `keys` is None, it is the limit of
-        each client address. `quotas` are the monthly quotas of customers.
+        each client address. `quotas` are the monthly quotas of customers. `sessions` are the signed-in browsers; None accepts no cookies.
+        `secure` tells whether browsers reach the server through encrypted connections alone.
         """
-        self._keys = keys
+        self.keys = keys
         self._quotas = quotas
         self._limiter = RateLimiter()
         self._rate = rate
         self._open_scope = open_scope
+        self._sessions = sessions
+        self.secure = secure
 
     def authorize(self, request: Request, scope: Scope | None, verticals: Sequence[str] = ()) -> None:
         """Check that the API key of a request has the permission `scope` for each model that is named in `verticals`.
@@ -72,8 +92,9 @@ class Access:
             if not key.may(scope, vertical):
                 call.refusal = "rights"
                 what = f"'{scope}' on '{vertical}'" if vertical else f"'{scope}'"
+                who, whose = ("user", key.name) if key.id.startswith(USER) else ("key", key.id)
                 raise AccessError(
-                    f"The key {key.id} does not have the permission {what}. Ask the operator of the server for a key that has it."
+                    f"The {who} {whose} does not have the permission {what}. Ask the operator of the server for a {who} that has it."
                 )
 
     def check_quota(self, request: Request, verticals: Sequence[str]) -> None:
@@ -93,7 +114,7 @@ class Access:
 
     def storage_trouble(self) -> str:
         """Return why API keys can't be created or revoked at the moment; empty if they can be, or if the server requires none."""
-        return "" if self._keys is None else self._keys.trouble()
+        return "" if self.keys is None else self.keys.trouble()
 
     def sees(self, request: Request, vertical: str | None = None) -> bool:
         """Return whether the API key of a request may see the model that is served under the name `vertical`.
@@ -112,6 +133,47 @@ class Access:
         """Return whether the API key of a request has the permission `admin`, or all requests have it without a key."""
         key = self._key(request)
         return self._open_scope == "admin" if key is None else "admin" in key.scopes
+
+    def person(self, request: Request) -> str:
+        """Return who makes a request, as labels name the annotator: the name of the user, else the id of the key, else `local`."""
+        key = self._key(request)
+        return LOCAL if key is None else key.name if key.id.startswith(USER) else key.id
+
+    def session(self, request: Request) -> Session | None:
+        """Return the session of the browser that sent a request; None if it sent an API key, or the server requires none.
+
+        Raises AccessError if it sent neither, or if its session has ended.
+        """
+        self._key(request)
+        return cast(Session | None, request.scope.get(_SESSION))
+
+    @property
+    def open(self) -> bool:
+        """Whether the server answers requests without a key."""
+        return self.keys is None
+
+    def granted(self, request: Request) -> list[str]:
+        """Return the permissions of a request, in the order in which they are documented."""
+        key = self._key(request)
+        return expanded({self._open_scope} if key is None else key.scopes)
+
+    def cookie(self, request: Request) -> str | None:
+        """Return the cookie with a session that a request has, whether it is valid or not; None if it has none."""
+        return read_cookie(request, SESSION, self.secure)
+
+    def key_of(self, secret: str) -> Key:
+        """Return the API key to which a secret belongs; raise AccessError if it is not valid, or if the server requires no keys."""
+        if self.keys is None:
+            raise AccessError("This server requires no keys. Send requests without one.")
+        return self.keys.check(secret.strip())
+
+    def key_of_session(self, session: Session) -> Key:
+        """Return what the user or the API key of a session may do; raise AccessError if the key is not valid any more."""
+        if session.user is not None:
+            return session.user.key
+        if self.keys is None:
+            raise AccessError("This server requires no keys. Send requests without one.")
+        return self.keys.live(str(session.key))
 
     def _key(self, request: Request) -> Key | None:
         """Return the API key of a request, or None if the server requires no keys.
@@ -132,17 +194,29 @@ class Access:
         return cast(Key | None, scope[_KEY])
 
     def _checked(self, request: Request) -> Key | None:
-        if self._keys is None:
+        if self.keys is None:
             _refuse_other_sites(request)
             return None
-        kind, _, secret = request.headers.get("authorization", "").partition(" ")
+        header = request.headers.get("authorization")
+        if header is None and (cookie := self.cookie(request)) is not None and self._sessions is not None:
+            return self._of_session(request, self._sessions.check(cookie))
+        kind, _, secret = (header or "").partition(" ")
         if kind.lower() != "bearer" or not secret.strip():
             raise AccessError(
                 "The request has no API key. Send it in the header 'Authorization: Bearer vt_…', or create one: vertune key create NAME "
                 "--scope predict",
                 authenticated=False,
             )
-        return self._keys.check(secret.strip())
+        return self.keys.check(secret.strip())
+
+    def _of_session(self, request: Request, session: Session) -> Key:
+        """Return what the sender of a request with a cookie may do; raise AccessError if another site may have sent the request."""
+        key = self.key_of_session(session)
+        if request.method not in SAFE:
+            check_page(request)
+            check_token(request, session.token)
+        request.scope[_SESSION] = session
+        return key
 
     def _count(self, request: Request, key: Key | None) -> None:
         """Count a request for the rate limit of its key, or of its client address if it has no key; raise Busy above the limit.
@@ -162,6 +236,11 @@ class Access:
             call_of(request).refusal = "rate"
             seconds = max(0.05, seconds)
             raise Busy(f"The rate limit of {rate} is exceeded for the {who}. Retry in {math.ceil(seconds)} s.", seconds, over_limit=True)
+
+
+def expanded(scopes: Collection[str]) -> list[str]:
+    """Return all scopes (permissions) that these include, in the order in which they are documented."""
+    return [scope for scope in SCOPES if scope in scopes or "admin" in scopes]
 
 
 def _accept_connection(request: Request, key: Key | None) -> None:

@@ -109,7 +109,8 @@ def build(service: Service, keys: Keys | None) -> Application:
     `keys` is the database of API keys; if it is None, requests need no key.
     """
     routes, settings = find_routes(), service.settings
-    access = Access(keys, settings.rate, settings.open_scope, service.quotas)
+    sessions = None if service.people is None else service.people.sessions
+    access = Access(keys, settings.rate, settings.open_scope, service.quotas, sessions=sessions, secure=settings.secure)
     return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
 
 

@@ -19,6 +19,8 @@ from vertune.server.following import AliasFollower
 from vertune.server.job_requests import Sources
 from vertune.server.jobs import Jobs
 from vertune.server.logs import log_request
+from vertune.server.openid import Provider
+from vertune.server.people import People
 from vertune.server.prometheus import PrometheusMetrics
 from vertune.server.quotas import Quotas
 from vertune.server.readiness import Readiness, ReadinessProbe
@@ -78,6 +80,10 @@ class Service:
     """In which form texts are stored."""
     feedback: FeedbackBox | None = field(init=False)
     """What takes feedback; None without a database."""
+    people: People | None = field(init=False)
+    """Who may sign in; None without a database, or if requests need no key."""
+    openid: Provider | None = field(init=False)
+    """The provider by which people sign in; None without one."""
 
     def __post_init__(self) -> None:
         self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments, self.states)
@@ -117,6 +123,8 @@ class Service:
             self.metrics.watch("unstored_requests", about, lambda: writer.dropped)
             self.metrics.watch("storage_failing", "1 if requests can't be stored at the moment, else 0.", lambda: bool(writer.failure))
         waits = (lambda id, customer: False) if self.recorder is None else self.recorder.waits
+        self.people = None if self.database is None or self.settings.open else People(self.database, self.settings.sessions)
+        self.openid = Provider(self.settings.openid) if self.people is not None and self.settings.openid.issuer else None
         self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts, waits)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -128,6 +136,8 @@ class Service:
         for follower in (self.rollouts, self.quotas, self.jobs):
             if follower is not None:
                 follower.polling.start()
+        if self.people is not None:
+            self.people.sessions.watch()
         if self.recorder is not None:
             self.recorder.start()
 
@@ -138,6 +148,8 @@ class Service:
                 follower.polling.stop()
         if self.jobs is not None:
             self.jobs.stop()
+        if self.people is not None:
+            self.people.sessions.close()
         self.answers.close()
         self.aliases.stop()
         if self.recorder is not None:

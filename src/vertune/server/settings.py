@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from vertune.answering.service import AnswerOptions
@@ -14,9 +16,15 @@ from vertune.core.config import KeepText
 from vertune.core.errors import ConfigError
 from vertune.core.machine import loopback
 from vertune.server.logs import LogFormat
-from vertune.store.key import Scope, checked_rate
+from vertune.store.key import DEFAULT_CUSTOMER, Scope, checked_rate
+from vertune.store.user import Role
 
 Positive = Annotated[int, Field(ge=1)]
+
+
+def json_or_dict(value: object) -> object:
+    """Return what a text on the command line contains as JSON; other values unchanged."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -96,6 +104,76 @@ class JobSettings:
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class SessionSettings:
+    """How people sign in, and for how long."""
+
+    idle_hours: Annotated[float, Field(gt=0)] = 8.0
+    """Number of hours after which a browser that was not used is signed out."""
+    days: Annotated[float, Field(gt=0)] = 7.0
+    """Number of days after which every browser is signed out."""
+    password_kibibytes: Annotated[int, Field(ge=8, le=4 << 20)] = 64 << 10
+    """Memory in KiB that verifying a password takes on purpose (Argon2id), so that stolen hashes are of little use."""
+    password_rounds: Annotated[int, Field(ge=1, le=100)] = 3
+    """How often this memory is written for one password."""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class OpenIDSettings:
+    """The provider of OpenID Connect by which people sign in."""
+
+    issuer: str = ""
+    """The address of the provider, such as https://login.example.com/realms/bank; empty: people do not sign in by a provider."""
+    client_id: str = ""
+    """The name under which the provider knows this server."""
+    client_secret_env: str = "VERTUNE_OPENID_SECRET"  # noqa: S105 - the name of a variable
+    """The environment variable with the secret that the provider gave to this server; a public client leaves it unset."""
+    url: str = ""
+    """The address of this server as browsers have it, such as https://labels.example.com."""
+    scope: str = "openid profile email"
+    """What is asked of the provider."""
+    hosts: str = ""
+    """Further hosts on which the provider offers tokens and keys, separated by spaces; the host of the issuer is always allowed."""
+    name: str = "preferred_username"
+    """The claim with the name of a user."""
+    role: str = "groups"
+    """The claim with one value or several by which a user gets a role."""
+    roles: Annotated[dict[str, Role], BeforeValidator(json_or_dict)] = Field(default_factory=dict)
+    """The role for each value of this claim, as JSON such as {"label-team": "annotator"}; the highest one counts."""
+    default_role: Role | None = None
+    """The role of users without such a value; None refuses them."""
+    customer: str = ""
+    """The claim with a value by which a user gets a customer; empty: all users belong to `default_customer`."""
+    customers: Annotated[dict[str, str], BeforeValidator(json_or_dict)] = Field(default_factory=dict)
+    """The customer for each value of this claim, as JSON; users with another value are refused."""
+    default_customer: str = DEFAULT_CUSTOMER
+    """The customer of users if `customer` names no claim."""
+
+    def check(self) -> None:
+        """Raise ConfigError if something that signing in needs is missing, or would be sent without encryption."""
+        if not self.issuer:
+            return
+        for name in ("client_id", "url"):
+            if not getattr(self, name):
+                raise ConfigError(f"The setting openid.{name} is empty; expected a value, because openid.issuer is set. Set both.")
+        for name in ("issuer", "url"):
+            address = urlsplit(getattr(self, name))
+            if address.scheme != "https" and not (address.scheme == "http" and loopback(address.hostname or "")):
+                raise ConfigError(
+                    f"The setting openid.{name} is '{getattr(self, name)}'; expected an address that begins with https://. Use one."
+                )
+        if not self.roles and self.default_role is None:
+            raise ConfigError(
+                "The settings openid.roles and openid.default_role are empty, so nobody could sign in; expected one of them. "
+                "Set for example --set openid.default_role=annotator"
+            )
+        if self.customer and not self.customers:
+            raise ConfigError(
+                f"The setting openid.customer names the claim '{self.customer}', but openid.customers is empty; expected a customer for "
+                "each of its values. Set both."
+            )
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Settings:
     """All settings of a server."""
 
@@ -145,6 +223,15 @@ class Settings:
     """What is stored of requests, and for how long."""
     jobs: JobSettings = JobSettings()
     """The jobs of customers."""
+    sessions: SessionSettings = SessionSettings()
+    """How people sign in, and for how long."""
+    openid: OpenIDSettings = OpenIDSettings()
+    """The provider of OpenID Connect by which people sign in."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach the server through encrypted connections alone."""
+        return bool(self.tls) or self.behind_proxy
 
     @property
     def answers(self) -> AnswerOptions:
@@ -161,6 +248,7 @@ class Settings:
         """
         if self.rate is not None:
             checked_rate(self.rate)
+        self.openid.check()
         if self.tls and not (self.tls.cert and self.tls.key):
             missing = "--tls-key" if self.tls.cert else "--tls-cert"
             raise ConfigError(f"Only some of the files for TLS are set; expected a certificate and its key. Pass {missing} FILE too.")
@@ -178,7 +266,10 @@ class Settings:
             )
 
 
-_GROUPS: dict[str, Any] = {"limits": RequestLimits, "tls": TLSFiles, "traffic": TrafficSettings, "jobs": JobSettings}
+_GROUPS: dict[str, Any] = {
+    "limits": RequestLimits, "tls": TLSFiles, "traffic": TrafficSettings, "jobs": JobSettings, "sessions": SessionSettings,
+    "openid": OpenIDSettings,
+}  # fmt: skip
 """The settings that consist of settings themselves."""
 
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from vertune.core.errors import ConfigError
 from vertune.server.access import call_of
 from vertune.server.jobs import Jobs
+from vertune.server.people import People
 from vertune.store.database import Database
 
 
@@ -27,6 +28,14 @@ def actor_of(request: Request) -> str:
     """Return who makes a change, for the audit: the id of the API key, or the address of a client without one."""
     call = call_of(request)
     return call.key or f"address {call.client}"
+
+
+def people_of(request: Request) -> People:
+    """Return what signs people in; raise ConfigError if nobody signs in."""
+    people: People | None = request.app.state.service.people
+    if people is None:
+        raise ConfigError("This server has no users, because it answers requests without a key. Start it without --open.")
+    return people
 
 
 def jobs_of(request: Request) -> Jobs:
