@@ -23,7 +23,9 @@ from vertune.core import part
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "vertune"
-KINDS = ("sources", "cleaners", "masks", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports", "queries")
+KINDS = (
+    "sources", "cleaners", "masks", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports", "queries", "formats",
+)  # fmt: skip
 PARTS = [(folder, name) for folder in KINDS for name in part.names(folder)]
 HEAVY = ("torch", "transformers", "accelerate", "peft", "sklearn", "datasets", "sentence_transformers", "fastapi")
 

@@ -173,9 +173,17 @@ def test_the_worst_errors_are_the_most_confident_ones():
 
 def test_a_column_of_lists_is_sent_to_multilabel():
     with pytest.raises(DataError, match="task: multilabel"):
-        Classify().clean(pl.DataFrame({"text": ["x"], "label": [["a"]]}))
+        Classify().clean(pl.DataFrame({"text": ["x"], "label": [["a", "b"]]}))
     with pytest.raises(DataError, match="must contain texts"):
         Classify().clean(pl.DataFrame({"text": [["x"]], "label": ["a"]}))
+
+
+def test_lists_of_one_label_are_labels():
+    """doccano, Label Studio and Argilla write lists also where each record has one label."""
+    cleaned = Classify().clean(pl.DataFrame({"text": ["x", "y", "z"], "label": [["a, b"], ["c"], []]}))
+    assert cleaned.frame["label"].to_list() == ["a, b", "c"]
+    assert [row["reason"] for row in cleaned.rejected] == ["label is missing"]
+    assert Classify().clean(pl.DataFrame({"text": ["x"], "label": [[3]]})).frame["label"].to_list() == ["3"]
 
 
 def test_a_label_that_is_listed_twice_is_refused():

@@ -28,6 +28,7 @@ KINDS = {
     "compressors": "compress.chain",
     "exports": "",
     "queries": "",
+    "formats": "",
 }
 """Maps each kind of part (pluggable component) to the config key that chooses it; empty for a kind that no config chooses."""
 

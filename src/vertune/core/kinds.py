@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 from vertune.core.artifact import Progress
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
+from vertune.core.format import Format as Format
 from vertune.core.mask import Mask as Mask
 from vertune.core.part import Part, having
 from vertune.core.query import Query as Query

@@ -71,6 +71,8 @@ def _profile(name: str, series: pl.Series, last: bool) -> ColumnProfile | None:
         values = values.filter(values.str.strip_chars() != "")  # empty cells count as missing
     if not len(values) or values.dtype == pl.Null:
         return None
+    if values.dtype == pl.List(pl.String) and bool((values.list.len() == 1).all()):
+        values = values.list.first()  # annotation tools write one label as a list, too
     roles = column_names.roles(name)
     nested = _nested_kind(values)
     if nested is not None:

@@ -109,7 +109,7 @@ def dawid_skene(
     for number, label in known.items():
         right[number] = indices[label]
     posteriors, shares, confusion, converged = _maximise(Votes(*columns), (len(annotators), len(every)), right, prior)
-    return Consensus(tuple(every), tuple(annotators), posteriors, shares, confusion, converged)
+    return Consensus(tuple(every), tuple(annotators), posteriors, shares, confusion=confusion, converged=converged)
 
 
 def accuracies(judgements: Judgements, kind: TargetType, known: Mapping[int, Any] | None = None) -> dict[str, float | None]:

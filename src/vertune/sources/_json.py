@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from itertools import islice
+from typing import Any, TextIO
 
 from vertune.core.errors import DataError
 from vertune.sources import _decode
@@ -19,19 +20,32 @@ _Value = tuple[Any, str | None]
 def values(text: _decode.Text) -> Iterator[_Value]:
     """Yield a pair for each JSON value of the file: (value, None), or (None, error message) if the value can't be used.
 
-    The values are the lines that are not blank; or, if the file begins with `[`, the values of this array.
+    The values are the lines that are not blank; or, if the file begins with `[`, the values of this array. If its first line is an array,
+    and another one follows, each line is a value.
     """
     with text.open() as file:
         start = file.read(1)
         while start.isspace():
             start = file.read(1)
         file.seek(0)
-        if start == "[":
+        if start == "[" and not _lists_on_lines(file):
             yield from _array(text, file.read())
             return
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield _parsed(text, line, f"line {number}")
+
+
+def _lists_on_lines(file: TextIO) -> bool:
+    """Return whether the first two lines that are not blank are an array each; go back to the start of the file."""
+    lines = list(islice((line for line in file if line.strip()), 2))
+    file.seek(0)
+    if len(lines) < 2 or not lines[1].lstrip().startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(lines[0]), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _parsed(text: _decode.Text, written: str, where: str) -> _Value:

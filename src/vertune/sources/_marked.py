@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vertune.core.conll import join
 from vertune.core.documents import parse_json
 from vertune.sources import conll
 
@@ -54,6 +55,13 @@ def convert(value: Any, names: Sequence[str] = ()) -> list[Marked] | None:
         if found is not None:
             return found
     return None
+
+
+def shows_tool(value: Any) -> bool:
+    """Return whether the form of a record alone shows that a tool for marking spans wrote it, even if no span is marked."""
+    if isinstance(value, dict):
+        return isinstance(value.get("data"), dict) and isinstance(value.get("annotations"), list)
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict) and isinstance(value[1].get("entities"), list)
 
 
 def numbered_tags(value: Any) -> list[int] | None:
@@ -115,7 +123,7 @@ def of_tokens(value: Any, names: Sequence[str] = ()) -> list[Marked] | None:
 
 def _tagged(tokens: Sequence[str], tags: Sequence[str], others: dict[str, Any], raw: str | None = None) -> Marked:
     """Join tokens to a text, unless the text `raw` is known, and convert their tags to spans."""
-    text, offsets = conll.join(tokens)
+    text, offsets = join(tokens)
     if raw is not None:
         text, offsets, place = raw, [], 0
         for token in tokens:

@@ -1,6 +1,7 @@
-"""Exports of annotation tools: texts with marked spans from doccano, Label Studio, Prodigy, spaCy, brat and the Hugging Face hub.
+"""Exports of annotation tools: spans, choices and numbers from Label Studio, doccano, Argilla, Prodigy, spaCy, brat and the HF hub.
 
-Each text becomes a row with its text and its spans, whose offsets are in code points; other single values, such as an id, are kept.
+Each text with marked spans becomes a row with `text` and `spans`, whose offsets are in code points. Records with answers to questions
+become rows with their fields, and with the answers by the names of the questions. Other single values, such as an id, are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import polars as pl
 
 from vertune.core.errors import DataError, VertuneError
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _files, _json, _marked, _table, conll
+from vertune.sources import _answered, _decode, _files, _json, _marked, _table, conll
+from vertune.sources._answered import Answered
 from vertune.sources._marked import Marked
 from vertune.sources.csv import Csv
 from vertune.sources.parquet import Parquet
@@ -23,8 +25,8 @@ from vertune.sources.parquet import Parquet
 _WRAPPERS = ("annotations", "data", "examples", "documents")
 """Keys of the list of records, in files that are one JSON object."""
 _HEAD_RECORDS = 50
-_CSV_MARKS = (b'"start', b"[[")
-"""One of these is in every table whose cells contain spans as JSON."""
+_CSV_MARKS = (b'"start', b"[[", b'"choices')
+"""One of these is in every table whose cells contain spans or choices as JSON."""
 _Value = tuple[Any, str | None]
 
 
@@ -40,7 +42,7 @@ class Annotations(Source):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Return whether the first records are texts with marked spans that other sources do not read as such."""
+        """Return whether the first records are texts with marked spans, or records with answers, that other sources do not read as such."""
         if path.is_dir():
             return any(note.with_suffix(".txt").exists() for note in path.rglob("*.ann"))
         try:
@@ -49,15 +51,18 @@ class Annotations(Source):
             values = [value for value, error in itertools.islice(_values(path, "auto", _HEAD_RECORDS), _HEAD_RECORDS) if error is None]
         except (VertuneError, OSError):
             return False
+        if _answered.convert_all(values):
+            return True
         found = [[] if _is_native(value) else _marked.convert(value, _KNOWN) or [] for value in values]
-        return sum(map(bool, found)) >= 0.8 * len(values) and any(one.spans for marked in found for one in marked)
+        shown = any(one.spans for marked in found for one in marked) or (values and all(map(_marked.shows_tool, values)))
+        return sum(map(bool, found)) >= 0.8 * len(values) and bool(shown)
 
     def read(self) -> pl.DataFrame:
-        """Return one row per text with `text` and `spans`; if a record can't be read, `__error` contains the reason."""
-        frame = _table.stacked([_frame(path, list(marked)) for path, marked in self._texts()])
+        """Return one row per text with `text` and `spans`, or per answered record; if one can't be read, `__error` contains the reason."""
+        frame = _table.stacked([_frame(path, list(found)) for path, found in self._texts()])
         if not frame[_table.ERROR].null_count():
             raise DataError(
-                f"{self.path} contains no texts with marked spans: none of its {frame.height} records can be read, "
+                f"{self.path} contains no texts with marked spans and no answers: none of its {frame.height} records can be read, "
                 f"the first because it {frame[_table.ERROR][0]}. Export the annotations again, or name the source that reads this format."
             )
         return frame
@@ -76,8 +81,8 @@ class Annotations(Source):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return cls(path=str(path))
 
-    def _texts(self) -> Iterator[tuple[Path, Iterator[Marked]]]:
-        """Yield each file with the texts that it contains."""
+    def _texts(self) -> Iterator[tuple[Path, Iterator[Marked | Answered]]]:
+        """Yield each file with the texts or answered records that it contains."""
         folder = Path(self.path).expanduser()
         if folder.is_dir():
             for note in _notes(folder):
@@ -86,8 +91,13 @@ class Annotations(Source):
         for path in _files.find(self.path):
             yield path, self._of_file(path)
 
-    def _of_file(self, path: Path) -> Iterator[Marked]:
+    def _of_file(self, path: Path) -> Iterator[Marked | Answered]:
         values = list(_values(path, self.encoding))
+        answers = _answered.convert_all([value for value, _ in values])
+        if answers is not None:
+            reasons = (error or "is no record with answers" for _, error in values)
+            yield from _answered.rows(one for found, why in zip(answers, reasons, strict=True) for one in found or [Answered(error=why)])
+            return
         names = list(self.names) or _stated_names(path)
         numbered = [tags for value, _ in values if (tags := _marked.numbered_tags(value))]
         if numbered and not names:
@@ -106,14 +116,16 @@ class Annotations(Source):
             yield from found or [Marked(None, None, f"is no text with marked spans: {value!r:.80}")]
 
 
-def _frame(path: Path, found: list[Marked]) -> pl.DataFrame:
+def _frame(path: Path, found: list[Marked | Answered]) -> pl.DataFrame:
     if not found:
         raise DataError(f"{path} contains no records. Check how it was exported.")
-    columns = {
-        "text": pl.Series([one.text for one in found], dtype=pl.String),
-        "spans": pl.Series([one.spans for one in found], dtype=conll.SPANS),
-        **{name: _table.series(name, values) for name, values in _table.columns(one.others for one in found).items()},
-    }
+    marked = [one for one in found if isinstance(one, Marked)]
+    columns: dict[str, pl.Series] = {}
+    if marked:
+        columns["text"] = pl.Series([one.text for one in marked], dtype=pl.String)
+        columns["spans"] = pl.Series([one.spans for one in marked], dtype=conll.SPANS)
+    others = _table.columns(one.others if isinstance(one, Marked) else one.values for one in found)
+    columns |= {name: _table.series(name, values) for name, values in others.items()}
     return _table.marked(pl.DataFrame(columns), str(path), [one.error for one in found])
 
 

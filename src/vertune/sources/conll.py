@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 
+from vertune.core.conll import join, placed, stated
 from vertune.core.errors import DataError
 from vertune.core.kinds import Source
 from vertune.sources import _decode, _files, _table, _token_table
@@ -28,15 +29,6 @@ _TAGGED = 0.9
 _LONGEST = 50
 """Number of lines from which a file without a blank line is not recognised as CoNLL."""
 _DOCUMENT = "-DOCSTART-"
-_CJK = (
-    (0x2E80, 0x303F),  # radicals and punctuation
-    (0x3040, 0x30FF),  # kana
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0xFF00, 0xFFEF),  # full-width forms
-    (0x20000, 0x3FFFF),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +38,8 @@ class _Sentence:
     document: int
     line: int
     lines: list[list[str]]
+    comment: str | None = None
+    """What a comment before it says that its text is."""
 
 
 class Conll(Source):
@@ -77,7 +71,7 @@ class Conll(Source):
         if _token_table.columns_of(path) is not None:
             return True
         lines = [line.rstrip(_BLANK) for line in _files.head_lines(path)]
-        rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line]
+        rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line and stated(line) is None]
         tokens = [row for row in rows if row and row[0] != _DOCUMENT and not _comment(row)]  # a line of odd blanks has no words
         tagged = [row[-1] for row in tokens if len(row) > 1 and is_tag(row[-1])]
         blocks = "" in lines[:-1] or len(tokens) < _LONGEST
@@ -151,27 +145,9 @@ class Conll(Source):
         wrong = next((place for place, tag in enumerate(tags) if not is_tag(tag)), None)
         if wrong is not None:
             return None, None, f"has the tag '{tags[wrong]}' in line {sentence.line + wrong}, where O or one such as B-PER is expected"
-        joined, offsets = join(tokens, self.join)
+        found = None if sentence.comment is None or text.flaw(sentence.comment) else placed(tokens, sentence.comment)
+        joined, offsets = found or join(tokens, self.join)
         return joined, spans(tags, offsets), None
-
-
-def join(tokens: Sequence[str], how: Literal["auto", "space", "none"] = "auto") -> tuple[str, list[tuple[int, int]]]:
-    """Join the tokens of a sentence; return the text, and the start and end (exclusive) of each token in code points.
-
-    `how` is what to put between tokens: a space, nothing, or `auto`: a space except between two Chinese or Japanese characters.
-    """
-    if how == "auto" and any(map(_cjk, (token[0] for token in tokens))) and all(len(token) == 1 for token in tokens):
-        how = "none"
-    parts: list[str] = []
-    offsets: list[tuple[int, int]] = []
-    length = 0
-    for place, token in enumerate(tokens):
-        apart = place > 0 and how != "none" and not (how == "auto" and _cjk(tokens[place - 1][-1]) and _cjk(token[0]))
-        length += apart
-        parts.append(" " + token if apart else token)
-        offsets.append((length, length + len(token)))
-        length += len(token)
-    return "".join(parts), offsets
 
 
 def spans(tags: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -200,29 +176,27 @@ def is_tag(tag: str) -> bool:
     return tag == "O" or (prefix in _KNOWN and prefix != "O" and bool(dash) and bool(label))
 
 
-def _cjk(character: str) -> bool:
-    point = ord(character)
-    return any(low <= point <= high for low, high in _CJK)
-
-
 def _sentences(text: _decode.Text) -> Iterator[_Sentence]:
     document, started = 0, 1
     lines: list[list[str]] = []
+    comment: str | None = None
     with text.open() as file:
         for number, line in enumerate(file, 1):
             line = line.rstrip(_BLANK)
+            said = stated(line)
             # only tabs and plain spaces separate columns, because a token may contain other kinds of space
             fields = line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
-            if fields and fields[0] != _DOCUMENT and not _comment(fields):
+            if fields and said is None and fields[0] != _DOCUMENT and not _comment(fields):
                 started = started if lines else number
                 lines.append(fields)
                 continue
             if lines:
-                yield _Sentence(document, started, lines)
-                lines = []
+                yield _Sentence(document, started, lines, comment)
+                lines, comment = [], None
+            comment = said or comment
             document += bool(fields) and fields[0] == _DOCUMENT
     if lines:
-        yield _Sentence(document, started, lines)
+        yield _Sentence(document, started, lines, comment)
 
 
 def _numbered(text: _decode.Text, column: int, header: bool) -> Iterator[_Sentence]:

@@ -47,9 +47,11 @@ def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) 
     """Add the checks and conversions of the label column `name` to `checks`, and return the frame.
 
     If the labels are whole numbers that were read as floats (1.0 for 1, because a cell was empty), they are integers in
-    the returned frame. `known` are the labels that the config lists, if any. Raises DataError if the column contains
-    lists. Also raises DataError if labels are numbers such as 0.5, unless `known` contains all labels of the column.
+    the returned frame. If the labels are lists, as annotation tools write them, and none has more than one label, they
+    are these labels. `known` are the labels that the config lists, if any. Raises DataError if a list has several labels.
+    Also raises DataError if labels are numbers such as 0.5, unless `known` contains all labels of the column.
     """
+    frame = _unlisted(frame, name)
     whole = _as_whole(frame, name, known)
     checks.problems.append((words(name).is_null(), f"{name} is missing"))
     checks.results.append(words(name).alias(name))
@@ -62,10 +64,20 @@ def check(frame: pl.DataFrame, name: str, known: Sequence[str], checks: Checks) 
     return whole
 
 
+def _unlisted(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """If the label column `name` contains lists with at most one label, return the frame with the labels; else return it unchanged."""
+    import polars as pl
+
+    kind = frame[name].dtype
+    if not isinstance(kind, pl.List) or kind.inner.is_nested() or (frame[name].list.len() > 1).any():
+        return frame
+    return frame.with_columns(frame[name].list.first())
+
+
 def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFrame:
     """If the label column `name` contains floats that are all whole numbers, return the frame with them as integers.
 
-    Otherwise, return the frame unchanged. Raises DataError if the column contains lists. Also raises DataError if
+    Otherwise, return the frame unchanged. Raises DataError if the column contains lists or objects. Also raises DataError if
     labels are numbers such as 0.5, unless `known` (the labels that the config lists) contains all labels of the column.
     """
     import polars as pl
