@@ -65,7 +65,7 @@ async function render() {
   };
   title(t(page.title));
   try {
-    const [module] = await Promise.all([import(`./pages/${page.file}.js`), loadPhrases(page.file)]);
+    const [module] = await Promise.all([import(`./pages/${page.file}.js`), ...[page.file, ...(page.phrases ?? [])].map(loadPhrases)]);
     if (signal.aborted) return undefined;
     replace(main, root);
     await module.default({ root, params, query, signal, title, reload: render });
