@@ -9,7 +9,6 @@ from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, Conflict, DataError, UnknownName
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
-from vertune.steps import rank as ranking
 from vertune.steps.label import NewProject, checked_target, label, task_of
 from vertune.steps.label.settings import LabelHelp, ProjectSettings
 from vertune.steps.rank import rank
@@ -118,10 +117,9 @@ def answer(database, project, rows, decide=()):
         labels.decide(database, project, Decision(one.number, "", "rita", {"label": "ab"["blue" in one.fields["text"]]}, ""))
 
 
-def test_records_are_ranked_by_a_model_of_the_labels(database, tmp_path, tiny_base, monkeypatch):
-    monkeypatch.setattr(ranking, "BASE", str(tiny_base))
+def test_records_are_ranked_by_a_model_of_the_labels(database, tmp_path, tiny_base):
     rows = [{"text": f"{'blue sky' if number % 3 else 'red sun'} number {number}"} for number in range(120)]
-    settings = AB.model_copy(update={"batch": 5, "hold_out": 0.3})
+    settings = AB.model_copy(update={"batch": 5, "hold_out": 0.3, "base": str(tiny_base)})
     made = label(database, new(tmp_path, rows, settings=settings)).project
     home = Home(tmp_path)
     first = rank(database, home, made)

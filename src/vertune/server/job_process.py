@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _NICENESS = 10
 """How much the process lets others go first: answers are more urgent than jobs."""
 _PAUSE = 1.0
 """Seconds between two events of the same kind, of those that follow each other quickly."""
-_FREQUENT = frozenset({"step", "comparing", "answering", "baselines", "remembering"})
+_FREQUENT = frozenset({"step", "comparing", "answering", "baselines", "remembering", "states", "storing"})
 
 
 class _Output:
@@ -162,6 +163,35 @@ def _predict(request: dict[str, Any], home: Home, progress: Callable[..., None])
     return {"model": model.id, "rows": len(found.answers), "errors": len(found.errors), "output": out.name}
 
 
+def _label(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.core.kinds import Source, Task
+    from vertune.steps.label import NewProject, label
+    from vertune.steps.label.settings import ProjectSettings
+    from vertune.store.database import Database
+
+    source: Source = build(Source, request["source"])
+    task = request["task"]
+    new = NewProject(
+        request["name"], request["customer"], source, build(Task, task if isinstance(task, dict) else {"name": task}), request["fields"],
+        build(ProjectSettings, request["settings"]), upload=request["upload"], actor=request["actor"],
+    )  # fmt: skip
+    with closing(Database.of_home(home.folder)) as database:
+        made = label(database, new, progress)
+    return {"project": made.project.id}
+
+
+def _rank(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.steps.rank import rank
+    from vertune.store import projects
+    from vertune.store.database import Database
+
+    with closing(Database.of_home(home.folder)) as database:
+        with database.reading() as connection:
+            project = projects.get(connection, request["project"], request["customer"])
+        found = rank(database, home, project, progress, request["given"])
+    return {"project": project.id, "labels": found.labels, "ranked": len(found.order)}
+
+
 def _search(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
     from vertune.server.searching import search_files
 
@@ -175,10 +205,10 @@ def _describe(request: dict[str, Any], home: Home, progress: Callable[..., None]
 
 
 WORK: dict[str, Work] = {
-    "describe": _describe, "search": _search,
+    "describe": _describe, "search": _search, "label": _label, "rank": _rank,
     "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "predict": _predict,
 }  # fmt: skip
-"""What does each kind of work; `describe` and `search` read uploads, which may be made to exhaust the memory of what reads them."""
+"""What does each kind of work; `describe`, `search` and `label` read uploads, which may be made to exhaust memory."""
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,7 +18,7 @@ from vertune.core.bounded_yaml import read_yaml
 from vertune.core.config import Config, dump
 from vertune.core.errors import AccessError, ConfigError, UnknownName
 from vertune.core.parse import build
-from vertune.store.jobs import Kind
+from vertune.store.key import Scope
 
 _SOURCES = ("source", "validation", "test", "unlabelled")
 _PATHS = frozenset({"path", "paths", "file", "files", "folder", "home", "url", "teacher", "trackers", "command", "device"})
@@ -39,10 +39,10 @@ class JobRequest(BaseModel):
         },
     )
 
-    kind: Kind
+    kind: Literal["prepare", "train", "fit", "evaluate", "compress", "predict"]
     config: dict[str, Any] | None = None
-    """For `prepare`, `train` and `fit`: the config, as in run.yaml. Each source in `data` is `{"dataset": ID}`, `{"feedback": VERTICAL}` or
-    `{"declared": NAME}`."""
+    """For `prepare`, `train` and `fit`: the config, as in run.yaml. Each source in `data` is `{"dataset": ID}`, `{"feedback": VERTICAL}`,
+    `{"labels": PROJECT}`, with `"held": true` for the decided records of its hold-out, or `{"declared": NAME}`."""
     model: Name | None = None
     """For `evaluate`, `compress` and `predict`: a vertical, whose live model is meant, or the id of a model."""
     dataset: Name | None = None
@@ -85,8 +85,10 @@ class Sources:
             )
         return cls(value)
 
-    def config(self, value: dict[str, Any], upload: Callable[[str], Path], feedback: Callable[[str], str | None]) -> Config:
-        """Return the config of a request; `upload` returns the file of a dataset, and `feedback` the customer whose feedback is meant.
+    def config(self, value: dict[str, Any], upload: Callable[[str], Path], customer: Callable[[Scope, str], str | None]) -> Config:
+        """Return the config of a request; `upload` returns the file of a dataset, and `customer` whose feedback or labels are meant.
+
+        `customer` gets the permission that is needed, and the name of the vertical or project.
 
         Raises ConfigError for a config that is not valid, names a path, or another option that a job can't set.
         """
@@ -97,32 +99,44 @@ class Sources:
             raise ConfigError(f"The config of a job can't set '{where}', because it names what belongs to the machine. Leave it out.")
         encoder = value.get("encoder")
         for base in (value.get("base"), encoder.get("base") if isinstance(encoder, dict) else None):
-            if base is not None and base not in (bases.AUTO, *bases.ALIASES):
-                raise UnknownName("base", str(base)[:80], [bases.AUTO, *bases.ALIASES])
-        given = {key: self._source(data[key], upload, feedback) for key in _SOURCES if data.get(key) is not None}
+            if base is not None:
+                check_base(base)
+        given = {key: self._source(data[key], upload, customer) for key in _SOURCES if data.get(key) is not None}
         return build(Config, {**value, "data": {**data, **given}})
 
-    def _source(self, value: Any, upload: Callable[[str], Path], feedback: Callable[[str], str | None]) -> dict[str, Any]:
+    def _source(self, value: Any, upload: Callable[[str], Path], customer: Callable[[Scope, str], str | None]) -> dict[str, Any]:
         def of_dataset(id: str) -> dict[str, Any]:
             file = upload(id)
             return {"name": file.suffix[1:], "path": str(file)}
 
         def of_feedback(vertical: str) -> dict[str, Any]:
-            return {"name": "feedback", "vertical": vertical, "customer": feedback(vertical)}
+            return {"name": "feedback", "vertical": vertical, "customer": customer("feedback", vertical)}
 
-        kinds = {"dataset": of_dataset, "feedback": of_feedback, "declared": self._declared}
-        kind, name = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
-        if kind not in kinds or not isinstance(name, str):
+        def of_labels(project: str) -> dict[str, Any]:
+            return {"name": "labels", "project": project, "customer": customer("label", project), "held": bool(options.pop("held", False))}
+
+        kinds = {"dataset": of_dataset, "feedback": of_feedback, "labels": of_labels, "declared": self._declared}
+        options = dict(value) if isinstance(value, dict) else {}
+        kind = next((one for one in kinds if one in options), "")
+        name = options.pop(kind, None)
+        chosen = kinds[kind](name) if kind and isinstance(name, str) else None
+        if chosen is None or options:
             raise ConfigError(
-                "A source of a job must be a dataset that was uploaded, feedback, or a declared source; paths are refused. Write "
-                '{"dataset": ID}, {"feedback": VERTICAL} or {"declared": NAME}.'
+                "A source of a job must be a dataset that was uploaded, feedback, the labels of a project, or a declared source; paths are "
+                'refused. Write {"dataset": ID}, {"feedback": VERTICAL}, {"labels": PROJECT} or {"declared": NAME}.'
             )
-        return kinds[kind](name)
+        return chosen
 
     def _declared(self, name: str) -> dict[str, Any]:
         if name not in self.declared:
             raise UnknownName("declared source", name[:80], sorted(self.declared))
         return dict(self.declared[name])
+
+
+def check_base(base: Any) -> None:
+    """Raise UnknownName for a pretrained model that is not one of the known ones, because it may be a path or a download."""
+    if base not in (bases.AUTO, *bases.ALIASES):
+        raise UnknownName("base", str(base)[:80], [bases.AUTO, *bases.ALIASES])
 
 
 def _forbidden(value: Any, where: str = "") -> Iterator[str]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Home, Progress
-from vertune.core.errors import Conflict, DataError
+from vertune.core.errors import Conflict, DataError, NotFound
 from vertune.core.files import storage_errors, write_json
 from vertune.core.kinds import Encoder, Query, Task
 from vertune.core.parse import build
@@ -36,8 +36,6 @@ from vertune.store.projects import Project, StoredRecord
 if TYPE_CHECKING:
     from vertune.learning.pool import Head, StatePool
 
-BASE = "auto"
-"""The pretrained model whose states are used: the language of the texts decides."""
 FOLDER = "pools"
 """Name of the folder in the home folder that holds the states of projects."""
 _AHEAD = 2
@@ -49,6 +47,10 @@ LEAST_DECIDED = 30
 """Number of decided records in the hold-out from which accuracy is measured on them, and no more by cross-validation."""
 LEAST_LABELS = 10
 """Number of labelled records from which a model is fitted."""
+_NUMBERS, _VECTORS = "numbers.npy", "vectors.npy"
+"""Files with the numbers of the records, in order, and a vector of length 1 for each of them."""
+_ROWS = 1 << 16
+"""Number of vectors that are compared at once."""
 _TEXTS = 2000
 """Number of records whose texts decide about the language."""
 
@@ -65,20 +67,21 @@ class Ranking:
     """What the project keeps of it: the learning curve, and how many answers changed."""
 
 
-def rank(database: Database, home: Home, project: Project, progress: Progress | None = None) -> Ranking:
+def rank(database: Database, home: Home, project: Project, progress: Progress | None = None, given: int = 0) -> Ranking:
     """Rank the records of a project that have no label, store the order and what the model suggests, and return what was found.
 
-    Raises ConfigError for a task whose head is not one linear layer, Conflict if the project changed meanwhile.
+    `given` is the number of labels of all annotators when the ranking was asked for. Raises ConfigError for a task whose head is not one
+    linear layer, and Conflict if another job ranked the records meanwhile.
     """
     say: Progress = progress or (lambda kind, **fields: None)
     settings = ProjectSettings.model_validate(project.settings)
     table = _Table.read(database, project)
     folder = home.folder / FOLDER / project.id
-    pool = _states(table, task_of(project), folder, say)
+    pool = _states(table, task_of(project), settings.base, folder, say)
     say("labels", rows=len(table.targets))
     fitted = _Fitted.on(pool, table)
     order = _chosen(pool, table, fitted, settings, project)
-    found = _found(project, table, fitted, folder)
+    found = {**_found(project, table, fitted, folder), "given": given}
     with database.reading() as connection:
         if projects.get(connection, project.name, project.customer).turn != project.turn:
             raise Conflict(
@@ -170,6 +173,27 @@ class _Fitted:
         return cls(pool, task, rows, head, _cross_validated(pool, table, rows), len(rows), held_out=False)
 
 
+def neighbours(home: Path, project: Project, number: int, least: float) -> list[tuple[int, float]]:
+    """Return the numbers of records whose states are similar to that of a record, with their similarity, the most similar first.
+
+    Raises Conflict if the states have not been computed yet, and NotFound if the record is not among them.
+    """
+    folder = home / FOLDER / project.id
+    if not (folder / _NUMBERS).exists():
+        raise Conflict(
+            f"The records of '{project.name}' have not been compared with each other yet. Rank them first, and wait for the job."
+        )
+    numbers, vectors = (np.load(folder / name, "r", allow_pickle=False) for name in (_NUMBERS, _VECTORS))
+    place = int(np.searchsorted(numbers, number))
+    if place == len(numbers) or numbers[place] != number:
+        raise NotFound(f"There is no record {number} in this project. It may have been deleted; choose another one.")
+    query = vectors[place].astype(np.float32)
+    shares = np.concatenate([vectors[start : start + _ROWS].astype(np.float32) @ query for start in range(0, len(vectors), _ROWS)])
+    near = (shares >= least).nonzero()[0]
+    near = near[np.argsort(-shares[near], kind="stable")]
+    return [(int(numbers[row]), min(1.0, float(shares[row]))) for row in near if row != place]
+
+
 def _cross_validated(pool: StatePool, table: _Table, rows: NDArray[np.int64]) -> float:
     """Return the main metric on labelled records, of which each is answered by a probe that was fitted on the others."""
     folds = np.random.default_rng(0).permutation(len(rows)) % _FOLDS
@@ -250,12 +274,12 @@ def _changed(fitted: _Fitted, folder: Path) -> float | None:
     return None if before is None or len(before) != len(now) else float((before != now).mean())
 
 
-def _states(table: _Table, task: Task, folder: Path, progress: Progress) -> StatePool:
+def _states(table: _Table, task: Task, base: str, folder: Path, progress: Progress) -> StatePool:
     """Return the records with their states, which are computed only if the records or the base are new."""
     from vertune.learning.pool import StatePool
 
     about = folder / "about.json"
-    key = hashlib.sha256(table.numbers.tobytes() + task.name.encode()).hexdigest()
+    key = hashlib.sha256(table.numbers.tobytes() + f"{task.name} {base}".encode()).hexdigest()
     if about.exists():
         known = json.loads(about.read_text("utf-8"))
         encoder: Encoder = build(Encoder, known["encoder"])
@@ -265,20 +289,22 @@ def _states(table: _Table, task: Task, folder: Path, progress: Progress) -> Stat
     columns = [name for name in records[0] if any(one.get(name) is not None for one in records[:_TEXTS])]
     views = task.views(columns)
     texts = [str(value) for one in records[:: max(1, len(records) // _TEXTS)] for value in one.values() if isinstance(value, str)]
-    encoder = build(Encoder, {"name": "text", "base": BASE}).choose_base(texts, views)
+    encoder = build(Encoder, {"name": "text", "base": base}).choose_base(texts, views)
     encoder = encoder.resolve(records[:_TEXTS], views)
     made = StatePool.of(task, encoder, records, columns, lambda done: progress("states", step=done, steps=len(records)))
-    _store(made, folder, {"key": key, "encoder": encoder.model_dump(mode="json"), "base": encoder.fingerprint()})
+    _store(made, table.numbers, folder, {"key": key, "encoder": encoder.model_dump(mode="json"), "base": encoder.fingerprint()})
     return StatePool.open(task, folder)
 
 
-def _store(pool: StatePool, folder: Path, about: dict[str, Any]) -> None:
+def _store(pool: StatePool, numbers: NDArray[np.int64], folder: Path, about: dict[str, Any]) -> None:
     """Write states beside their place, and put them there when all are written."""
     with storage_errors(folder):
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         try:
             pool.save(beside)
+            np.save(beside / _NUMBERS, numbers, allow_pickle=False)
+            np.save(beside / _VECTORS, pool.vectors().astype(np.float16), allow_pickle=False)
             write_json(beside / "about.json", about)
             shutil.rmtree(folder, ignore_errors=True)
             beside.rename(folder)

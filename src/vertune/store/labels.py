@@ -313,6 +313,15 @@ def seconds(connection: Connection, project: str, annotator: str, limit: int) ->
     return [value for value in connection.scalars(last.order_by(table.id.desc()).limit(limit)) if value is not None]
 
 
+def shared_records(connection: Connection, project: str, limit: int) -> list[int]:
+    """Return the numbers of records that several people labelled, a reviewer among them: the last ones, at most `limit`."""
+    table, decision = schema.labels.c, schema.decisions.c
+    decided = exists().where(decision.project == project, decision.number == table.number)
+    statement = select(table.number).where(table.project == project, table.state == "done").group_by(table.number)
+    statement = statement.having(or_(func.count() > 1, decided)).order_by(func.max(table.id).desc()).limit(limit)
+    return list(connection.scalars(statement))
+
+
 def taken_records(connection: Connection, project: str) -> set[int]:
     """Return the numbers of the records that annotators have reserved, labelled, skipped or rejected."""
     table = schema.labels.c

@@ -29,6 +29,7 @@ from vertune.server.stored import actor_of, customer_of, database_of, jobs_of
 from vertune.store import jobs, outputs, uploads
 from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job, Kind, State
+from vertune.store.key import Scope
 from vertune.store.outputs import OUTPUTS
 from vertune.store.traffic import fingerprint_key, idempotency_hash
 
@@ -93,6 +94,11 @@ class JobQuery(BaseModel):
 @resource.post("/v1/jobs", scope="train", status_code=201, responses=problems.documented(404, 409))
 def start_job(body: JobRequest, request: Request, response: Response, idempotency_key: Idempotency = None) -> JobInfo:
     """Put a job into the queue. Status 200 means that the same request started it before."""
+    return start(request, response, body, idempotency_key)
+
+
+def start(request: Request, response: Response, body: JobRequest, idempotency_key: str | None = None) -> JobInfo:
+    """Put a job into the queue, and set the status of the response to 200 if the same request started it before."""
     runner, database, access, call = jobs_of(request), database_of(request), request.app.state.access, call_of(request)
     check_priority(body, access.administers(request))
     id = time_ordered_id()
@@ -114,7 +120,7 @@ def start_job(body: JobRequest, request: Request, response: Response, idempotenc
     }  # fmt: skip
     job, new = jobs.add(database, row, idempotency_key)
     response.status_code = 201 if new else 200
-    return _info(job)
+    return info(job)
 
 
 def _work(body: JobRequest, request: Request, id: str) -> tuple[str, dict[str, Any]]:
@@ -125,12 +131,15 @@ def _work(body: JobRequest, request: Request, id: str) -> tuple[str, dict[str, A
         with database_of(request).reading() as connection:
             return uploads.path(runner.home, uploads.get(connection, dataset, customer_of(request)))
 
-    def feedback(vertical: str) -> str | None:
-        access.authorize(request, "feedback", [vertical])
+    def customer(scope: Scope, name: str) -> str | None:
+        if scope == "label":  # a project belongs to a customer, and not to a vertical
+            access.authorize(request, scope)
+            return call_of(request).customer
+        access.authorize(request, scope, [name])
         return customer_of(request)
 
     if body.config is not None:
-        config = service.sources.config(body.config, upload, feedback)
+        config = service.sources.config(body.config, upload, customer)
         return config.name, {"config": work(config, runner.threads), "accept": body.accept}
     model = _model(request, str(body.model))
     vertical = str(model.manifest["name"])
@@ -155,13 +164,13 @@ def list_jobs(request: Request, query: Annotated[JobQuery, Query()]) -> JobPage:
     wanted = jobs.Filter(customer_of(request), request.app.state.access.verticals(request), query.state, query.before)
     with database_of(request).reading() as connection:
         found = jobs.find(connection, wanted, query.limit + 1)
-    return JobPage(jobs=[_info(one) for one in found[: query.limit]], next=found[query.limit - 1].id if len(found) > query.limit else None)
+    return JobPage(jobs=[info(one) for one in found[: query.limit]], next=found[query.limit - 1].id if len(found) > query.limit else None)
 
 
 @resource.get("/v1/jobs/{id}", scope="train")
 def describe_job(id: str, request: Request) -> JobInfo:
     """Describe a job."""
-    return _info(_job(request, id))
+    return info(_job(request, id))
 
 
 @resource.get("/v1/jobs/{id}/events", scope="train")
@@ -193,7 +202,7 @@ async def _stream(service: Service, job: Job, after: int) -> AsyncIterator[bytes
             after = number
             yield b"id: %d\nevent: progress\ndata: %s\n\n" % (number, orjson.dumps(event))
         if job.state not in ("queued", "running") and not found:
-            yield b"event: state\ndata: %s\n\n" % orjson.dumps(_info(job).model_dump())
+            yield b"event: state\ndata: %s\n\n" % orjson.dumps(info(job).model_dump())
             return
         quiet = 0.0 if found else quiet + _FOLLOWING
         if quiet >= 10:
@@ -213,7 +222,7 @@ def cancel_job(id: str, request: Request) -> JobInfo:
     job = _job(request, id)
     with database_of(request).writing() as connection:
         jobs.cancel(connection, job)
-    return _info(_job(request, id))
+    return info(_job(request, id))
 
 
 @resource.delete("/v1/jobs/{id}", scope="train", status_code=204, responses=problems.documented(409))
@@ -250,5 +259,6 @@ def _job(request: Request, id: str) -> Job:
         return jobs.get(connection, id, wanted)
 
 
-def _info(job: Job) -> JobInfo:
+def info(job: Job) -> JobInfo:
+    """Return a job as clients see it."""
     return JobInfo(**{name: value for name, value in asdict(job).items() if name in JobInfo.model_fields})

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vertune.core.base import AUTO
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Query, Task
 from vertune.steps.simulate import DEFAULT, query_of
@@ -38,6 +39,8 @@ class ProjectSettings(BaseModel):
     """How many annotators see each record."""
     query: str | dict[str, Any] = DEFAULT
     """Which records come first: a query, such as `margin`, or one with options."""
+    base: Annotated[str, Field(min_length=1, max_length=500)] = AUTO
+    """The pretrained model that ranks the records and suggests answers; with `auto`, the language of the texts decides."""
     batch: Annotated[int, Field(ge=5, le=1000)] = 50
     """After how many new labels the records are ranked again."""
     suggestions: Literal["shown", "hidden"] = "shown"

@@ -1,0 +1,272 @@
+"""What the resources of labelling projects share: how labels are checked, measured, searched and trained on; does not depend on HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vertune.core.errors import Conflict, DataError, VertuneError
+from vertune.core.files import storage_errors
+from vertune.core.ids import time_ordered_id
+from vertune.core.kinds import Task
+from vertune.metrics.agreement import agreement
+from vertune.metrics.consensus import accuracies
+from vertune.server.job_requests import JobRequest
+from vertune.steps.label import FROM_FILE, checked_target, task_of
+from vertune.steps.label.settings import ProjectSettings
+from vertune.steps.rank import FOLDER, LEAST_DECIDED, neighbours
+from vertune.store import jobs, labels, projects
+from vertune.store.audit import note
+from vertune.store.database import Database, format_time
+from vertune.store.jobs import Job
+from vertune.store.labels import Change, Filter, LabelledRecord
+from vertune.store.projects import Project, StoredRecord
+from vertune.store.traffic import fingerprint_key, idempotency_hash
+
+_COMPARED = 2000
+"""Largest number of records on which the agreement of annotators is measured: those that were labelled by several last."""
+_STEP = 500
+"""Number of records that are read or written at once."""
+_MOST = 10_000
+"""Largest number of records that are labelled together."""
+_TIMED = 200
+"""Number of last labels of an annotator whose times are averaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an annotator sends about one record."""
+
+    record: int
+    state: labels.LabelState
+    target: Mapping[str, Any] | None
+    seconds: float | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of labels that were sent: the numbers of their records, and of those that can't be stored also why."""
+
+    stored: list[int]
+    stale: list[int]
+    refused: dict[int, str]
+
+
+def store(database: Database, project: Project, annotator: str, sent: Sequence[Answered]) -> Outcome:
+    """Check labels and store those that can be used; they are on the disk when this returns."""
+    task = task_of(project)
+    with database.reading() as connection:
+        records = projects.records(connection, project.id, [one.record for one in sent])
+    refused: dict[int, str] = {}
+    changes = []
+    for one in sent:
+        record = records.get(one.record)
+        if record is None:
+            refused[one.record] = f"There is no record {one.record} in this project. It may have been deleted; go on with the next one."
+            continue
+        try:
+            changes.append(Change(one.record, one.state, _target(task, one, record.fields), one.seconds, one.version))
+        except VertuneError as error:
+            refused[one.record] = str(error)
+    saved = labels.save(database, project, annotator, changes, datetime.now(UTC)) if changes else labels.Saved()
+    for number in saved.unknown:
+        refused[number] = f"There is no record {number} in this project. It may have been deleted; go on with the next one."
+    return Outcome(saved.stored, saved.stale, refused)
+
+
+def _target(task: Task, sent: Answered, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the target of a label as it is stored; a draft is stored as it is, because it need not be complete."""
+    if sent.state in ("pending", "skipped", "rejected"):
+        return None
+    if sent.state == "draft":
+        return None if sent.target is None else dict(sent.target)
+    return checked_target(task, sent.target or {}, fields)
+
+
+def ask_for_ranking(database: Database, project: Project, key: str | None, again: bool = False) -> Job | None:
+    """Start the job that ranks the records of a project, if enough labels were given since the last time, or with `again` in any case.
+
+    Returns None if it is not time yet, or if the task can't be ranked. Of several servers that find that it is time, one starts it.
+    """
+    task, settings = task_of(project), ProjectSettings.model_validate(project.settings)
+    if not task.linear_head or project.state != "open":
+        return None
+    with database.reading() as connection:
+        done = sum(states.get("done", 0) for name, states in labels.counts(connection, project.id).items())
+    since = done - int(project.found.get("given", 0))
+    if not again and project.turn and since < settings.batch:
+        return None
+    mark = f"{project.id}-{project.turn}" if not again else time_ordered_id()
+    wanted = {"project": project.name, "given": done}
+    row = {
+        "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "customer": project.customer, "key": key, "kind": "rank",
+        "vertical": project.name, "request": wanted, "priority": 6, "idempotency": idempotency_hash(mark, fingerprint_key(database)),
+        "digest": hashlib.sha256(mark.encode()).digest(),
+    }  # fmt: skip
+    return jobs.add(database, row, mark)[0]
+
+
+def progress(database: Database, project: Project) -> dict[str, Any]:
+    """Return how far a project is: each annotator's share and speed, agreement, the learning curve and the labels still needed."""
+    with database.reading() as connection:
+        counted = labels.counts(connection, project.id)
+        people = [
+            {"name": name, **{state: states.get(state, 0) for state in ("done", "skipped", "rejected", "draft")},
+             **_speed(labels.seconds(connection, project.id, name, _TIMED))}
+            for name, states in sorted(counted.items())
+        ]  # fmt: skip
+        labelled, decided = labels.labelled_records(connection, project.id), labels.decided_records(connection, project.id)
+        free = projects.free_records(connection, project.id)
+        several = _several(connection, project)
+    curve = project.found.get("curve", [])
+    return {
+        "records": project.records, "labelled": labelled, "open": free, "held": project.held, "decided": decided, "annotators": people,
+        "agreement": _agreement(task_of(project), several), "curve": curve, "needed": _needed(project, curve),
+        "advice": project.found.get("advice"), "ranked_at": project.found.get("at"),
+    }  # fmt: skip
+
+
+def quality(database: Database, project: Project) -> list[dict[str, Any]]:
+    """Return how often each annotator is right, by the model of Dawid and Skene; decisions of reviewers count as the truth."""
+    with database.reading() as connection:
+        several = _several(connection, project)
+        counted = labels.counts(connection, project.id)
+    (column, *_) = task_of(project).target_columns
+    votes = _judgements(several, column.name)
+    known = {place: one.decision.target.get(column.name) for place, one in enumerate(several) if one.decision is not None}
+    found = accuracies(votes, column.type, known) if votes else {}  # type: ignore[arg-type]  # a target has a type of targets
+    return [
+        {"name": name, "labels": states.get("done", 0), "accuracy": found.get(name)}
+        for name, states in sorted(counted.items())
+        if name != FROM_FILE
+    ]
+
+
+def _several(connection: Any, project: Project) -> list[LabelledRecord]:
+    """Return the records that several annotators labelled last, or that a reviewer decided on after an annotator."""
+    return labels.read(connection, project.id, labels.shared_records(connection, project.id, _COMPARED))
+
+
+def _judgements(records: Sequence[LabelledRecord], field: str) -> list[dict[str, Any]]:
+    return [
+        {label.annotator: label.target[field] for label in one.labels if label.state == "done" and label.target and field in label.target}
+        for one in records
+    ]
+
+
+def _agreement(task: Task, several: Sequence[LabelledRecord]) -> dict[str, Any] | None:
+    (column, *_) = task.target_columns
+    judgements = [row for row in _judgements(several, column.name) if len(row) > 1]
+    if not judgements:
+        return None
+    found = agreement(judgements, column.type)  # type: ignore[arg-type]  # a target has a type of targets
+    if not found.is_defined:
+        return None
+    return {"measure": found.measure, "value": found.value, "low": found.low, "high": found.high, "records": found.records}
+
+
+def _speed(seconds: Sequence[float]) -> dict[str, float | None]:
+    """Return the median seconds for a label, and the labels in an hour at that speed."""
+    middle = statistics.median(seconds) if seconds else None
+    return {"seconds": middle, "per_hour": None if not middle else 3600 / middle}
+
+
+def _needed(project: Project, curve: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return how many labels the wanted score needs, as the last ranking estimated it."""
+    found: dict[str, Any] | None = project.found.get("needed")
+    return found if curve else None
+
+
+def export_rows(database: Database, project: Project) -> Any:
+    """Yield the records that have a right answer, with their fields and the answer."""
+    for one in labels.each_labelled(database, project.id):
+        if one.final is not None:
+            yield {**one.record.fields, **one.final}
+
+
+def changed_settings(project: Project, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a project with those that were given; raise Conflict if they contradict what is stored already."""
+    settings = ProjectSettings.model_validate({**project.settings, **given})
+    if settings.overlap != project.settings["overlap"] or settings.hold_out != project.settings["hold_out"]:
+        raise Conflict(
+            "The settings 'overlap' and 'hold_out' can't be changed, because records were divided by them. Create another project of the "
+            "same dataset; labels of this one can be exported."
+        )
+    settings.check(task_of(project))
+    return settings.model_dump(mode="json")
+
+
+def matching(database: Database, project: Project, wanted: Filter, after: int, limit: int) -> tuple[list[LabelledRecord], int | None]:
+    """Return records that are meant, and the number after which to go on."""
+    with database.reading() as connection:
+        return labels.find(connection, project.id, wanted, after, limit)
+
+
+def similar(
+    database: Database, home: Path, project: Project, number: int, least: float, limit: int | None, annotator: str
+) -> list[tuple[StoredRecord, float]]:
+    """Return records outside of the hold-out that the annotator has not labelled and that are similar to one, the most similar first."""
+    near = neighbours(home, project, number, least)
+    found: list[tuple[StoredRecord, float]] = []
+    for part in projects.in_parts(near, _STEP):
+        with database.reading() as connection:
+            there = labels.read(connection, project.id, [one for one, _ in part], annotator)
+        shares = dict(part)
+        found += [(one.record, shares[one.record.number]) for one in there if not one.record.held and all(_is_free(x) for x in one.labels)]
+        if limit is not None and len(found) >= limit:
+            return found[:limit]
+    return found[:_MOST]
+
+
+def label_all(database: Database, project: Project, annotator: str, numbers: Sequence[int], target: Mapping[str, Any]) -> tuple[str, int]:
+    """Give one answer to records that have no label of the annotator; return the id by which that is undone, and their number.
+
+    Raises DataError if the answer does not suit one of the records; then none is labelled.
+    """
+    batch, version, task = time_ordered_id(), int(time.time() * 1000), task_of(project)
+    with database.reading() as connection:
+        free = [
+            one.record for one in labels.read(connection, project.id, numbers, annotator) if all(_is_free(label) for label in one.labels)
+        ]
+    changes = [Change(one.number, "done", checked_target(task, target, one.fields), None, version) for one in free]
+    for part in projects.in_parts(changes, _STEP):
+        labels.save(database, project, annotator, part, datetime.now(UTC), batch)
+    return batch, len(changes)
+
+
+def _is_free(label: labels.Label) -> bool:
+    return label.state == "pending"
+
+
+def delete(database: Database, home: Path, project: Project, actor: str) -> None:
+    """Delete a project with its records, labels and states, and tell the audit; a repetition finishes what was interrupted."""
+    folder = home / FOLDER / project.id
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    projects.remove(database, project.id)
+    with database.writing() as connection:
+        note(connection, actor, "delete", f"project {project.id}", {"records": project.records})
+
+
+def training(database: Database, project: Project, vertical: str, config: Mapping[str, Any], accept: bool) -> JobRequest:
+    """Return the request for a job that trains on the labels of a project; decided records of the hold-out are for the test.
+
+    Raises DataError if there are no labels.
+    """
+    with database.reading() as connection:
+        if not labels.labelled_records(connection, project.id):
+            raise DataError(f"The project '{project.name}' has no labels, but a model needs some of each kind. Label records first.")
+    held = sum(one.final is not None for one in labels.each_labelled(database, project.id, held=True))
+    data: dict[str, Any] = {"source": {"labels": project.name}}
+    data |= {"test": {"labels": project.name, "held": True}} if held >= LEAST_DECIDED else {}
+    return JobRequest(
+        kind="fit", config={**config, "name": vertical, "task": project.task, "data": {**config.get("data", {}), **data}}, accept=accept
+    )

@@ -1,0 +1,95 @@
+"""Labels that annotators gave to the records of a labelling project, as training records.
+
+The columns are the fields of the task, such as `text` and `label`, and what says more about each row: `label_by` (the annotators, or the
+reviewer who decided), `label_at` and `label_decided`. Records on which annotators disagree are left out until a reviewer decides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from vertune.core.artifact import Home
+from vertune.core.errors import DataError, MissingExtra, NotFound
+from vertune.core.kinds import Source
+from vertune.sources import _table
+
+
+class Labels(Source):
+    """Source that reads labels from the database of a server; the fields below are its options."""
+
+    project: str
+    """The name of the labelling project."""
+    home: str | None = None
+    """The home folder of the server; None means that of this process. VERTUNE_DATABASE names a PostgreSQL database instead."""
+    customer: str | None = None
+    """The customer whose project is meant; None means `default`."""
+    held: bool = False
+    """Whether the records of the hold-out are read, on which reviewers decided, instead of all others."""
+
+    def read(self) -> pl.DataFrame:
+        """Return the records with a right answer, in the order of their numbers.
+
+        Raises NotFound if there is no database or project, and DataError if no record has a right answer.
+        """
+        rows = list(self._rows())
+        if not rows:
+            raise DataError(
+                f"No record of the project '{self.project}' has a right answer{' in the hold-out' if self.held else ''}, but at least one "
+                "is needed. Label records, and decide where annotators disagree."
+            )
+        return _table.marked(pl.from_dicts(rows, infer_schema_length=None), f"labels of {self.project}")
+
+    @classmethod
+    def sample(cls, folder: Path) -> Self:
+        """Store a project with three labelled texts in a new home, and return the source that reads it."""
+        from vertune.store import labels, projects
+        from vertune.store.database import Database, file_in
+        from vertune.store.projects import Project
+
+        now = datetime(2030, 1, 1, 12, tzinfo=UTC)
+        project = Project("0" * 32, "", "default", "mails", upload="", task={"name": "classify"}, settings={}, state="filling")
+        rows = [
+            {"number": number, "record": json.dumps({"text": text}), "fingerprint": b"", "held": 0, "places": 1, "rank": number,
+             "suggestion": None, "confidence": None}
+            for number, (text, _) in enumerate(_table.SAMPLE)
+        ]  # fmt: skip
+        changes = [labels.Change(number, "done", {"label": label}, None, 1) for number, (_, label) in enumerate(_table.SAMPLE)]
+        with closing(Database(file_in(folder))) as database:
+            projects.add(database, project)
+            projects.add_records(database, project, rows)
+            labels.save(database, project, "ann", changes, now)
+        return cls(project="mails", home=str(folder))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        try:
+            from vertune.store import labels, projects
+            from vertune.store.database import VARIABLE, Database, file_in
+            from vertune.store.key import DEFAULT_CUSTOMER
+        except ImportError as error:
+            raise MissingExtra("Reading labels", "serve", "sqlalchemy") from error
+        folder = Home(None if self.home is None else Path(self.home)).folder
+        remote = os.environ.get(VARIABLE) if self.home is None else None
+        if not remote and not file_in(folder).exists():
+            raise NotFound(f"There is no database of a server in {folder}. Name the home of the server: `home: FOLDER`.")
+        with closing(Database(remote or file_in(folder))) as database:
+            with database.reading() as connection:
+                project = projects.get(connection, self.project, self.customer or DEFAULT_CUSTOMER)
+            for one in labels.each_labelled(database, project.id, self.held):
+                if one.final is not None:
+                    by = [one.decision.reviewer] if one.decision else [label.annotator for label in one.labels if label.state == "done"]
+                    at = one.decision.at if one.decision else one.labels[-1].at
+                    yield {
+                        **one.record.fields,
+                        **one.final,
+                        "label_by": ", ".join(by),
+                        "label_at": at,
+                        "label_decided": one.decision is not None,
+                    }

@@ -1,0 +1,161 @@
+"""Labelling over HTTP: from an uploaded table to labels, decisions and a model, and what is refused on the way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.server.conftest import admin
+from tests.server.running import problem
+from tests.server.test_jobs import LONG, ended, upload
+from vertune.core import base as bases
+from vertune.server.settings import JobSettings
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+ROWS = [{"text": f"tell me {number} of {word}"} for number in range(40) for word in ("rome", "soup")]
+SKIPPED = {"labels": [{"record": 1, "state": "skipped", "version": 1}]}
+LABELS = [{"name": "place", "description": "A town."}, {"name": "food"}]
+
+
+@pytest.fixture
+def working(home, start, tiny_base, monkeypatch):
+    """A server that runs jobs; the tiny base may be named in settings."""
+    monkeypatch.setitem(bases.ALIASES, str(tiny_base), str(tiny_base))
+    return start(home, admin(home), jobs=JobSettings(cores=1))
+
+
+@pytest.fixture
+def project(working, tiny_base):
+    """A project with the rows above."""
+    dataset = upload(working.ask, "\n".join(map(json.dumps, ROWS)).encode(), "application/x-ndjson")["id"]
+    settings = {"labels": LABELS, "batch": 5, "hold_out": 0.4, "base": str(tiny_base)}
+    made = working.ask.post(
+        "/v1/projects", json={"name": "mails", "dataset": dataset, "task": "classify", "settings": settings}, timeout=LONG
+    )
+    assert made.status_code == 201, made.text
+    return made.json()
+
+
+def right(fields):
+    return {"label": "place" if "rome" in fields["text"] else "food"}
+
+
+def given(items, version=1, state="done"):
+    return {
+        "labels": [
+            {"record": one["record"], "state": state, "target": right(one["fields"]) if state == "done" else None, "seconds": 1.5,
+             "version": version}
+            for one in items
+        ]
+    }  # fmt: skip
+
+
+def test_a_table_becomes_labels_decisions_and_a_model(working, project) -> None:
+    ask = working.ask
+    assert (project["records"], project["held"], project["state"], project["target"]) == (80, 32, "open", "label")
+    assert project["labels"][0] == {"name": "place", "description": "A town.", "examples": []}
+    items = ask.post("/v1/projects/mails/next", json={"count": 20}).json()
+    assert (len(items["records"]), items["left"]) == (20, 28)
+    saved = ask.put("/v1/projects/mails/labels", json=given(items["records"])).json()
+    assert saved == {"stored": [one["record"] for one in items["records"]], "stale": [], "refused": []}
+    job = ask.post("/v1/projects/mails/rank").json()
+    assert ended(ask, job["id"])["state"] == "done", ended(ask, job["id"])["why"]
+    progress = ask.get("/v1/projects/mails/progress").json()
+    assert (progress["labelled"], progress["annotators"][0]["done"], progress["annotators"][0]["seconds"]) == (20, 20, 1.5)
+    assert progress["curve"][0]["labels"] == 20
+    suggested = ask.post("/v1/projects/mails/next", json={"count": 3}).json()["records"]
+    assert all(set(one["suggestion"]) == {"target", "confidence"} for one in suggested)
+    near = ask.get("/v1/projects/mails/similar", params={"record": suggested[0]["record"], "least": 0.5}).json()["records"]
+    assert near
+    assert near == sorted(near, key=lambda one: -one["similarity"])
+    many = {"records": [one["record"] for one in near[:5]], "target": {"label": "food"}}
+    batch = ask.post("/v1/projects/mails/labels/many", json=many).json()
+    assert batch["labelled"] == len(near[:5])
+    assert ask.post("/v1/projects/mails/labels/undo", json={"batch": batch["batch"]}).json() == {"undone": batch["labelled"]}
+    held = ask.get("/v1/projects/mails/reviews", params={"kind": "held", "limit": 100}).json()
+    assert (len(held["records"]), held["next"]) == (32, None)
+    for one in held["records"]:
+        decided = ask.put("/v1/projects/mails/decisions", json={"record": one["record"], "target": right(one["fields"]), "reason": "clear"})
+        assert decided.status_code == 200, decided.text
+    config = {"base": project["settings"]["base"], "method": "head", "training": {"epochs": 1, "refit": "never"}}
+    job = ask.post("/v1/projects/mails/train", json={"vertical": "towns", "config": config, "accept": True}).json()
+    done = ended(ask, job["id"])
+    assert done["state"] == "done", done["why"]
+    model = working.service.home.get("models", done["result"]["model"])
+    assert model.manifest["name"] == "towns"
+    dataset = working.service.home.get("datasets", done["result"]["dataset"])
+    assert dataset.manifest["rows"]["test"] == 32
+
+
+def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(working, project) -> None:
+    ask = working.ask
+    first, second, third = ask.post("/v1/projects/mails/next", json={"count": 3}).json()["records"]
+    body = given([first, second])
+    body["labels"][1]["target"] = {"label": "town"}
+    body["labels"].append({"record": 10_000, "state": "done", "target": {"label": "food"}, "version": 1})
+    saved = ask.put("/v1/projects/mails/labels", json=body).json()
+    assert saved["stored"] == [first["record"]]
+    assert [one["record"] for one in saved["refused"]] == [second["record"], 10_000]
+    assert "'town'" in saved["refused"][0]["why"]
+    assert ask.put("/v1/projects/mails/labels", json=given([first])).json()["stored"] == [first["record"]]
+    assert ask.put("/v1/projects/mails/labels", json=given([first], 5, "pending")).json()["stored"] == [first["record"]]
+    assert ask.put("/v1/projects/mails/labels", json=given([first], 4)).json()["stale"] == [first["record"]]
+    ask.put("/v1/projects/mails/labels", json=given([third], 1, "skipped"))
+    listed = ask.get("/v1/projects/mails/labels", params={"state": "skipped"}).json()
+    assert [one["record"] for one in listed["labels"]] == [third["record"]]
+    assert ask.get("/v1/projects/mails").json()["mine"] == {"pending": 2, "skipped": 1}
+
+
+def test_reviewers_find_records_and_take_decisions_back(working, project) -> None:
+    ask = working.ask
+    items = ask.post("/v1/projects/mails/next", json={"count": 4}).json()["records"]
+    ask.put("/v1/projects/mails/labels", json=given(items[:3]))
+    ask.put("/v1/projects/mails/labels", json=given(items[3:], 1, "rejected"))
+    found = ask.get("/v1/projects/mails/records", params={"state": "done"}).json()["records"]
+    assert sorted(one["record"] for one in found) == sorted(one["record"] for one in items[:3])
+    (rejected,) = ask.get("/v1/projects/mails/reviews", params={"kind": "rejected"}).json()["records"]
+    decision = {"record": rejected["record"], "target": {"label": "food"}, "reason": "it is a soup"}
+    assert ask.put("/v1/projects/mails/decisions", json=decision).json()["target"] == {"label": "food"}
+    assert not ask.get("/v1/projects/mails/reviews", params={"kind": "rejected"}).json()["records"]
+    assert ask.delete(f"/v1/projects/mails/decisions/{rejected['record']}").status_code == 204
+    problem(ask.delete(f"/v1/projects/mails/decisions/{rejected['record']}"), 404)
+    problem(ask.put("/v1/projects/mails/decisions", json={**decision, "target": {"label": "town"}}), 422)
+    problem(ask.put("/v1/projects/mails/decisions", json={**decision, "record": 9999}), 404)
+    assert ask.get("/v1/projects/mails/quality").json()["annotators"][0]["labels"] == 3
+
+
+def test_settings_are_checked_and_a_closed_project_takes_nothing(working, project) -> None:
+    ask = working.ask
+    changed = ask.patch("/v1/projects/mails", json={"settings": {"guidelines": "# Towns", "suggestions": "hidden"}}).json()
+    assert changed["settings"] == {**project["settings"], "guidelines": "# Towns", "suggestions": "hidden"}
+    problem(ask.patch("/v1/projects/mails", json={"settings": {"overlap": 2}}), 409)
+    problem(ask.patch("/v1/projects/mails", json={"settings": {"query": "luck"}}), 422)
+    problem(ask.patch("/v1/projects/mails", json={"settings": {"base": "/etc"}}), 422)
+    problem(ask.patch("/v1/projects/mails", json={"settings": {"labels": []}}), 422)
+    assert ask.patch("/v1/projects/mails", json={"state": "closed"}).json()["state"] == "closed"
+    problem(ask.post("/v1/projects/mails/next", json={}), 409)
+    problem(ask.post("/v1/projects/mails/rank"), 422)
+    assert [one["name"] for one in ask.get("/v1/projects").json()["projects"]] == ["mails"]
+    assert ask.delete("/v1/projects/mails").status_code == 204
+    problem(ask.get("/v1/projects/mails"), 404)
+
+
+def test_a_project_is_its_customers_alone(working, project) -> None:
+    secret, _ = working.keys.create("other", ["label", "review", "train"], customer="other")
+    other = {"Authorization": f"Bearer {secret}"}
+    assert working.ask.get("/v1/projects", headers=other).json() == {"projects": []}
+    for method, path, body in (
+        ("GET", "", None), ("PATCH", "", {"state": "closed"}), ("DELETE", "", None), ("POST", "/next", {}), ("POST", "/rank", None),
+        ("GET", "/labels", None), ("GET", "/records", None), ("GET", "/progress", None), ("GET", "/quality", None), ("POST", "/train", {}),
+        ("GET", "/reviews", None), ("GET", "/similar?record=1", None), ("PUT", "/labels", SKIPPED),
+        ("POST", "/labels/many", {"records": [1], "target": {"label": "food"}}), ("POST", "/labels/undo", {"batch": "0" * 32}),
+        ("PUT", "/decisions", {"record": 1, "target": {"label": "food"}}), ("DELETE", "/decisions/1", None),
+    ):  # fmt: skip
+        problem(working.ask.request(method, f"/v1/projects/mails{path}", json=body, headers=other), 404)
+    secret, _ = working.keys.create("ann", ["label"])
+    ann = {"Authorization": f"Bearer {secret}"}
+    assert working.ask.post("/v1/projects/mails/next", json={}, headers=ann).status_code == 200
+    problem(working.ask.get("/v1/projects/mails/records", headers=ann), 403)
+    problem(working.ask.get("/v1/projects/mails/labels", params={"annotator": "bob"}, headers=ann), 403)
+    problem(working.ask.delete("/v1/projects/mails", headers=ann), 403)
