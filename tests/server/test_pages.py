@@ -135,18 +135,30 @@ def test_every_reference_of_the_document_leads_somewhere(document) -> None:
     assert names == set(document["components"]["schemas"]), "nothing dangles, and nothing is there for nothing"
 
 
+SCOPES = {
+    "/v1/datasets": "train", "/v1/jobs": "train", "/v1/users": "train", "/v1/keys": "admin", "/v1/session": None, "/health": None,
+}  # fmt: skip
+"""By the beginning of a path, the scope that all its operations need; None if they need no key."""
+
+
+def scope_of(verb: str, path: str) -> str | None:
+    """The scope that an operation needs."""
+    if beginning := next((one for one in SCOPES if path.startswith(one)), None):
+        return SCOPES[beginning]
+    changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))
+    administered = changes or path in ("/v1/deletions", "/v1/audit")
+    return "feedback" if "/feedback" in path else "admin" if administered else "predict"
+
+
 def test_the_document_says_what_needs_a_key_and_that_errors_are_problems(document) -> None:
     for path, verbs in document["paths"].items():
         for verb, operation in verbs.items():
-            changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))
-            administered = changes or path in ("/v1/deletions", "/v1/audit")
-            scope = "feedback" if "/feedback" in path else "admin" if administered else "predict"
-            scope = "train" if path.startswith(("/v1/datasets", "/v1/jobs")) else scope
-            assert operation["security"] == ([] if path.startswith("/health") else [{"key": [scope]}]), (verb, path)
+            scope = scope_of(verb, path)
+            assert operation["security"] == ([] if scope is None else [{"key": [scope]}, {"session": []}]), (verb, path)
             for status, answer in operation["responses"].items():
                 if int(status) >= 400 and path != "/health/ready":
                     assert list(answer["content"]) == ["application/problem+json"]
-            if not path.startswith("/health"):
+            if scope is not None:
                 assert {"401", "403", "429", "500", "503"} <= set(operation["responses"]), (verb, path)
 
 

@@ -22,11 +22,14 @@ CHECKS = (
     openapi.response_headers_conformance, openapi.unsupported_method,
 )  # fmt: skip
 EXAMPLES = 8
-SCOPES = {route.operation_id: route.required_scope for route in find_routes() if route.include_in_schema}
+ROUTES = [route for route in find_routes() if route.include_in_schema]
+SCOPES = {route.operation_id: route.required_scope for route in ROUTES}
 OPERATIONS = sorted(SCOPES)
 OPEN = [name for name, scope in SCOPES.items() if scope is None]
-"""These need no key, and take nothing that could be wrong."""
-MODES = {name: [GenerationMode.POSITIVE] if name in OPEN else list(GenerationMode) for name in OPERATIONS}
+"""These need no key."""
+PLAIN = [route.operation_id for route in ROUTES if not (route.required_scope or route.body_field or route.dependant.query_params)]
+"""These take nothing that could be wrong."""
+MODES = {name: [GenerationMode.POSITIVE] if name in PLAIN else list(GenerationMode) for name in OPERATIONS}
 
 
 @pytest.fixture(scope="module")

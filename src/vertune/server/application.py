@@ -17,6 +17,7 @@ from vertune.answering.call import Call
 from vertune.core.errors import Busy
 from vertune.server import problems
 from vertune.server.access import CALL, Access
+from vertune.server.cookies import SESSION, TOKEN
 from vertune.server.discovery import find_routes
 from vertune.server.logs import trace_of
 from vertune.server.resource import ScopedRoute
@@ -126,12 +127,16 @@ def openapi_document(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     if not open:
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "vt_…"}}
+        about = f"A signed-in browser (POST /v1/session). What changes something needs the header {TOKEN}, too."
+        document["components"]["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer", "description": "vt_…"},
+            "session": {"type": "apiKey", "in": "cookie", "name": SESSION, "description": about},
+        }
     for route in routes:
         for method in (route.methods or ()) if route.include_in_schema else ():
             operation = document["paths"][route.path_format][method.lower()]
             if 422 not in route.responses:
                 operation["responses"].pop("422", None)  # added by FastAPI for every path parameter, but any text is valid here
             if not open:
-                operation["security"] = [] if route.required_scope is None else [{"key": [route.required_scope]}]
+                operation["security"] = [] if route.required_scope is None else [{"key": [route.required_scope]}, {"session": []}]
     return document
