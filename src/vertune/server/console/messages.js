@@ -76,7 +76,8 @@ export async function confirm(title, text, action) {
 
 /**
  * Show a dialog, and resolve to the value of the button that was pressed (null: closed). `buttons` are {label, value, kind}; a value
- * that is a function is called, and the dialog stays open while it returns undefined.
+ * that is a function is called, and the dialog stays open while it returns undefined. `content` are nodes, or a function that returns
+ * them and gets a function that closes the dialog with a value.
  */
 export function dialog(title, content, buttons = [], { wide = false } = {}) {
   const heading = freshId("dialog");
@@ -86,6 +87,9 @@ export function dialog(title, content, buttons = [], { wide = false } = {}) {
     const press = async (button) => {
       const value = typeof button.value === "function" ? await button.value() : button.value;
       if (value === undefined) return;
+      finish(value);
+    };
+    const finish = (value) => {
       result = value;
       element.close();
     };
@@ -97,7 +101,7 @@ export function dialog(title, content, buttons = [], { wide = false } = {}) {
         "form",
         { method: "dialog", onsubmit: (event) => (event.preventDefault(), buttons.length && press(buttons.at(-1))) },
         h("h2", { id: heading }, title),
-        h("div", { class: "dialog-content" }, content),
+        h("div", { class: "dialog-content" }, typeof content === "function" ? content(finish) : content),
         h("div", { class: "buttons end" }, cancel, buttons.map((button, place) => made(button, place === buttons.length - 1, press))),
       ),
     );

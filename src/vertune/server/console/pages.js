@@ -10,6 +10,9 @@ export const PAGES = [
   { path: "/projects/new", file: "new-project", title: "page.newProject", scope: "train", under: "projects", phrases: ["settings-form"] },
   { path: "/settings/{project}", file: "settings", title: "page.settings", scope: "train", under: "projects", phrases: ["settings-form"] },
   { path: "/label/{project}", file: "label", title: "page.label", scope: "label", under: "projects" },
+  { path: "/records/{project}", file: "records", title: "page.records", scope: "review", under: "projects", phrases: ["record", "label"] },
+  { path: "/review/{project}", file: "review", title: "page.review", scope: "review", under: "projects", phrases: ["record", "label"] },
+  { path: "/progress/{project}", file: "progress", title: "page.progress", scope: "label", under: "projects" },
 ];
 
 /** The groups of the menu, in order. */

@@ -1,0 +1,144 @@
+/** How far a labelling project is: people, speed, agreement, the score by number of labels, and what to do next. */
+
+import { at, get, send } from "../api.js";
+import { lineChart } from "../chart.js";
+import { h } from "../dom.js";
+import { findProject, projectTabs } from "../labelling/projects.js";
+import { attempt, show, showError } from "../messages.js";
+import { duration, moment, number, percent, t } from "../phrases.js";
+import { may } from "../session.js";
+
+export default async function progress({ root, params, signal, title, reload }) {
+  const project = await findProject(params.project, signal);
+  title(`${t("page.progress")} · ${project.name}`);
+  const path = at`/v1/projects/${project.name}`;
+  const [found, quality] = await Promise.all([
+    get(`${path}/progress`, {}, { signal }),
+    may("train") ? get(`${path}/quality`, {}, { signal }).catch(showError) : null,
+  ]);
+  const buttons = h(
+    "div",
+    { class: "buttons" },
+    h("button", { type: "button", onclick: reload }, t("progress.refresh")),
+    may("train") && h("button", { type: "button", onclick: () => start(`${path}/rank`, t("progress.ranking")) }, t("progress.rank")),
+    may("train") &&
+      h("button", { type: "button", class: "primary", onclick: () => start(`${path}/train`, t("progress.training")) }, t("progress.train")),
+  );
+  root.append(
+    h("header", {}, h("h1", {}, project.name), buttons),
+    projectTabs(project, "/progress/{project}"),
+    found.advice ? h("p", { class: "notice" }, h("strong", {}, t("progress.advice")), " ", found.advice) : "",
+    h("div", { class: "cards" }, figures(project, found)),
+    curve(project, found),
+    people(found, quality),
+  );
+}
+
+async function start(path, text) {
+  if (await attempt(() => send("POST", path))) show(text, { kind: "good" });
+}
+
+/** Return one card for each figure that there is. */
+function figures(project, found) {
+  const share = found.records ? found.labelled / found.records : 0;
+  const cards = [
+    card(t("progress.labelled"), `${number(found.labelled)} / ${number(found.records)}`, percent(share), share),
+    card(t("progress.open"), number(found.open)),
+    found.held ? card(t("progress.held"), number(found.held), t("progress.held.hint")) : null,
+    found.decided ? card(t("progress.decided"), number(found.decided)) : null,
+  ];
+  const { agreement, needed } = found;
+  if (agreement) {
+    const range = t("progress.interval", { low: number(agreement.low), high: number(agreement.high) });
+    const count = t("progress.agreement.records", { count: agreement.records });
+    cards.push(card(t("progress.agreement"), number(agreement.value), `${agreement.measure} · ${range} · ${count}`));
+  }
+  if (needed) {
+    const bounded = typeof needed.low === "number" && typeof needed.high === "number";
+    const range = bounded ? t("progress.interval", { low: number(needed.low), high: number(needed.high) }) : "";
+    const total = needed.labels === null ? t("progress.needed.unknown") : number(needed.labels);
+    cards.push(card(t("progress.needed", { score: percent(needed.score) }), total, range));
+  }
+  return cards;
+}
+
+function card(name, value, hint = "", share = null) {
+  return h(
+    "div",
+    { class: "card figure" },
+    h("h2", {}, name),
+    h("p", { class: "figure-value" }, value),
+    share !== null && h("progress", { max: 1, value: share, "aria-label": name }),
+    hint && h("p", { class: "hint" }, hint),
+  );
+}
+
+function curve(project, found) {
+  const points = found.curve.map(({ labels, score, low, high }) => ({ x: labels, y: score, low, high }));
+  const title = h("h2", {}, t("progress.curve"));
+  if (points.length < 2) return h("section", { class: "later" }, title, h("p", { class: "muted" }, t("progress.curve.none")));
+  const rows = points.map(({ x, y, low, high }) =>
+    h("tr", {}, [number(x), percent(y, 1), percent(low, 1), percent(high, 1)].map((cell) => h("td", { class: "number" }, cell))),
+  );
+  const heads = [t("progress.labels"), t("progress.score"), t("progress.low"), t("progress.high")];
+  return h(
+    "section",
+    { class: "later" },
+    title,
+    lineChart({ points, name: t("progress.curve.text"), xName: t("progress.labels"), target: project.settings.target ?? null }),
+    found.ranked_at && h("p", { class: "hint" }, t("progress.ranked", { at: moment(found.ranked_at) })),
+    h(
+      "details",
+      {},
+      h("summary", {}, t("progress.curve.table")),
+      h("div", { class: "scroll" }, h("table", {}, h("thead", {}, headRow(heads)), h("tbody", {}, rows))),
+    ),
+  );
+}
+
+function headRow(names) {
+  return h("tr", {}, names.map((name, place) => h("th", { scope: "col", class: place || names.length === 4 ? "number" : null }, name)));
+}
+
+/** Return a table with a row for each annotator and one for all. */
+function people(found, quality) {
+  const known = new Map((quality?.annotators ?? []).map((one) => [one.name, one]));
+  const names = [
+    t("progress.person"), t("progress.done"), t("progress.skipped"), t("progress.rejected"), t("progress.time"), t("progress.speed"),
+  ];
+  if (quality) names.push(t("progress.agrees"), t("progress.accuracy"));
+  const sum = (key) => found.annotators.reduce((total, one) => total + (one[key] ?? 0), 0);
+  const all = { name: t("progress.all"), done: sum("done"), skipped: sum("skipped"), rejected: sum("rejected"), seconds: sum("seconds") };
+  const answered = all.done + all.skipped + all.rejected;
+  all.per_hour = all.seconds ? (answered / all.seconds) * 3600 : null;
+  const share = (value) => (value === null || value === undefined ? "–" : percent(value));
+  const row = (one, tag) =>
+    h(
+      "tr",
+      {},
+      h(tag, tag === "th" ? { scope: "row" } : {}, one.name),
+      [
+        number(one.done), number(one.skipped), number(one.rejected), one.seconds ? duration(one.seconds) : "–",
+        one.per_hour ? number(one.per_hour, 0) : "–",
+        ...(quality ? [share(known.get(one.name)?.agreement), share(known.get(one.name)?.accuracy)] : []),
+      ].map((cell) => h("td", { class: "number" }, cell)),
+    );
+  return h(
+    "section",
+    { class: "later" },
+    h("h2", {}, t("progress.people")),
+    found.annotators.length
+      ? h(
+          "div",
+          { class: "scroll" },
+          h(
+            "table",
+            {},
+            h("thead", {}, headRow(names)),
+            h("tbody", {}, found.annotators.map((one) => row(one, "td"))),
+            found.annotators.length > 1 && h("tfoot", {}, row(all, "th")),
+          ),
+        )
+      : h("p", { class: "muted" }, t("progress.people.none")),
+  );
+}
