@@ -10,6 +10,7 @@ from tests.server.conftest import admin
 from tests.server.running import problem
 from tests.server.test_jobs import LONG, ended, upload
 from vertune.core import base as bases
+from vertune.core import part
 from vertune.server.settings import JobSettings
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -123,6 +124,25 @@ def test_reviewers_find_records_and_take_decisions_back(working, project) -> Non
     problem(ask.put("/v1/projects/mails/decisions", json={**decision, "target": {"label": "town"}}), 422)
     problem(ask.put("/v1/projects/mails/decisions", json={**decision, "record": 9999}), 404)
     assert ask.get("/v1/projects/mails/quality").json()["annotators"][0]["labels"] == 3
+
+
+def test_labels_are_exported_for_other_software(working, project) -> None:
+    ask = working.ask
+    items = ask.post("/v1/projects/mails/next", json={"count": 3}).json()["records"]
+    ask.put("/v1/projects/mails/labels", json=given(items))
+    decided = {"record": items[0]["record"], "target": {"label": "food"}}
+    ask.put("/v1/projects/mails/decisions", json=decided)
+    sent = ask.get("/v1/projects/mails/export")
+    rows = [json.loads(line) for line in sent.text.splitlines()]
+    assert {(row["text"], row["label"]) for row in rows} == {
+        (one["fields"]["text"], "food" if one is items[0] else right(one["fields"])["label"]) for one in items
+    }
+    assert sent.headers["content-disposition"] == "attachment; filename*=UTF-8''mails.jsonl"
+    assert len(ask.get("/v1/projects/mails/export", params={"all": True}).text.splitlines()) == 4
+    for name in part.names("formats"):
+        sent = ask.get("/v1/projects/mails/export", params={"format": name})
+        assert sent.status_code == (422 if name in ("conll", "squad") else 200), (name, sent.text)
+    problem(ask.get("/v1/projects/mails/export", params={"format": "excel"}), 422)
 
 
 def test_settings_are_checked_and_a_closed_project_takes_nothing(working, project) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from vertune.core.errors import Conflict, DataError, VertuneError
 from vertune.core.files import storage_errors
+from vertune.core.format import Labelled
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Task
 from vertune.metrics.agreement import agreement
@@ -185,11 +186,25 @@ def _needed(project: Project, curve: Sequence[Mapping[str, Any]]) -> dict[str, A
     return found if curve else None
 
 
-def export_rows(database: Database, project: Project) -> Any:
-    """Yield the records that have a right answer, with their fields and the answer."""
+def labelled(database: Database, project: Project, all_labels: bool) -> list[Labelled]:
+    """Return the labelled records: with one right answer each, or with the labels of all annotators and the decisions."""
+    found = []
     for one in labels.each_labelled(database, project.id):
-        if one.final is not None:
-            yield {**one.record.fields, **one.final}
+        number, fields = one.record.number, one.record.fields
+        done = [label for label in one.labels if label.state == "done" and label.target is not None]
+        if all_labels:
+            found += [Labelled(fields, label.target or {}, number, label.annotator, label.at, label.seconds) for label in done]
+        decision = one.decision
+        if decision is not None:
+            found.append(Labelled(fields, decision.target, number, decision.reviewer, decision.at, decision=True))
+        elif not all_labels and one.final is not None:
+            last = done[-1]
+            found.append(
+                Labelled(
+                    fields, one.final, number, last.annotator if len(done) == 1 else None, last.at, last.seconds if len(done) == 1 else None
+                )
+            )
+    return found
 
 
 def changed_settings(project: Project, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 
 from vertune.core.errors import ConfigError, Conflict, NotFound
+from vertune.core.kinds import Format
+from vertune.core.parse import build
 from vertune.server import labelling, problems
 from vertune.server.access import call_of
 from vertune.server.labelling import Answered
@@ -279,6 +283,16 @@ class SimilarQuery(BaseModel):
     limit: Limit = 50
 
 
+class ExportQuery(BaseModel):
+    """What a file of labels contains."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Short = "jsonl"
+    all: bool = False
+    """Whether the labels of all annotators are written, instead of one right answer for each record."""
+
+
 _REVIEWS = {"disagreement": {"disagree": True}, "held": {"held": True}, "rejected": {"state": "rejected"}}
 
 
@@ -388,6 +402,19 @@ def withdraw_decision(project: str, record: Annotated[int, Path(ge=0, le=_LARGES
     """Take back the decision on a record."""
     if not labels.withdraw(database_of(request), _open(request, project), record):
         raise NotFound(f"There is no decision on the record {record}. List those to review with GET /v1/projects/NAME/reviews.")
+
+
+@resource.get("/v1/projects/{project}/export", scope="review", response_class=StreamingResponse)
+def export_labels(project: str, request: Request, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
+    """Return the labelled records as a file for other software; `vertune parts formats` lists the formats.
+
+    By default, one right answer for each record: what a reviewer decided, or what most annotators say.
+    """
+    found = project_of(request, project)
+    written = build(Format, {"name": query.format})
+    content = written.write(task_of(found), labelling.labelled(database_of(request), found, query.all))
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name)}{written.suffix}"}
+    return StreamingResponse(content, media_type=written.media_type, headers=headers)
 
 
 def _open(request: Request, name: str) -> Project:

@@ -1,0 +1,77 @@
+"""Makes a labelling project of a file with as little to configure as possible: the columns of texts are guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from vertune.core.artifact import Progress
+from vertune.core.errors import DataError, NotFound, UnknownName
+from vertune.core.kinds import Task
+from vertune.core.parse import build
+from vertune.core.profile import ColumnProfile
+from vertune.data.profile import profile_table
+from vertune.steps.init import unreadable
+from vertune.steps.init.tables import as_source, find_tables
+from vertune.steps.init.written import name_of
+from vertune.steps.label import Created, NewProject, label
+from vertune.steps.label.settings import LabelHelp, ProjectSettings
+from vertune.store import projects
+from vertune.store.database import Database
+from vertune.store.key import DEFAULT_CUSTOMER
+
+
+def project_of_file(
+    database: Database, path: Path, task: str, labels: Sequence[str] = (), texts: Sequence[str] = (), name: str | None = None,
+    progress: Progress | None = None,
+) -> Created:  # fmt: skip
+    """Return the project of this name, or make one of a file, with the labels that are named and those that the file contains.
+
+    `texts` are the columns of the texts; without them, the column that looks most like texts is taken for each. Raises NotFound if there is
+    no such file, UnknownName for a column that does not exist, and DataError if no row can be read, or no column contains texts.
+    """
+    if not path.exists():
+        raise NotFound(f"There is no file or folder '{path}'. Name the file with the records to label.")
+    name = name or name_of(path)
+    with database.reading() as connection:
+        there = next((one for one in projects.find(connection, DEFAULT_CUSTOMER) if one.name == name and one.state != "filling"), None)
+    if there is not None:
+        return Created(there, [])
+    source, _ = as_source(find_tables(path).paths["train"], {}).detect()
+    frame = source.read().lazy().collect()
+    readable = frame.filter(pl.col("__error").is_null())
+    if readable.is_empty():
+        raise DataError(unreadable(frame, str(path)) or f"{path} contains no rows. Check how the file was written.")
+    kind: Task = build(Task, {"name": task})
+    settings = ProjectSettings(labels=[LabelHelp(name=one) for one in labels])
+    new = NewProject(name, DEFAULT_CUSTOMER, source, kind, _fields(readable, kind, texts, str(path)), settings)
+    return label(database, new, progress)
+
+
+def _fields(frame: pl.DataFrame, task: Task, texts: Sequence[str], where: str) -> dict[str, str | list[str]]:
+    """Return the columns that the fields of texts are read from: those of their names, those that are named, or the most likely ones."""
+    inputs = [column.name for column in task.input_columns if column.type == "text"]
+    if texts:
+        for one in texts:
+            if one not in frame.columns:
+                raise UnknownName("column", one, [column for column in frame.columns if not column.startswith("__")], where)
+        return dict(zip(inputs, texts, strict=False))
+    needed = [column.name for column in task.input_columns if column.type == "text" and column.required]
+    if all(name in frame.columns for name in needed):
+        return {}
+    taken = {column.name for column in task.columns} & set(frame.columns)
+    found = [one for one in profile_table(frame).columns if one.kind in ("text", "category", "id") and one.name not in taken]
+    likely = sorted(found, key=_likeness, reverse=True)[: len(needed)]
+    if len(likely) < len(needed):
+        raise DataError(
+            f"{where} has {len(found)} columns with texts, but the task '{task.name}' reads {len(needed)}. Name them with --text."
+        )
+    places = {one.name: frame.columns.index(one.name) for one in likely}
+    return dict(zip(needed, sorted(places, key=places.__getitem__), strict=True))
+
+
+def _likeness(column: ColumnProfile) -> tuple[float, ...]:
+    """Return how much a column looks like the texts of a table, for a comparison."""
+    return column.kind == "text", column.role("text"), column.length
