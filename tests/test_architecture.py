@@ -36,6 +36,7 @@ LONG_FILES: dict[str, str] = {}
 MANY_PARAMETERS: dict[str, str] = {
     "cli/init.py::run": "Typer makes each parameter one option of the command, and takes no object of options",
     "cli/key.py::create": "likewise",
+    "cli/user.py::change": "likewise",
     "cli/deploy.py::run": "likewise",
     "cli/forget.py::run": "likewise",
     "cli/predict.py::run": "likewise",
