@@ -15,9 +15,13 @@ import pytest
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
 from vertune.core.ids import first_id_at, time_ordered_id
+from vertune.core.kinds import Source, Task
+from vertune.core.parse import build
 from vertune.server.searching import search_files
 from vertune.steps.forget import Searched, forget
-from vertune.store import jobs, outputs, schema, uploads
+from vertune.steps.label import NewProject, label
+from vertune.steps.label.settings import LabelHelp, ProjectSettings
+from vertune.store import jobs, labels, outputs, projects, schema, uploads
 from vertune.store.audit import entries
 from vertune.store.database import FILE, Database, format_time
 from vertune.store.deletion import Deletion
@@ -233,3 +237,40 @@ def test_nothing_is_deleted_without_a_condition(served) -> None:
     with pytest.raises(ConfigError):
         served.forget(uploads=True)
     assert served.left("bank") == served.left("shop") == ALL
+
+
+def test_records_of_projects_labels_of_keys_and_projects_of_customers_are_deleted(tmp_path):
+    with closing(Database(tmp_path / FILE)) as database:
+        home, kept = Home(tmp_path), {}
+        for customer in ("bank", "shop"):
+            file = tmp_path / f"{customer}.jsonl"
+            file.write_text("".join(json.dumps({"text": text}) + "\n" for text in (TEXT, OTHER)))
+            settings = ProjectSettings(labels=[LabelHelp(name="a"), LabelHelp(name="b")])
+            source, task = build(Source, {"name": "jsonl", "path": str(file)}), build(Task, {"name": "classify"})
+            kept[customer] = label(database, NewProject("mails", customer, source, task, settings=settings)).project
+            for annotator in ("0123456789ab", "ann"):
+                given = [labels.Change(number, "done", {"label": "a"}, None, 1) for number in (0, 1)]
+                labels.save(database, kept[customer], annotator, given, datetime.now(UTC))
+            (tmp_path / "pools" / kept[customer].id).mkdir(parents=True)
+
+        def left(customer):
+            return [(one.record.fields["text"], len(one.labels)) for one in labels.each_labelled(database, kept[customer].id)]
+
+        wanted = Deletion(customer="bank", records=[{"text": TEXT}])
+        assert forget(home, database, wanted, "test", search).deleted["records"] == 1
+        assert (left("bank"), left("shop")) == ([(OTHER, 2)], [(TEXT, 2), (OTHER, 2)])
+        assert [(tmp_path / "pools" / kept[name].id).exists() for name in ("bank", "shop")] == [False, True]
+        with database.reading() as connection:
+            assert projects.get(connection, "mails", "bank").records == 1
+        assert forget(home, database, Deletion(key="0123456789ab"), "test", search).deleted["labels"] == 3
+        assert (left("bank"), left("shop")) == ([(OTHER, 1)], [(TEXT, 1), (OTHER, 1)])
+        assert forget(home, database, Deletion(customer="shop"), "test", search).deleted["projects"] == 1
+        with database.reading() as connection:
+            assert [one.customer for one in projects.find(connection, None)] == ["bank"]
+        assert not (tmp_path / "pools" / kept["shop"].id).exists()
+        assert TEXT not in json.dumps([one.details for one in _entries(database)])
+
+
+def _entries(database):
+    with database.reading() as connection:
+        return entries(connection)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core.errors import Conflict, DataError, VertuneError
-from vertune.core.files import storage_errors
 from vertune.core.format import Labelled
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Task
@@ -22,7 +20,7 @@ from vertune.metrics.consensus import accuracies
 from vertune.server.job_requests import JobRequest
 from vertune.steps.label import FROM_FILE, checked_target, task_of
 from vertune.steps.label.settings import ProjectSettings
-from vertune.steps.rank import FOLDER, LEAST_DECIDED, neighbours
+from vertune.steps.rank import LEAST_DECIDED, neighbours, remove_states
 from vertune.store import jobs, labels, projects
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
@@ -263,9 +261,7 @@ def _is_free(label: labels.Label) -> bool:
 
 def delete(database: Database, home: Path, project: Project, actor: str) -> None:
     """Delete a project with its records, labels and states, and tell the audit; a repetition finishes what was interrupted."""
-    folder = home / FOLDER / project.id
-    with storage_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+    remove_states(home, project.id)
     projects.remove(database, project.id)
     with database.writing() as connection:
         note(connection, actor, "delete", f"project {project.id}", {"records": project.records})

@@ -28,7 +28,7 @@ _LIST = "backup.json"
 _FORMAT = 1
 _FOLDERS = ("aliases", "backbones", "datasets", "models", "outputs", "reports", "uploads")
 """What of a home is copied; what is being written (`runs`) is not."""
-_GROWING = (schema.keys, schema.requests, schema.feedback)
+_GROWING = (schema.keys, schema.users, schema.requests, schema.feedback)
 """The tables of which at least one contains something in a database that was used."""
 _CHUNK = 1 << 20
 _ROWS = 5000
@@ -82,20 +82,23 @@ def restore(file: Path, home: Home, url: str | None = None) -> None:
 
 
 def snapshot(database: Database, file: Path) -> None:
-    """Copy a database, in the state of one moment, into a new SQLite file."""
+    """Copy a database, in the state of one moment, into a new SQLite file, without sessions: people sign in again after a restore."""
     if database.file is not None:
         with database.reading() as connection:
             source = connection.connection.driver_connection
             assert isinstance(source, sqlite3.Connection)
             with closing(sqlite3.connect(file)) as target:
                 source.backup(target)
+                target.execute("PRAGMA secure_delete = ON")
+                target.execute(f"DELETE FROM {schema.sessions.name}")
+                target.commit()
         return
     with closing(Database(file)) as target:
         _fill(database, target, empty=False)
 
 
 def _fill(source: Database, target: Database, empty: bool = True) -> None:
-    """Copy all rows from one database into another, in one transaction of each."""
+    """Copy all rows but sessions from one database into another, in one transaction of each."""
     with source.reading() as reading, target.writing() as writing:
         for table in schema.metadata.sorted_tables:
             if empty and table in _GROWING and writing.execute(table.select().limit(1)).first() is not None:
@@ -105,6 +108,8 @@ def _fill(source: Database, target: Database, empty: bool = True) -> None:
         streaming = {"stream_results": True, "yield_per": _ROWS}
         for table in schema.metadata.sorted_tables:
             writing.execute(table.delete())
+            if table is schema.sessions:
+                continue
             for rows in reading.execute(table.select(), execution_options=streaming).mappings().partitions(_ROWS):
                 writing.execute(table.insert(), [dict(row) for row in rows])
 

@@ -6,6 +6,7 @@ finished by repeating it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,13 +18,14 @@ from sqlalchemy import Connection, select
 from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.masking import standard_masker
-from vertune.steps import clean, in_use
+from vertune.steps import clean, in_use, rank
 from vertune.steps.remove import everything, remove
-from vertune.store import jobs, outputs, rollouts, schema, uploads
+from vertune.store import jobs, labels, outputs, projects, rollouts, schema, uploads
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
 from vertune.store.deletion import Deletion, carry_out
 from vertune.store.jobs import Job
+from vertune.store.traffic import fingerprint, fingerprint_key
 from vertune.store.uploads import Upload
 
 _ROWS = ("train.parquet", "validation.parquet", "test.parquet", "rejected.jsonl")
@@ -83,10 +85,38 @@ def forget(home: Home, database: Database, wanted: Deletion, actor: str, search:
         result.remaining = _named(made, meant)
     else:
         _delete(database, made, meant, actor, _Kinds(models=bool(wanted.records), result=result))
+    _forget_labels(home, database, wanted, actor, result)
     counts = dict(result.deleted)
     result.deleted = {**carry_out(database, wanted, actor, {**shown, **counts}), **counts}
     database.empty_log()
     return result
+
+
+def _forget_labels(home: Home, database: Database, wanted: Deletion, actor: str, result: Forgotten) -> None:
+    """Delete what labelling projects hold of it: records that are meant, labels that were given with a key, or a customer's projects."""
+    before = None if wanted.before is None else format_time(wanted.before)
+    deleted = Counter[str]()
+    if wanted.vertical is not None:  # a project belongs to none
+        return
+    if wanted.records:
+        if wanted.key is None and before is None:
+            key = fingerprint_key(database)
+            marks = [fingerprint(record, key) for record in wanted.records]
+            deleted["records"], changed = projects.remove_records(database, marks, wanted.customer)
+            for id in changed:
+                rank.remove_states(home.folder, id)
+    elif wanted.key is not None:
+        deleted["labels"] = labels.remove_of(database, wanted.key, before)
+    elif wanted.customer is not None:
+        with database.reading() as connection:
+            found = [one for one in projects.find(connection, wanted.customer) if before is None or one.at < before]
+        for one in found:
+            rank.remove_states(home.folder, one.id)
+            projects.remove(database, one.id)
+            with database.writing() as connection:
+                note(connection, actor, "delete", f"project {one.id}", {"records": one.records})
+        deleted["projects"] = len(found)
+    result.deleted |= {kind: count for kind, count in deleted.items() if count}
 
 
 class _Made:

@@ -173,6 +173,13 @@ class _Fitted:
         return cls(pool, task, rows, head, _cross_validated(pool, table, rows), len(rows), held_out=False)
 
 
+def remove_states(home: Path, project: str) -> None:
+    """Delete the states of a project's records; the next ranking computes those of the records that are left."""
+    folder = home / FOLDER / project
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def neighbours(home: Path, project: Project, number: int, least: float) -> list[tuple[int, float]]:
     """Return the numbers of records whose states are similar to that of a record, with their similarity, the most similar first.
 

@@ -13,8 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
-from vertune.store import audit, schema
+from vertune.store import audit, schema, users
+from vertune.store.cached import touch
 from vertune.store.database import Database, without_index
+from vertune.store.sessions import Sessions
 from vertune.store.traffic import fingerprint, fingerprint_key
 
 _STEP = 2000
@@ -45,6 +47,12 @@ class Deletion:
     uploads: bool = False
     """With records: whether uploads that contain one are deleted too, with what jobs made of them."""
 
+    @property
+    def whole_customer(self) -> str | None:
+        """The customer of which everything is meant; None if only a part is meant."""
+        narrowed = self.vertical is not None or self.key is not None or self.before is not None or self.records
+        return None if narrowed else self.customer
+
     def conditions(self) -> dict[str, str]:
         """Return the conditions as they may be shown: a record is only mentioned. Raises ConfigError if there is none."""
         shown = {name: str(value) for name in ("vertical", "key", "customer", "before") if (value := getattr(self, name)) is not None}
@@ -65,6 +73,8 @@ class Deletion:
 def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Delete, and return the number of deleted answers, requests and feedback; usage stays, because it contains no text.
 
+    With a whole customer, its users are deleted with their sessions, too.
+
     Texts of requests stand in answers, so a request is deleted only where a whole key, customer or time is meant. An interrupted
     deletion can be repeated. Raises ConfigError if nothing says what to delete.
     """
@@ -76,6 +86,10 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
         _delete_feedback(database, wanted, marks, deleted)
     _delete_answers(database, wanted, marks, deleted)
     with database.writing() as connection:
+        if wanted.whole_customer is not None:
+            touch(connection, Sessions.revision)
+            if gone := users.remove_customer(connection, wanted.whole_customer):
+                deleted["users"] = gone
         audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted, **(details or {})})
     return dict(deleted)
 

@@ -227,6 +227,19 @@ def withdraw(database: Database, project: Project, number: int) -> bool:
         return bool(connection.execute(delete(schema.decisions).where(table.project == project.id, table.number == number)).rowcount)
 
 
+def remove_of(database: Database, annotator: str, before: str | None) -> int:
+    """Delete what an annotator said in all projects, or with a time in UTC before it; return how many labels that were."""
+    table = schema.labels.c
+    conditions = [table.annotator == annotator, *([] if before is None else [table.at < before])]
+    with database.writing() as connection:
+        found = list(connection.execute(select(table.project, table.number, table.state).where(*conditions)))
+        connection.execute(delete(schema.labels).where(*conditions))
+        for project, number, state in found:
+            if _occupies(state):
+                _add_places(connection, project, [number], 1)
+    return len(found)
+
+
 def read(connection: Connection, project: str, numbers: Sequence[int], annotator: str | None = None) -> list[LabelledRecord]:
     """Return records with their labels and decisions, in the order of the numbers; with an annotator, only with this one's labels."""
     records = projects.records(connection, project, numbers)
