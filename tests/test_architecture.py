@@ -156,7 +156,7 @@ def _named_parts() -> dict[str, set[str]]:
     return {folder: {name for kind, name in PARTS if kind == folder} for folder in KINDS}
 
 
-HOMONYMS = frozenset({"text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx", "table", "length"})
+HOMONYMS = frozenset({"text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx", "table", "length", "labels"})
 """Names of parts that are also words for something else, such as a type of column: a bare comparison with them proves nothing."""
 
 
