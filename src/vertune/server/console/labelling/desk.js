@@ -12,6 +12,8 @@ import { valueOf } from "./shape.js";
 const DRAFT = 600;
 /** Number of answers that can be undone. */
 const UNDONE = 500;
+/** The longest time for one record that the server takes, in seconds. */
+const LONGEST = 86_400;
 const ANSWERED = new Set(["done", "skipped", "rejected"]);
 
 export class Desk {
@@ -116,7 +118,7 @@ export class Desk {
   #store(item, state, value) {
     const version = Math.max(Date.now(), (item.label?.version ?? 0) + 1);
     const target = value === null || value === undefined ? null : { [this.shape.target]: value };
-    const seconds = Math.round(this.#spent(item) * 1000) / 1000;
+    const seconds = Math.min(LONGEST, Math.round(this.#spent(item) * 1000) / 1000);
     const old = item.label?.state ?? "pending";
     item.label = { ...item.label, state, target, seconds, version };
     if (state !== old) {

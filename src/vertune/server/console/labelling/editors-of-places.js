@@ -133,7 +133,9 @@ export class AnswerEditor {
     this.#tell();
   }
 
+  /** Return the answer; what is selected with the keyboard becomes it. */
   value() {
+    if (this.marked.selection) this.#choose(this.marked.selection);
     if (!this.known) return null;
     return this.marked.spans.map(({ start, end }) => ({ start: this.offsets.toPoints(start), text: this.marked.text.slice(start, end) }));
   }

@@ -20,18 +20,16 @@ export class Feed {
   #seen = new Map();
   #project;
   #queue;
-  #owner;
   #outbox;
-  #after = null;
+  #before = null;
   #ended = false;
   #filling = null;
   #stop;
 
-  /** `queue` is the state of the labels that are shown; `owner` the name of the annotator. */
-  constructor({ project, queue, owner, outbox, signal }) {
+  /** `queue` is the state of the labels that are shown. */
+  constructor({ project, queue, outbox, signal }) {
     this.#project = project;
     this.#queue = queue;
-    this.#owner = owner;
     this.#outbox = outbox;
     this.#stop = signal;
   }
@@ -84,7 +82,7 @@ export class Feed {
   /** Look for records again after the end. */
   async again() {
     this.#ended = false;
-    this.#after = null;
+    this.#before = null;
     await this.fill();
     if (!this.current || !this.open(this.current)) this.place = this.#firstOpen();
   }
@@ -133,10 +131,10 @@ export class Feed {
   }
 
   async #listed() {
-    const query = { state: this.#queue, annotator: this.#owner, after: this.#after, limit: FETCHED };
+    const query = { state: this.#queue, before: this.#before, limit: FETCHED };
     const answer = await get(at`/v1/projects/${this.#project}/labels`, query, { signal: this.#stop });
-    this.#after = answer.next;
-    if (answer.next === null || answer.next === undefined) this.#ended = true;
+    this.#before = answer.next;
+    this.#ended = answer.next === null;
     return answer.labels;
   }
 }

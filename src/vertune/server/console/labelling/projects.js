@@ -1,6 +1,6 @@
 /** Finds a labelling project, and leads from one page of it to the others. */
 
-import { ApiError, get } from "../api.js";
+import { at, get } from "../api.js";
 import { h } from "../dom.js";
 import { t } from "../phrases.js";
 import { link } from "../router.js";
@@ -15,12 +15,9 @@ const PAGES = [
   { path: "/settings/{project}", scope: "train", title: "page.settings" },
 ];
 
-/** Return the project with this name; throws an ApiError if there is none. */
-export async function findProject(name, signal) {
-  const { projects } = await get("/v1/projects", {}, { signal });
-  const found = projects.find((project) => project.name === name);
-  if (!found) throw new ApiError(404, "NotFound", t("projects.missing", { name }));
-  return found;
+/** Return a promise of the project with this name. */
+export function findProject(name, signal) {
+  return get(at`/v1/projects/${name}`, {}, { signal });
 }
 
 /** Return links to the pages of a project that the person may see; `current` is the path of the page that is shown. */

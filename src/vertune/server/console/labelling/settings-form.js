@@ -10,7 +10,7 @@ const QUERIES = ["auto", "margin", "entropy", "least_confidence", "typical", "co
 const TYPES_WITH_PLACES = new Set(["spans", "answers"]);
 
 export class SettingsForm {
-  /** `settings` are the present ones, `type` is that of the target; a new project can still choose its hold-out. */
+  /** `settings` are the present ones, `type` is that of the target; a new project can still choose how its records are divided. */
   constructor(settings, type, { fresh = false } = {}) {
     this.fresh = fresh;
     this.settings = settings;
@@ -53,19 +53,18 @@ export class SettingsForm {
     return {
       guidelines: this.guidelines.value,
       labels: this.labelsPart.hidden ? [] : this.labels.value(),
-      overlap: Number(this.overlap.value),
       batch: Number(this.batch.value),
       query: this.query.value === queryName(this.settings.query) ? (this.settings.query ?? "auto") : this.query.value,
       suggestions: this.suggestions.value,
       snap: this.snap.value,
       target: target || null,
-      ...(this.fresh ? { hold_out: Number(this.hold.value) / 100 } : {}),
+      ...(this.fresh ? { overlap: Number(this.overlap.value), hold_out: Number(this.hold.value) / 100 } : {}),
     };
   }
 
   #parts() {
     const rules = [
-      field(t("settings.overlap"), this.overlap, t("settings.overlap.hint")),
+      this.fresh && field(t("settings.overlap"), this.overlap, t("settings.overlap.hint")),
       field(t("settings.query"), this.query, t("settings.query.hint")),
       field(t("settings.batch"), this.batch, t("settings.batch.hint")),
       field(t("settings.target"), this.wanted, t("settings.target.hint")),

@@ -1,7 +1,5 @@
 /** What the records and answers of a project look like: its inputs, its target field and the type of it. */
 
-/** The type of the target of each task, for projects that do not name it. */
-const TYPES = { classify: "label", match: "label", multilabel: "labels", tag: "spans", regress: "number", extract: "answers" };
 /** Keys of labels in the order in which they are given out; the missing letters are commands. */
 const KEYS = [..."1234567890", ..."abcdefghijklmnopqrstvwyz"];
 /** Number of colours for labels of spans. */
@@ -9,19 +7,14 @@ const HUES = 8;
 
 /** Return {inputs, target, type, labels, marked}; each label has a `key` (or "") and a `hue`. */
 export function shapeOf(project) {
-  const fields = project.fields ?? {};
-  const { target } = project;
-  const type = fields[target] ?? TYPES[project.task];
-  const inputs = Object.keys(fields).filter((name) => name !== target);
-  const given = (project.labels ?? []).map((label) => (typeof label === "string" ? { name: label } : label));
-  const labels = given.map((label, place) => ({ ...label, key: KEYS[place] ?? "", hue: place % HUES }));
-  return { inputs, target, type, labels, marked: inputs.at(-1) };
+  const inputs = Object.keys(project.fields);
+  const labels = project.labels.map((label, place) => ({ ...label, key: KEYS[place] ?? "", hue: place % HUES }));
+  return { inputs, target: project.target, type: project.target_type, labels, marked: inputs.at(-1) };
 }
 
 /** Return the fields of a record that have a value, in the order of the task, as [name, value]. */
 export function inputsOf(shape, fields) {
-  const names = shape.inputs.length ? shape.inputs : Object.keys(fields);
-  return names.filter((name) => fields[name] !== null && fields[name] !== undefined).map((name) => [name, fields[name]]);
+  return shape.inputs.filter((name) => fields[name] !== null && fields[name] !== undefined).map((name) => [name, fields[name]]);
 }
 
 /** Return the target value of a label or suggestion: null if it has none. */

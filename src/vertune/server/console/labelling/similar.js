@@ -7,17 +7,19 @@ import { percent, t } from "../phrases.js";
 import { recordView } from "./record-view.js";
 
 /** The most similar records that are fetched, and those that are shown. */
-const FETCHED = 500;
+const FETCHED = 200;
 const SHOWN = 6;
+/** The least similarity that can be chosen, and the one to begin with. */
+const LEAST = 0.5;
 const START = 0.9;
 
 /** Return the least similarity that a person chooses for records like this one; null if there is none to choose. */
 export async function askSimilar(path, shape, record, stop) {
-  const query = { record: record.record, least: 0, limit: FETCHED };
+  const query = { record: record.record, least: LEAST, limit: FETCHED };
   const found = await attempt(() => get(`${path}/similar`, query, { signal: stop }));
   if (!found) return null;
   const { records } = found;
-  const slider = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: START, oninput: () => count(), class: "slider" });
+  const slider = h("input", { type: "range", min: LEAST, max: 1, step: 0.01, value: START, oninput: () => count(), class: "slider" });
   const told = h("output", { role: "status" });
   const list = h("ol", { class: "similar" });
   const count = () => {

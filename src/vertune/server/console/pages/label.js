@@ -14,7 +14,7 @@ import { explained, say, show, showError } from "../messages.js";
 import { percent, t } from "../phrases.js";
 import { preference, setPreference } from "../preferences.js";
 import { link } from "../router.js";
-import { identity, session } from "../session.js";
+import { identity } from "../session.js";
 
 const SHOWN = new Set(["done", "draft"]);
 /** Number of measured times that the browser keeps. */
@@ -36,7 +36,7 @@ class LabelPage {
     this.shape = shapeOf(project);
     this.suggests = project.settings.suggestions !== "hidden";
     this.outbox = outboxOf(identity());
-    this.feed = new Feed({ project: project.name, queue, owner: session.value.name, outbox: this.outbox, signal: stop });
+    this.feed = new Feed({ project: project.name, queue, outbox: this.outbox, signal: stop });
     this.desk = new Desk({ project, shape: this.shape, feed: this.feed, outbox: this.outbox, shown: (item) => this.show(item), stop });
     this.editor = editorFor(this.shape, project.settings, {
       changed: () => this.desk.edit(this.editor.value()),

@@ -1,12 +1,16 @@
 /** How far a labelling project is: people, speed, agreement, the score by number of labels, and what to do next. */
 
-import { at, get, send } from "../api.js";
+import { at, get, send, withQuery } from "../api.js";
 import { lineChart } from "../chart.js";
 import { h } from "../dom.js";
+import { select } from "../forms.js";
 import { findProject, projectTabs } from "../labelling/projects.js";
 import { attempt, show, showError } from "../messages.js";
 import { duration, moment, number, percent, t } from "../phrases.js";
 import { may } from "../session.js";
+
+/** Formats of exported labels; the server refuses one that does not suit the task, and says which do. */
+const FORMATS = ["jsonl", "csv", "parquet", "label_studio", "argilla", "doccano", "prodigy", "spacy", "conll", "squad"];
 
 export default async function progress({ root, params, signal, title, reload }) {
   const project = await findProject(params.project, signal);
@@ -16,13 +20,14 @@ export default async function progress({ root, params, signal, title, reload }) 
     get(`${path}/progress`, {}, { signal }),
     may("train") ? get(`${path}/quality`, {}, { signal }).catch(showError) : null,
   ]);
+  const rank = () => start(`${path}/rank`, undefined, t("progress.ranking"));
+  const train = () => start(`${path}/train`, {}, t("progress.training"));
   const buttons = h(
     "div",
     { class: "buttons" },
     h("button", { type: "button", onclick: reload }, t("progress.refresh")),
-    may("train") && h("button", { type: "button", onclick: () => start(`${path}/rank`, t("progress.ranking")) }, t("progress.rank")),
-    may("train") &&
-      h("button", { type: "button", class: "primary", onclick: () => start(`${path}/train`, t("progress.training")) }, t("progress.train")),
+    may("train") && h("button", { type: "button", onclick: rank }, t("progress.rank")),
+    may("train") && h("button", { type: "button", class: "primary", onclick: train }, t("progress.train")),
   );
   root.append(
     h("header", {}, h("h1", {}, project.name), buttons),
@@ -31,11 +36,27 @@ export default async function progress({ root, params, signal, title, reload }) 
     h("div", { class: "cards" }, figures(project, found)),
     curve(project, found),
     people(found, quality),
+    may("review") ? exporting(path) : "",
   );
 }
 
-async function start(path, text) {
-  if (await attempt(() => send("POST", path))) show(text, { kind: "good" });
+/** Return the choice of a format, and the link that downloads the labels in it. */
+function exporting(path) {
+  const go = h("a", { class: "button", download: "" }, t("progress.export.go"));
+  const choose = () => go.setAttribute("href", withQuery(`${path}/export`, { format: chosen.value }));
+  const chosen = select(FORMATS.map((name) => [name, name]), FORMATS[0], { onchange: choose, "aria-label": t("progress.export.format") });
+  choose();
+  return h(
+    "section",
+    { class: "later" },
+    h("h2", {}, t("progress.export")),
+    h("p", { class: "muted" }, t("progress.export.text")),
+    h("div", { class: "row export" }, chosen, go),
+  );
+}
+
+async function start(path, body, text) {
+  if (await attempt(() => send("POST", path, body))) show(text, { kind: "good" });
 }
 
 /** Return one card for each figure that there is. */
@@ -77,15 +98,16 @@ function curve(project, found) {
   const points = found.curve.map(({ labels, score, low, high }) => ({ x: labels, y: score, low, high }));
   const title = h("h2", {}, t("progress.curve"));
   if (points.length < 2) return h("section", { class: "later" }, title, h("p", { class: "muted" }, t("progress.curve.none")));
+  const score = (value) => (typeof value === "number" ? number(value, 3) : "–");
   const rows = points.map(({ x, y, low, high }) =>
-    h("tr", {}, [number(x), percent(y, 1), percent(low, 1), percent(high, 1)].map((cell) => h("td", { class: "number" }, cell))),
+    h("tr", {}, [number(x), score(y), score(low), score(high)].map((cell) => h("td", { class: "number" }, cell))),
   );
-  const heads = [t("progress.labels"), t("progress.score"), t("progress.low"), t("progress.high")];
+  const heads = [t("progress.labels"), found.curve.at(-1).metric ?? t("progress.score"), t("progress.low"), t("progress.high")];
   return h(
     "section",
     { class: "later" },
     title,
-    lineChart({ points, name: t("progress.curve.text"), xName: t("progress.labels"), target: project.settings.target ?? null }),
+    lineChart({ points, name: t("progress.curve.text"), xName: t("progress.labels"), target: project.settings.target, format: score }),
     found.ranked_at && h("p", { class: "hint" }, t("progress.ranked", { at: moment(found.ranked_at) })),
     h(
       "details",
@@ -96,8 +118,8 @@ function curve(project, found) {
   );
 }
 
-function headRow(names) {
-  return h("tr", {}, names.map((name, place) => h("th", { scope: "col", class: place || names.length === 4 ? "number" : null }, name)));
+function headRow(names, numbers = names) {
+  return h("tr", {}, names.map((name) => h("th", { scope: "col", class: numbers.includes(name) ? "number" : null }, name)));
 }
 
 /** Return a table with a row for each annotator and one for all. */
@@ -106,11 +128,9 @@ function people(found, quality) {
   const names = [
     t("progress.person"), t("progress.done"), t("progress.skipped"), t("progress.rejected"), t("progress.time"), t("progress.speed"),
   ];
-  if (quality) names.push(t("progress.agrees"), t("progress.accuracy"));
+  if (quality) names.push(t("progress.accuracy"));
   const sum = (key) => found.annotators.reduce((total, one) => total + (one[key] ?? 0), 0);
-  const all = { name: t("progress.all"), done: sum("done"), skipped: sum("skipped"), rejected: sum("rejected"), seconds: sum("seconds") };
-  const answered = all.done + all.skipped + all.rejected;
-  all.per_hour = all.seconds ? (answered / all.seconds) * 3600 : null;
+  const all = { name: t("progress.all"), done: sum("done"), skipped: sum("skipped"), rejected: sum("rejected"), per_hour: sum("per_hour") };
   const share = (value) => (value === null || value === undefined ? "–" : percent(value));
   const row = (one, tag) =>
     h(
@@ -120,7 +140,7 @@ function people(found, quality) {
       [
         number(one.done), number(one.skipped), number(one.rejected), one.seconds ? duration(one.seconds) : "–",
         one.per_hour ? number(one.per_hour, 0) : "–",
-        ...(quality ? [share(known.get(one.name)?.agreement), share(known.get(one.name)?.accuracy)] : []),
+        ...(quality ? [share(known.get(one.name)?.accuracy)] : []),
       ].map((cell) => h("td", { class: "number" }, cell)),
     );
   return h(
@@ -134,7 +154,7 @@ function people(found, quality) {
           h(
             "table",
             {},
-            h("thead", {}, headRow(names)),
+            h("thead", {}, headRow(names, names.slice(1))),
             h("tbody", {}, found.annotators.map((one) => row(one, "td"))),
             found.annotators.length > 1 && h("tfoot", {}, row(all, "th")),
           ),

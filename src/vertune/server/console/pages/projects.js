@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { h } from "../dom.js";
-import { percent, t } from "../phrases.js";
+import { t } from "../phrases.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 
@@ -21,7 +21,7 @@ export default async function projects({ root, signal }) {
 }
 
 function card(project) {
-  const share = project.records ? project.labelled / project.records : 0;
+  const wanted = project.records * project.settings.overlap;
   const params = { project: project.name };
   const others = [
     ["/progress/{project}", t("page.progress"), true],
@@ -33,13 +33,15 @@ function card(project) {
     "article",
     { class: "card" },
     h("div", { class: "row between" }, h("h2", {}, project.name), h("span", { class: "badge" }, t(`task.${project.task}`))),
-    h("progress", { max: Math.max(1, project.records), value: project.labelled, "aria-label": t("projects.progress") }),
+    h("progress", { max: Math.max(1, wanted), value: Math.min(wanted, project.given), "aria-label": t("projects.progress") }),
     h(
       "p",
       { class: "muted" },
-      t("projects.labelled", { labelled: project.labelled, count: project.records }),
-      project.records ? ` (${percent(share)})` : "",
-      project.mine ? ` · ${t("projects.mine", { count: project.mine.done })}` : "",
+      [
+        t("projects.records", { count: project.records }),
+        t("projects.given", { count: project.given }),
+        t("projects.mine", { count: project.mine.done ?? 0 }),
+      ].join(" · "),
     ),
     h(
       "div",

@@ -55,7 +55,7 @@ class RecordsPage {
     this.selected.clear();
     this.#count();
     const turn = (this.turn += 1);
-    const found = await get(`${this.path}/records`, this.#query(), { signal: this.stop });
+    const found = await this.#page(null);
     if (turn !== this.turn) return; // the filters changed meanwhile
     replace(this.list);
     this.#take(found);
@@ -64,12 +64,19 @@ class RecordsPage {
   }
 
   async #append() {
-    const found = await attempt(() => get(`${this.path}/records`, { ...this.#query(), after: this.next }, { signal: this.stop }));
-    if (found) this.#take(found);
+    const turn = this.turn;
+    const found = await attempt(() => this.#page(this.next));
+    if (found && turn === this.turn) this.#take(found);
+  }
+
+  /** Return the next records; a page of the server may be empty although more follow. */
+  async #page(after) {
+    const found = await get(`${this.path}/records`, { ...this.#query(), after }, { signal: this.stop });
+    return found.records.length || found.next === null ? found : this.#page(found.next);
   }
 
   #take({ records, next }) {
-    this.next = next ?? null;
+    this.next = next;
     this.more.hidden = this.next === null;
     this.list.append(...records.map((record) => this.#row(record)));
   }
@@ -184,19 +191,27 @@ class RecordsPage {
     const least = await askSimilar(this.path, this.shape, record, this.stop);
     if (least === null) return;
     const target = await chooseTarget(this.project, this.shape, t("records.similar.title"));
-    if (target) await this.#label({ similar: { record: record.record, least }, target });
+    if (target) await this.#label({ similar: { record: record.record, least }, target }, { records: [record.record], target });
   }
 
-  async #label(body) {
-    const done = await attempt(() => send("POST", `${this.path}/labels/many`, body));
-    if (!done) return;
-    const undo = async () => {
-      const undone = await attempt(() => send("POST", `${this.path}/labels/undo`, { batch: done.batch }));
-      if (!undone) return;
-      show(t("records.undone", { count: undone.undone }));
-      await attempt(() => this.load());
-    };
-    show(t("records.labelled", { count: done.labelled }), { kind: "good", action: { label: t("action.undo"), run: undo } });
+  /** Label many records by requests, and offer to undo all of them. */
+  async #label(...bodies) {
+    const batches = [];
+    await attempt(async () => {
+      for (const body of bodies) batches.push(await send("POST", `${this.path}/labels/many`, body));
+    });
+    const count = batches.reduce((sum, one) => sum + one.labelled, 0);
+    const action = { label: t("action.undo"), run: () => this.#undo(batches) };
+    if (batches.length) show(t("records.labelled", { count }), { kind: "good", action });
     await attempt(() => this.load());
+  }
+
+  async #undo(batches) {
+    await attempt(async () => {
+      let count = 0;
+      for (const { batch } of batches) count += (await send("POST", `${this.path}/labels/undo`, { batch })).undone;
+      show(t("records.undone", { count }));
+      await this.load();
+    });
   }
 }

@@ -62,11 +62,13 @@ class ReviewPage {
     if (this.ended || this.filling || this.records.length - this.place > LOW) return;
     this.filling = true;
     try {
-      const query = { kind: this.kind, after: this.after, limit: PAGE };
-      const found = await get(`${this.path}/reviews`, query, { signal: this.stop });
-      this.after = found.next ?? null;
-      this.ended = this.after === null;
-      this.records.push(...found.records);
+      while (!this.ended && this.records.length - this.place <= LOW) {
+        const query = { kind: this.kind, after: this.after, limit: PAGE };
+        const found = await get(`${this.path}/reviews`, query, { signal: this.stop });
+        this.after = found.next;
+        this.ended = found.next === null;
+        this.records.push(...found.records);
+      }
     } finally {
       this.filling = false;
     }
