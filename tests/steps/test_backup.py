@@ -13,12 +13,14 @@ from sqlalchemy import func, select
 from tests.store.conftest import cluster, server_url  # noqa: F401 - fixtures
 from tests.store.test_writer import entry
 from vertune.core.artifact import Home
-from vertune.core.errors import Conflict, DataError
+from vertune.core.errors import AccessError, Conflict, DataError
 from vertune.steps.backup import backup, restore
-from vertune.store import schema
+from vertune.store import schema, users
 from vertune.store.database import FILE, Database
 from vertune.store.keys import Keys
+from vertune.store.sessions import Sessions
 from vertune.store.traffic import fingerprint_key, write
+from vertune.store.user import User
 
 
 def content(folder):
@@ -121,6 +123,47 @@ def test_a_postgresql_database_is_copied_into_the_file_and_back(home, server_url
     assert not list((tmp_path / "server").glob(f"{FILE}*"))
     with closing(Database(server_url)) as restored:
         assert Keys(restored).check(secret).name == "a"
+
+
+def sign_in(database):
+    """Create a user who is signed in; returns the cookie."""
+    sessions = Sessions(database)
+    with sessions.changing() as connection:
+        users.add(connection, User("1", "ann", "annotator", "bank", "2030-01-01T00:00:00+00:00"), "$hash", "tests")
+        return sessions.begin(connection, "1", "user:ann")[0]
+
+
+def check_that_nobody_is_signed_in(database, cookie):
+    with database.reading() as connection:
+        assert [(user.name, user.customer) for user in users.find(connection)] == [("ann", "bank")]
+        assert connection.scalar(select(func.count()).select_from(schema.sessions)) == 0
+    with pytest.raises(AccessError, match="Sign in again"):
+        Sessions(database).check(cookie)
+
+
+def test_users_are_copied_without_their_sessions(home, database, tmp_path):
+    cookie = sign_in(database)
+    assert Sessions(database).check(cookie)
+    (id,) = (session.id for session in Sessions(database)._refresh().values())
+    backup(home, database, tmp_path / "a.tar")
+    assert id.encode() not in (tmp_path / "a.tar").read_bytes()
+    assert Sessions(database).check(cookie), "the server goes on"
+    restore(tmp_path / "a.tar", Home(tmp_path / "file"))
+    with closing(Database(tmp_path / "file" / FILE)) as restored:
+        check_that_nobody_is_signed_in(restored, cookie)
+
+
+def test_users_of_postgresql_are_copied_without_their_sessions(home, server_url, tmp_path):  # noqa: F811
+    with closing(Database(server_url)) as database:
+        cookie = sign_in(database)
+        backup(home, database, tmp_path / "a.tar")
+        with pytest.raises(Conflict, match="the table users"):
+            restore(tmp_path / "a.tar", Home(tmp_path / "full"), server_url)
+        with database.writing() as connection:
+            for table in schema.metadata.sorted_tables:
+                connection.execute(table.delete())
+        restore(tmp_path / "a.tar", Home(tmp_path / "server"), server_url)
+        check_that_nobody_is_signed_in(database, cookie)
 
 
 def test_nothing_is_overwritten(home, database, tmp_path):

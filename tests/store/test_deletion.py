@@ -6,14 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from sqlalchemy import event, func, select
 
-from vertune.core.errors import ConfigError
+from vertune.core.errors import AccessError, ConfigError
 from vertune.core.ids import first_id_at, time_ordered_id
-from vertune.store import deletion, schema
+from vertune.store import deletion, schema, users
 from vertune.store.audit import entries
 from vertune.store.database import format_time
 from vertune.store.deletion import Deletion, carry_out
+from vertune.store.sessions import Sessions
 from vertune.store.traffic import Entry, Used, fingerprint, fingerprint_key, write
 from vertune.store.usage import Period, used
+from vertune.store.user import User
 
 NOW = time.time()
 TEXT = "a text of a person"
@@ -139,3 +141,27 @@ def test_entries_of_the_audit_come_in_pages(filled):
         first = entries(connection, limit=2)
         rest = entries(connection, first[-1].id, limit=2)
     assert [one.details["customer"] for one in [*first, *rest]] == [f"nobody {number}" for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    "narrowed", [{"vertical": "intent"}, {"key": "k1"}, {"before": datetime.now(UTC)}, {"records": [{"text": TEXT}]}, {}]
+)
+def test_a_whole_customer_goes_with_its_users_and_their_sessions(filled, narrowed):
+    sessions = Sessions(filled)
+    with sessions.changing() as connection:
+        for name, customer in (("ann", "bank"), ("bob", "bank"), ("sam", "shop")):
+            users.add(connection, User(name, name, "annotator", customer, "2030-01-01T00:00:00+00:00"), "$hash", "tests")
+        cookies = {name: sessions.begin(connection, name, f"user:{name}")[0] for name in ("ann", "sam")}
+    deleted = carry_out(filled, Deletion(customer="bank", **narrowed), "k0")
+    assert deleted.get("users") == (None if narrowed else 2)
+    sessions._current_at = -float("inf")
+    assert sessions.check(cookies["sam"])
+    if narrowed:
+        assert sessions.check(cookies["ann"])
+    else:
+        with pytest.raises(AccessError):
+            sessions.check(cookies["ann"])
+        with filled.reading() as connection:
+            assert [user.name for user in users.find(connection)] == ["sam"]
+            assert entries(connection, limit=100)[-1].details["users"] == 2
+    assert "users" not in carry_out(filled, Deletion(customer="nobody"), "k0")

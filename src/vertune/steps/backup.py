@@ -90,7 +90,7 @@ def snapshot(database: Database, file: Path) -> None:
             with closing(sqlite3.connect(file)) as target:
                 source.backup(target)
                 target.execute("PRAGMA secure_delete = ON")
-                target.execute(f"DELETE FROM {schema.sessions.name}")
+                target.execute("DELETE FROM sessions")
                 target.commit()
         return
     with closing(Database(file)) as target:

@@ -106,10 +106,9 @@ def remove(connection: Connection, user: User, actor: str) -> None:
 
 def remove_customer(connection: Connection, customer: str) -> int:
     """Delete the users of a customer with their sessions, and return how many there were."""
-    ids = list(connection.scalars(select(schema.users.c.id).where(schema.users.c.customer == customer)))
-    end_sessions(connection, ids)
-    connection.execute(delete(schema.users).where(schema.users.c.customer == customer))
-    return len(ids)
+    mine = schema.users.c.customer == customer
+    connection.execute(delete(schema.sessions).where(schema.sessions.c.user.in_(select(schema.users.c.id).where(mine))))
+    return int(connection.execute(delete(schema.users).where(mine)).rowcount)
 
 
 def end_sessions(connection: Connection, ids: Sequence[str]) -> None:

@@ -63,6 +63,8 @@ class Deleted(BaseModel):
     answers: int
     requests: int
     feedback: int
+    users: int = 0
+    """Number of users of the customer, who can't sign in any more."""
     uploads: int = 0
     jobs: int = 0
     datasets: int = 0
@@ -87,7 +89,8 @@ class AuditPage(BaseModel):
 def delete_stored(body: DeletionRequest, request: Request) -> Deleted:
     """Delete what is stored of a text, a vertical, a key, a customer or a time, for good. The audit tells it, without the text.
 
-    Without a text or record, uploads are deleted too, with the predictions, datasets and reports that jobs made of them.
+    Without a text or record, uploads are deleted too, with the predictions, datasets and reports that jobs made of them. With a customer
+    alone, its users are deleted, too.
     """
     deployments = request.app.state.service.answers.fleet.deployments.values()
     wanted = body.deletion(one.predictor for one in deployments)
