@@ -222,7 +222,7 @@ def test_json_lines_have_what_is_known_alone():
 def test_spans_that_a_format_can_not_express_are_refused(name, places, reason):
     spans = [{"start": start, "end": end, "label": "PER"} for start, end in places]
     with pytest.raises(DataError, match=reason):
-        written(name, task_of("tag"), [Labelled(ADA.record, {"spans": spans}, 7)])
+        form_of(name).write(task_of("tag"), [ADA, Labelled(ADA.record, {"spans": spans}, 7)])  # before anything is yielded
 
 
 @pytest.mark.parametrize(
@@ -236,13 +236,13 @@ def test_spans_that_a_format_can_not_express_are_refused(name, places, reason):
 )
 def test_conll_refuses_what_lines_can_not_express(text, spans, reason):
     with pytest.raises(DataError, match=rf"The record 1 .*{reason}"):
-        written("conll", task_of("tag"), [Labelled({"text": text}, {"spans": spans}, 1)])
+        form_of("conll").write(task_of("tag"), [Labelled({"text": text}, {"spans": spans}, 1)])
 
 
 def test_squad_refuses_an_answer_that_is_not_in_its_text():
     row = Labelled({"question": "Who?", "context": "Ada"}, {"answers": [{"start": 1, "text": "Ada"}]})
     with pytest.raises(DataError, match=r"A record has the answer 'Ada'"):
-        written("squad", task_of("extract"), [row])
+        form_of("squad").write(task_of("extract"), [row])
 
 
 def test_a_task_that_a_format_can_not_express_is_refused_with_the_reason():

@@ -81,6 +81,7 @@ class Format(Part):
     def write(self, task: Task, rows: Sequence[Labelled]) -> Iterator[bytes]:
         """Yield the pieces of a file with these labelled records.
 
-        Raises ConfigError if records of this task can't be written in this format, and DataError for a record that can't.
+        Raises ConfigError if records of this task can't be written in this format, and DataError for a record that can't; both before
+        the first piece, so that no file ends early.
         """
         raise NotImplementedError

@@ -36,7 +36,7 @@ class Conll(Format):
         Raises DataError for spans that overlap, for one that begins or ends with white space, and for a text without a visible character.
         """
         self.check(task)
-        return _rows.pieces(_block(task, row) for row in rows)
+        return _rows.pieces([_block(task, row) for row in rows])
 
 
 def _block(task: Task, row: Labelled) -> str:

@@ -32,7 +32,7 @@ class Spacy(Format):
         """
         self.check(task)
         labels = dict.fromkeys([*task.known_labels, *_used(task, rows)])
-        return _rows.json_list(_pair(task, row, labels) for row in rows)
+        return _rows.json_list([_pair(task, row, labels) for row in rows])
 
 
 def _used(task: Task, rows: Sequence[Labelled]) -> Iterator[str]:

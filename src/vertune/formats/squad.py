@@ -33,7 +33,7 @@ class Squad(Format):
     def write(self, task: Task, rows: Sequence[Labelled]) -> Iterator[bytes]:
         """Yield one article with a paragraph for each label."""
         self.check(task)
-        paragraphs = (_paragraph(task, row, place) for place, row in enumerate(rows))
+        paragraphs = [_paragraph(task, row, place) for place, row in enumerate(rows)]
         return _rows.json_list(paragraphs, '{"version": "v2.0", "data": [{"title": "", "paragraphs": [', "]}]}")
 
 
