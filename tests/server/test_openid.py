@@ -377,7 +377,7 @@ GOOD = {"issuer": "https://login.example.com", "client_id": "labels", "url": "ht
     [
         ({}, None), ({"client_id": ""}, "openid.client_id is empty"), ({"url": ""}, "openid.url is empty"),
         ({"issuer": "http://login.example.com"}, "https://"), ({"url": "http://labels.example.com"}, "https://"),
-        ({"default_role": None}, "nobody could sign in"), ({"customer": "org"}, "openid.customers is empty"),
+        ({"default_role": None}, "no user could sign in"), ({"customer": "org"}, "openid.customers is empty"),
     ],
 )  # fmt: skip
 def test_settings_that_can_not_work(more, said) -> None:

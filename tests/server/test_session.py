@@ -57,7 +57,7 @@ def patient(server):
 
 def test_a_browser_signs_in_and_out(server, browser, user) -> None:
     name, one = user("manager", "bank"), browser()
-    assert "Nobody is signed in" in problem(one.send("GET", "/v1/session"), 401)
+    assert "is not signed in" in problem(one.send("GET", "/v1/session"), 401)
     found = one.sign_in(name.upper())
     assert found == {
         "name": name, "role": "manager", "customer": "bank", "scopes": ["predict", "feedback", "train", "label", "review"],

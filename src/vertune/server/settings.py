@@ -163,7 +163,7 @@ class OpenIDSettings:
                 )
         if not self.roles and self.default_role is None:
             raise ConfigError(
-                "The settings openid.roles and openid.default_role are empty, so nobody could sign in; expected one of them. "
+                "The settings openid.roles and openid.default_role are empty, so no user could sign in; expected one of them. "
                 "Set for example --set openid.default_role=annotator"
             )
         if self.customer and not self.customers:

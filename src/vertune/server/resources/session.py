@@ -154,9 +154,7 @@ def start_openid(request: Request) -> Response:
     return RedirectResponse(url, 303, headers)
 
 
-@resource.get(
-    "/v1/session/openid/callback", scope=None, status_code=303, responses=problems.documented(401, 403, 404, 409, 422, 500, 503, 507)
-)
+@resource.get("/v1/session/openid/callback", scope=None, status_code=303, responses={**_ERRORS, **problems.documented(404, 409)})
 def finish_openid(
     request: Request,
     state: Annotated[str, Query(max_length=500)] = "",
@@ -179,7 +177,7 @@ def _signed_in(request: Request) -> Session:
     """Return the session of the browser; raise AccessError if there is none."""
     access = request.app.state.access
     if access.cookie(request) is None and "authorization" not in request.headers:
-        raise AccessError("Nobody is signed in with this browser. Sign in: POST /v1/session", authenticated=False)
+        raise AccessError("This browser is not signed in. Sign in with POST /v1/session.", authenticated=False)
     found: Session | None = access.session(request)
     if found is None:
         raise AccessError("This request has an API key; expected the cookie of a browser that is signed in. Sign in.", authenticated=False)
