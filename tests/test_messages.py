@@ -29,8 +29,8 @@ VERBS = frozenset(
         "disable divide download enable evaluate export fill fix free give increase install join keep label leave let limit list load log",
         "look lower make map mark measure merge move name open pad pass pick pin prepare print provide prune put raise read reduce remove",
         "rename repair repeat replace report request reset resize restart restore retrain retry return rotate run save see select send set",
-        "share shorten show sign simplify sort specify split start state stop store swap switch take test train trim try turn type unset update",
-        "upgrade use wait write",
+        "share shorten show sign simplify sort specify split start state stop store swap switch take test train trim try turn type unset",
+        "update upgrade use wait write",
     )
     for word in line.split()
 )

@@ -167,6 +167,12 @@ def send(running, text: str, value: str) -> None:
         ("/v1/jobs", {"kind": text}), ("/v1/jobs", {"kind": "compress", "model": value}),
         ("/v1/jobs", {"kind": "prepare", "config": {"name": text, "data": {"source": {"declared": text}}}}),
         ("/v1/verticals/intent/rollout", {"model": value, "reason": text}),
+        ("/v1/session", {"name": text[:200], "password": text[:1000]}), ("/v1/session", {"key": text[:200]}), ("/v1/session", {text: text}),
+        ("/v1/users", {"name": f"{text} {value}", "role": "annotator", "password": f"long enough {text[:900]}"}),
+        ("/v1/users", {"name": "ann", "role": "annotator", "password": text[:900], "customer": text}),
+        ("/v1/keys", {"name": text[:80], "scopes": [text]}), ("/v1/keys", {"name": text[:80], "scopes": ["predict"], "rate": text}),
+        ("/v1/keys", {"name": text[:80], "scopes": ["predict"], "verticals": [f"{text}!"]}),
+        (f"/v1/keys/{quote(value, safe='')}/rotate", {"overlap": text}),
         (f"/v1/verticals/{quote(value, safe='')}/predict", {"texts": [text]}),
         (f"/v1/{quote(text, safe='')}", {}),
     ]  # fmt: skip
@@ -178,6 +184,14 @@ def send(running, text: str, value: str) -> None:
             assert ask.get(path, params={name: text}, headers=named).status_code < 500
     for path in ("/v1/feedback", "/v1/jobs", "/v1/datasets"):
         assert ask.delete(f"{path}/{quote(value, safe='')}").status_code in (404, 405)
+    for path in ("/v1/users", "/v1/keys"):
+        assert ask.delete(f"{path}/{quote(value, safe='')}").status_code in (404, 405)
+    assert ask.patch(f"/v1/users/{quote(value, safe='')}", json={"password": f"long enough {text[:900]}"}).status_code in (404, 405, 422)
+    cookie = {"Cookie": b"vertune_session=" + header(value.replace(";", ""))}
+    assert running.stranger.get("/v1/session", headers=cookie).status_code == 401
+    assert running.stranger.put("/v1/session/password", json={"old": text[:900], "new": text[:900]}, headers=cookie).status_code == 401
+    back = {"state": text[:400], "code": text, "iss": text[:900], "error": text[:100]}
+    assert running.stranger.get("/v1/session/openid/callback", params=back).status_code == 404
     wrong = {"Authorization": b"Bearer " + header(text)}
     assert running.stranger.post("/v1/verticals/intent/predict", json={"texts": [text]}, headers=wrong).status_code == 401
     ask.post("/v1/verticals/intent/predict", content=f'{{"texts": ["{value}"'.encode(), headers={"Content-Type": "application/json"})
