@@ -3,8 +3,8 @@
 import pytest
 
 from tests.cli.test_main import leave
-from vertune.cli.parts import KINDS
 from vertune.core import kinds, part
+from vertune.core.catalogue import KINDS
 
 
 def test_every_kind_is_listed():

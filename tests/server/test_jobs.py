@@ -177,7 +177,9 @@ def test_a_fit_makes_a_live_model_and_tells_how_it_goes_on(working, tiny_base) -
     assert {"describe", "saved"} <= {event["event"] for event in told["events"]} or len(told["events"]) > 3
     assert told["last"] == numbers[-1]
     assert working.ask.get(f"/v1/jobs/{id}/events", params={"after": told["last"]}).json()["events"] == []
-    assert "<html" in working.ask.get(f"/v1/jobs/{id}/files/report.html").text
+    report = working.ask.get(f"/v1/jobs/{id}/files/report.html")
+    assert "<html" in report.text
+    assert report.headers["content-security-policy"].startswith("sandbox; default-src 'none'; style-src 'unsafe-inline'")
     assert (
         working.ask.get(f"/v1/jobs/{id}/files/metrics.json").json()["metrics"]["accuracy"]["value"] == job["result"]["metrics"]["accuracy"]
     )

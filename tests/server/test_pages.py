@@ -136,7 +136,8 @@ def test_every_reference_of_the_document_leads_somewhere(document) -> None:
 
 
 SCOPES = {
-    "/v1/datasets": "train", "/v1/jobs": "train", "/v1/users": "train", "/v1/keys": "admin", "/v1/session": None, "/health": None,
+    "/v1/datasets": "train", "/v1/jobs": "train", "/v1/parts": "train", "/v1/users": "train", "/v1/keys": "admin", "/v1/session": None,
+    "/health": None,
 }  # fmt: skip
 """By the beginning of a path, the scope that all its operations need; None if they need no key."""
 
@@ -146,7 +147,7 @@ def scope_of(verb: str, path: str) -> str | None:
     if beginning := next((one for one in SCOPES if path.startswith(one)), None):
         return SCOPES[beginning]
     changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))
-    administered = changes or path in ("/v1/deletions", "/v1/audit")
+    administered = changes or path in ("/v1/deletions", "/v1/audit") or path.endswith("/report")
     return "feedback" if "/feedback" in path else "admin" if administered else "predict"
 
 

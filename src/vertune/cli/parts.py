@@ -10,27 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vertune.cli import output
+from vertune.core.catalogue import KINDS
 
 if TYPE_CHECKING:
     from vertune.core.part import Part
 
 PANEL = ("Look around", 1)
-
-KINDS = {
-    "sources": "data.source",
-    "cleaners": "data.clean",
-    "masks": "data.clean: [{name: mask, masks: …}]",
-    "splits": "data.split",
-    "augmenters": "data.augment",
-    "encoders": "encoder",
-    "tasks": "task",
-    "methods": "method",
-    "compressors": "compress.chain",
-    "exports": "",
-    "queries": "",
-    "formats": "",
-}
-"""Maps each kind of part (pluggable component) to the config key that chooses it; empty for a kind that no config chooses."""
 
 
 def run(
@@ -39,6 +24,7 @@ def run(
 ) -> None:
     """List the components that a config can choose."""
     from vertune.core import part
+    from vertune.core.catalogue import listed
     from vertune.core.errors import UnknownName
 
     if kind is not None and kind not in KINDS:
@@ -50,9 +36,10 @@ def run(
         if number:
             output.say()
         output.say(folder + (f"  ({KINDS[folder]}: …)" if KINDS[folder] else ""), "bold")
-        width = max(map(len, part.names(folder)), default=0)
-        for part_name in part.names(folder):
-            output.say(f"  {part_name:<{width}}  {part.about(folder, part_name)}")
+        parts = listed(folder)
+        width = max((len(part_name) for part_name, _ in parts), default=0)
+        for part_name, about in parts:
+            output.say(f"  {part_name:<{width}}  {about}")
     output.next_steps("vertune parts KIND NAME" if kind is None else f"vertune parts {kind} NAME")
 
 

@@ -42,6 +42,14 @@ def metrics_by_split(artifact: Artifact) -> dict[str, dict[str, float | None]]:
     return {split: {name: entry["value"] for name, entry in entries.items()} for split, entries in entries_by_split(artifact).items()}
 
 
+def intervals_by_split(artifact: Artifact) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return the ends of the interval of each metric of a model or report that has one, by split and by name of the metric."""
+    return {
+        split: {name: (one["low"], one["high"]) for name, one in entries.items() if one["low"] is not None and one["high"] is not None}
+        for split, entries in entries_by_split(artifact).items()
+    }
+
+
 def entries_by_split(artifact: Artifact) -> dict[str, dict[str, Entry]]:
     """Return the metrics of a model or report by split and name, each with the ends of its interval, or None where there is none.
 

@@ -204,11 +204,17 @@ def _describe(request: dict[str, Any], home: Home, progress: Callable[..., None]
     return describe(Path(request["file"]), request["format"])
 
 
+def _rows(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.server.rows import read_rows
+
+    return read_rows(Path(request["file"]), request["source"], request["text"], request["after"], request["limit"])
+
+
 WORK: dict[str, Work] = {
-    "describe": _describe, "search": _search, "label": _label, "rank": _rank,
+    "describe": _describe, "rows": _rows, "search": _search, "label": _label, "rank": _rank,
     "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "predict": _predict,
 }  # fmt: skip
-"""What does each kind of work; `describe`, `search` and `label` read uploads, which may be made to exhaust memory."""
+"""What does each kind of work; `describe`, `rows`, `search` and `label` read uploads, which may be made to exhaust memory."""
 
 
 if __name__ == "__main__":

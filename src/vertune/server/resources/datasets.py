@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from vertune.core.errors import Conflict
-from vertune.server import problems, uploading
+from vertune.core.errors import Busy, Conflict
+from vertune.server import problems, rows, uploading
 from vertune.server.access import call_of
 from vertune.server.body import UnsupportedBody
 from vertune.server.resource import Resource
@@ -22,6 +23,10 @@ from vertune.store.audit import note
 resource = Resource("datasets")
 _LARGEST = 1 << 40
 """Size of a body in bytes from which it is refused before the setting `jobs.upload` is looked at."""
+_READING = threading.BoundedSemaphore(2)
+"""Limits how many processes read rows at the same time."""
+_PATIENCE = 10.0
+"""Seconds that a request waits for this."""
 _CONTENT = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in uploading.FORMATS}
 
 
@@ -61,6 +66,37 @@ class DatasetPage(BaseModel):
     datasets: list[DatasetInfo]
     next: str | None
     """The value for `before` to get older ones; null if there are none."""
+
+
+class RowQuery(BaseModel):
+    """Which rows of a file are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Annotated[str, Field(max_length=200)] = ""
+    """Only rows that contain this text in any column, without regard to case."""
+    after: Annotated[int, Field(ge=0, le=1 << 40)] = 0
+    """The number of the row after which the page begins, from `next` of the previous page."""
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+class DatasetRow(BaseModel):
+    """A row of a file."""
+
+    row: int
+    """Its number in the file, from 1."""
+    values: dict[str, Any]
+    """Its values by column; long ones end with `…`."""
+    error: str | None
+    """Why the row can't be read; null if it can be."""
+
+
+class RowPage(BaseModel):
+    """Some rows of a file, in its order."""
+
+    rows: list[DatasetRow]
+    next: int | None
+    """The value for `after` to get what follows; null if nothing does."""
 
 
 @resource.post(
@@ -115,6 +151,21 @@ def describe_dataset(id: str, request: Request) -> DatasetInfo:
     """Describe a file."""
     with database_of(request).reading() as connection:
         return _info(uploads.get(connection, id, customer_of(request)))
+
+
+@resource.get("/v1/datasets/{id}/rows", scope="train")
+def list_rows(id: str, request: Request, query: Annotated[RowQuery, Query()]) -> RowPage:
+    """List the rows of a file, also those that can't be read. Of a wide file, the first 100 columns are shown."""
+    jobs = jobs_of(request)
+    with database_of(request).reading() as connection:
+        upload = uploads.get(connection, id, customer_of(request))
+    about = {"file": str(uploads.path(jobs.home, upload)), "source": upload.report["source"], "memory": uploading.memory_for(upload.bytes)}
+    if not _READING.acquire(timeout=_PATIENCE):
+        raise Busy("Other requests read rows of datasets at the moment. Retry in 2 s.", 2.0)
+    try:
+        return RowPage(**jobs.ask({"kind": "rows", **about, **query.model_dump()}, rows.SECONDS))
+    finally:
+        _READING.release()
 
 
 @resource.delete("/v1/datasets/{id}", scope="train", status_code=204)

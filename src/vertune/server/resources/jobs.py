@@ -38,6 +38,8 @@ _FOLLOWING = 0.5
 """Seconds between two looks for new events of a job that is followed."""
 _FILES = {"report.html": "text/html", "metrics.json": "application/json", "report.json": "application/json", "README.md": "text/markdown"}
 """The files of what a job made that can be read, with their media types."""
+PAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+"""The Content-Security-Policy of a report: it shows its own styles and pictures, runs nothing, and belongs to no origin."""
 Idempotency = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=200, description="A repeated request with the same key starts one job."),
@@ -249,7 +251,8 @@ def read_file(id: str, name: str, request: Request) -> FileResponse:
         made = (job.result or {}).get(shelf[:-1])
         artifact = home.find(shelf, made) if isinstance(made, str) else None
         if artifact is not None and name in _FILES and is_present(artifact.folder, name):
-            return FileResponse(regular_file(artifact.folder, name), media_type=_FILES[name])
+            headers = {"Content-Security-Policy": PAGE_POLICY} if name.endswith(".html") else {}
+            return FileResponse(regular_file(artifact.folder, name), media_type=_FILES[name], headers=headers)
     raise NotFound(f"The job '{job.id}' has made no file '{name[:80]}'. Choose from: {', '.join(_FILES)}, once its state is 'done'.")
 
 

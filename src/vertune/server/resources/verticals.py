@@ -13,7 +13,7 @@ from starlette.responses import Response
 from vertune.core.artifact import Artifact, check_name
 from vertune.core.errors import ConfigError, NotFound, StorageError
 from vertune.core.regular import is_present, regular_file
-from vertune.evaluation.recorded import metrics_by_split
+from vertune.evaluation.recorded import intervals_by_split, metrics_by_split
 from vertune.server.prediction import find_deployments
 from vertune.server.preparing import State
 from vertune.server.resource import Resource
@@ -79,6 +79,16 @@ class Version(BaseModel):
     created: str | None
     metrics: dict[str, Any]
     """The metrics by split: `test` if the model was evaluated on its test rows, and `validation`."""
+    intervals: dict[str, dict[str, tuple[float, float]]] = {}
+    """The ends of the interval of each metric that has one, by split."""
+    method: str | None = None
+    """The method with which it was trained."""
+    compressed: bool = False
+    """Whether it was made by compressing another model."""
+    bytes: int | None = None
+    """The size of its files."""
+    report: bool = False
+    """Whether there is a report on the model; administrators read it with GET …/versions/{model}/report."""
     live: bool
 
 
@@ -221,12 +231,20 @@ def _info(request: Request, name: str) -> VerticalInfo:
 def _versions(service: Service, name: str) -> list[Version]:
     deployment = service.answers.fleet.deployments.get(name)
     live = deployment.model.id if deployment else None
-    manifests = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
-    return [
-        Version(model=model.id, created=_if(str, manifest.get("created")), metrics=metrics_by_split(model), live=model.id == live)
-        for model, manifest in manifests
-        if manifest.get("name") == name or model.id == live
-    ]
+    reported = {parent for report in service.home.shelf("reports") for parent in report.parents}
+    models = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
+    return [_version(model, manifest, live, reported) for model, manifest in models if manifest.get("name") == name or model.id == live]
+
+
+def _version(model: Artifact, manifest: dict[str, Any], live: str | None, reported: set[str]) -> Version:
+    """Return what is known of a model; `reported` are the ids of what reports are about."""
+    config = manifest.get("config")
+    method = config.get("method") if isinstance(config, dict) else None
+    return Version(
+        model=model.id, created=_if(str, manifest.get("created")), metrics=metrics_by_split(model), intervals=intervals_by_split(model),
+        method=_if(str, method.get("name") if isinstance(method, dict) else method), compressed=manifest.get("step") == "compress",
+        bytes=_if(int, manifest.get("bytes")), report=model.id in reported, live=model.id == live,
+    )  # fmt: skip
 
 
 def _if(kind: type[_T], value: Any) -> _T | None:

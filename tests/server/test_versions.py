@@ -1,0 +1,52 @@
+"""The card and the report of any model of a vertical, and what the list of its models says of each."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.server.conftest import admin
+from tests.server.running import problem
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+@pytest.fixture
+def running(home, start):
+    return start(home, admin(home))
+
+
+def test_versions_have_their_method_size_and_intervals(running) -> None:
+    for version in running.ask.get("/v1/verticals/intent/versions").json()["versions"]:
+        assert version["method"] in ("lora", "bitfit")
+        assert version["bytes"] > 0
+        assert not version["compressed"]
+        assert not version["report"]
+        for split, intervals in version["intervals"].items():
+            assert all(low <= version["metrics"][split][name] <= high for name, (low, high) in intervals.items())
+
+
+def test_a_card_is_read_of_a_model_that_is_not_live(running) -> None:
+    for model in running.service.home.shelf("models"):
+        vertical = model.manifest["name"]
+        found = running.ask.get(f"/v1/verticals/{vertical}/versions/{model.id}/card").json()
+        assert found == {"model": model.id, "card": (model.folder / "README.md").read_text("utf-8")}
+        assert "There is no" not in problem(running.ask.get(f"/v1/verticals/nobody/versions/{model.id}/card"), 404)
+
+
+def test_a_report_can_do_nothing_and_is_for_administrators(running) -> None:
+    from vertune.steps.evaluate import evaluate
+
+    home = running.service.home
+    model = home.get("models", "intent")
+    path = f"/v1/verticals/intent/versions/{model.id}/report"
+    assert "no report" in problem(running.ask.get(path), 404)
+    evaluate(model, home, "validation")
+    found = running.ask.get(path)
+    assert "<html" in found.text
+    policy = found.headers["content-security-policy"].split("; ")
+    assert {"sandbox", "default-src 'none'", "frame-ancestors 'none'"} <= set(policy)
+    assert not any("script" in part for part in policy)
+    versions = running.ask.get("/v1/verticals/intent/versions").json()["versions"]
+    assert [one["model"] for one in versions if one["report"]] == [model.id]
+    secret = running.ask.post("/v1/keys", json={"name": "k", "scopes": ["train", "predict"]}).json()["secret"]
+    problem(running.stranger.get(path, headers={"Authorization": f"Bearer {secret}"}), 403)
