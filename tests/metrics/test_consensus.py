@@ -26,7 +26,7 @@ def test_equals_the_example_of_dawid_and_skene():
     rows = PATIENTS.split()
     who = [0, 0, 0, 1, 2, 3, 4]
     flat = np.array([(row, who[place], int(label) - 1) for row, seen in enumerate(rows) for place, label in enumerate(seen)]).T
-    posteriors, shares, confusion, converged = consensus._maximise(Votes(*flat), (5, 4), np.full(45, -1), NONE)
+    posteriors, shares, confusion, converged = consensus._maximise(Votes(*flat, right=np.full(45, -1), times=np.ones(45)), (5, 4), NONE)
     assert converged
     assert shares == pytest.approx([0.40, 0.42, 0.11, 0.07], abs=0.005)
     assert confusion[0][0] == pytest.approx([0.89, 0.11, 0, 0], abs=0.005)

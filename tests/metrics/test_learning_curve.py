@@ -129,6 +129,10 @@ def test_the_error_of_a_share_is_never_zero():
     assert Point.of_share(10, 0.0, 100).error == pytest.approx(Point.of_share(10, 1.0, 100).error)
 
 
+def test_the_error_of_an_interval_is_a_quarter_of_its_width():
+    assert Point.of_interval(10, 0.8, 0.7, 0.9).error == pytest.approx(0.2 / 4, rel=0.03)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_stability_equals_kappa_of_scikit_learn(seed):
     random = np.random.default_rng(seed)

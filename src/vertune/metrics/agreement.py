@@ -143,6 +143,19 @@ def masi(one: frozenset[Any], other: frozenset[Any]) -> float:
     return 1 - shared / len(one | other) * (2 / 3 if one <= other or other <= one else 1 / 3)
 
 
+def _masi_of_all(sets: Sequence[frozenset[Any]]) -> NDArray[np.float64]:
+    """Return the distance MASI of each pair of sets, shape (sets, sets)."""
+    labels = _numbered(label for one in sets for label in one)
+    member = np.zeros((len(sets), len(labels)))
+    for row, one in enumerate(sets):
+        member[row, [labels[label] for label in one]] = 1
+    shared, size = member @ member.T, member.sum(1)
+    union = size[:, None] + size - shared
+    within = shared == np.minimum(size[:, None], size)
+    found: NDArray[np.float64] = 1 - np.where(within, 2 / 3, 1 / 3) * np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return np.where(shared == union, 0.0, found)
+
+
 def place(item: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what must be the same in two spans, or in two accepted answers, for them to count as equal."""
     return (item["start"], item["end"], item["label"]) if "end" in item else (item["start"], item["text"])
@@ -189,7 +202,7 @@ def _numeric(units: Sequence[_Unit], rounds: int, members: Sequence[int] | None)
 def _of_sets(units: Sequence[_Unit], rounds: int, members: Sequence[int] | None) -> Agreement:
     sets = [[frozenset(value) for value in unit] for unit in units]
     places = _numbered(value for unit in sets if len(unit) > 1 for value in unit)
-    distances = np.array([[masi(one, other) for other in places] for one in places]).reshape(len(places), len(places))
+    distances = _masi_of_all(list(places))
     tally = np.zeros((len(units), len(places) + 2))
     for row, unit in _compared(sets):
         numbers = [places[value] for value in unit]

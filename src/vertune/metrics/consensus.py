@@ -27,8 +27,8 @@ _ROW = 1.0
 _ANY = 1.0
 """Pseudo-count of each label in the shares of the labels."""
 _TINY = 1e-300
-_ROUNDS = 1000
-_CHANGE = 1e-5
+_ROUNDS = 300
+_CHANGE = 1e-4
 """The largest change of a probability at which the model has converged."""
 _YES, _NO = "yes", "no"
 
@@ -61,11 +61,16 @@ class Consensus:
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """Labels that annotators gave to records, as indices, one place in each array for each vote."""
+    """Labels that annotators gave to records, as indices; records with the same votes are one record that counts several times."""
 
     records: NDArray[np.int64]
+    """The record of each vote; the annotator and the label are at the same place in the next two arrays."""
     annotators: NDArray[np.int64]
     labels: NDArray[np.int64]
+    right: NDArray[np.int64]
+    """The label of each record that is known, else -1."""
+    times: NDArray[np.float64]
+    """How many records have the votes of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +108,21 @@ def dawid_skene(
     annotators = sorted({name for row in votes for name in row})
     indices = {label: number for number, label in enumerate(every)}
     places = {name: number for number, name in enumerate(annotators)}
-    flat = [(number, places[name], indices[label]) for number, row in enumerate(votes) for name, label in row.items()]
-    columns = np.array(flat, np.int64).reshape(-1, 3).T
-    right = np.full(len(votes), -1)
-    for number, label in known.items():
-        right[number] = indices[label]
-    posteriors, shares, confusion, converged = _maximise(Votes(*columns), (len(annotators), len(every)), right, prior)
-    return Consensus(tuple(every), tuple(annotators), posteriors, shares, confusion=confusion, converged=converged)
+    kinds: dict[Any, int] = {}
+    which = [
+        kinds.setdefault(
+            (frozenset((places[name], indices[label]) for name, label in row.items()), indices.get(known.get(number), -1)), len(kinds)
+        )
+        for number, row in enumerate(votes)
+    ]
+    flat = [(number, *vote) for (row, _), number in kinds.items() for vote in sorted(row)]
+    of_records, of_annotators, of_labels = np.array(flat, np.int64).reshape(-1, 3).T
+    right = np.array([label for _, label in kinds], np.int64)
+    times = np.bincount(which, minlength=len(kinds)).astype(np.float64) if which else np.zeros(0)
+    found = Votes(of_records, of_annotators, of_labels, right, times)
+    posteriors, shares, confusion, converged = _maximise(found, (len(annotators), len(every)), prior)
+    each = posteriors[np.array(which, np.int64)]
+    return Consensus(tuple(every), tuple(annotators), each, shares, confusion=confusion, converged=converged)
 
 
 def accuracies(judgements: Judgements, kind: TargetType, known: Mapping[int, Any] | None = None) -> dict[str, float | None]:
@@ -171,32 +184,34 @@ def _sorted(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _maximise(
-    votes: Votes, size: tuple[int, int], right: NDArray[np.int64], prior: Prior
+    votes: Votes, size: tuple[int, int], prior: Prior
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]:
     """Return posteriors, shares of labels, matrices of the annotators, and whether they have converged.
 
-    `size` is the number of annotators and of labels, and `right` the label of each record that is known, else -1.
+    `size` is the number of annotators and of labels.
     """
-    _, labels = size
-    certain = np.eye(labels)[right] if labels else np.zeros((len(right), 0))
-    posteriors = np.zeros((len(right), labels))
-    np.add.at(posteriors, (votes.records, votes.labels), 1.0)
-    voted = posteriors.sum(1, keepdims=True)
-    posteriors = np.divide(posteriors, voted, out=np.full_like(posteriors, 1 / max(1, labels)), where=voted > 0)
-    heard = (voted[:, 0] > 0) | (right >= 0)
+    annotators, labels = size
+    certain = votes.right >= 0
+    known = np.eye(labels)[votes.right[certain]] if labels else np.zeros((int(certain.sum()), 0))
+    of_record = _Sum.by(votes.records, len(votes.right))
+    of_cell = _Sum.by(votes.annotators * labels + votes.labels, annotators * labels)
+    named = of_record(np.eye(labels)[votes.labels] if labels else np.zeros((0, 0)))
+    voted = named.sum(1, keepdims=True)
+    posteriors = np.divide(named, voted, out=np.full_like(named, 1 / max(1, labels)), where=voted > 0)
+    posteriors[certain] = known
+    heard = ((voted[:, 0] > 0) | certain) * votes.times
     converged = False
     for _ in range(_ROUNDS):
-        posteriors[right >= 0] = certain[right >= 0]
-        shares = posteriors[heard].sum(0) + prior.any
+        shares = heard @ posteriors + prior.any
         shares /= max(shares.sum(), _TINY)
-        confusion = _matrices(votes, size, posteriors, prior)
-        logits = np.tile(np.log(np.maximum(shares, _TINY)), (len(right), 1))
-        np.add.at(logits, votes.records, np.log(np.maximum(confusion, _TINY))[votes.annotators, :, votes.labels])
+        confusion = _matrices(votes, size, posteriors, of_cell, prior)
+        logs = np.log(np.maximum(confusion, _TINY)).transpose(0, 2, 1).reshape(annotators * labels, labels)
+        logits = np.log(np.maximum(shares, _TINY)) + of_record(logs[votes.annotators * labels + votes.labels])
         logits -= logits.max(1, keepdims=True, initial=-np.inf) if labels else 0
         found = np.exp(logits)
         found /= found.sum(1, keepdims=True)
-        found[right >= 0] = certain[right >= 0]
-        change = float(np.abs(found - posteriors)[heard].max(initial=0.0))
+        found[certain] = known
+        change = float(np.abs(found - posteriors)[heard > 0].max(initial=0.0))
         posteriors = found
         if change < _CHANGE:
             converged = True
@@ -204,18 +219,42 @@ def _maximise(
     return posteriors, shares, confusion, converged
 
 
-def _matrices(votes: Votes, size: tuple[int, int], posteriors: NDArray[np.float64], prior: Prior) -> NDArray[np.float64]:
+def _matrices(votes: Votes, size: tuple[int, int], posteriors: NDArray[np.float64], of_cell: _Sum, prior: Prior) -> NDArray[np.float64]:
     """Return the matrix of each annotator that fits these probabilities best, with the pseudo-counts of the prior."""
     annotators, labels = size
-    belief = posteriors[votes.records]
+    times = votes.times[votes.records]
+    belief = posteriors[votes.records] * times[:, None]
     correct = np.bincount(votes.annotators, belief[np.arange(len(belief)), votes.labels], annotators) + prior.right
-    total = np.bincount(votes.annotators, minlength=annotators) + prior.right + prior.wrong
+    total = np.bincount(votes.annotators, times, annotators) + prior.right + prior.wrong
     sure = np.divide(correct, total, out=np.full(annotators, 1.0), where=total > 0)
     simple = np.full((annotators, labels, labels), 0.0)
     simple[:] = ((1 - sure) / max(1, labels - 1))[:, None, None]
     simple[:, np.arange(labels), np.arange(labels)] = sure[:, None] if labels > 1 else 1.0
-    counts = prior.row * simple
-    np.add.at(counts.transpose(0, 2, 1), (votes.annotators, votes.labels), belief)
+    counts = prior.row * simple + of_cell(belief).reshape(annotators, labels, labels).transpose(0, 2, 1)
     sums = counts.sum(2, keepdims=True)
     matrices: NDArray[np.float64] = np.divide(counts, sums, out=simple, where=sums > 0)
     return matrices
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """Adds up the rows of an array that belong to the same group; much faster than `np.add.at`, because groups are sorted once."""
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    count: int
+
+    @classmethod
+    def by(cls, groups: NDArray[np.int64], count: int) -> _Sum:
+        """Return the sum by these groups, one for each row, of which there are `count`."""
+        order = np.argsort(groups, kind="stable")
+        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+        return cls(order, starts, groups[order[starts]], count)
+
+    def __call__(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sums, shape (count, columns)."""
+        result = np.zeros((self.count, rows.shape[1]))
+        if len(self.starts):
+            result[self.groups] = np.add.reduceat(rows[self.order], self.starts, axis=0)
+        return result

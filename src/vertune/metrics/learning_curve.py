@@ -50,6 +50,8 @@ _MOST = 100.0
 _NORMAL = np.array([-1.8, -0.9, 0.0, 0.9, 1.8])
 """Where the distribution of the last score around its estimate is evaluated, in standard deviations."""
 _EDGE = 1e-3
+_QUANTILE = 1.959963984540054
+"""Quantile of the normal distribution for the upper end of a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class Point:
         """Return the point of a score that is a share of correct records, such as accuracy, measured on so many records."""
         usual = min(max(score, 1 / (records + 2)), 1 - 1 / (records + 2))
         return cls(labels, score, math.sqrt(usual * (1 - usual) / records))
+
+    @classmethod
+    def of_interval(cls, labels: int, score: float, low: float, high: float) -> Point:
+        """Return the point of any score with its 95 % interval."""
+        return cls(labels, score, (high - low) / (2 * _QUANTILE))
 
 
 @dataclass(frozen=True, slots=True)
