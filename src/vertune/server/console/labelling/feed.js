@@ -22,6 +22,7 @@ export class Feed {
   #queue;
   #outbox;
   #before = null;
+  #begun = false;
   #ended = false;
   #filling = null;
   #stop;
@@ -109,7 +110,7 @@ export class Feed {
 
   async #fetch() {
     const unsent = await this.#outbox.unsent(this.#project);
-    const found = await (this.#queue === "pending" ? this.#next(unsent.size) : this.#listed());
+    const found = await (this.#queue === "pending" ? this.#next(unsent.size) : this.#listed(this.#queue));
     let added = 0;
     for (const item of found) {
       const local = unsent.get(item.record);
@@ -122,19 +123,26 @@ export class Feed {
     if (this.#queue === "pending" && !added && !unsent.size) this.#ended = true;
   }
 
+  /** Return records without an answer; in the beginning, those with a draft come first. */
   async #next(unsent) {
+    const drafts = this.#begun ? [] : (await this.#page("draft")).labels;
+    this.#begun = true;
     const path = at`/v1/projects/${this.#project}/next`;
     const count = Math.min(MOST, FETCHED + unsent + this.items.filter((item) => this.open(item)).length);
     const answer = await send("POST", path, { count }, { signal: this.#stop, attempts: 3 });
     this.left = answer.left;
-    return answer.records;
+    return [...drafts, ...answer.records];
   }
 
-  async #listed() {
-    const query = { state: this.#queue, before: this.#before, limit: FETCHED };
-    const answer = await get(at`/v1/projects/${this.#project}/labels`, query, { signal: this.#stop });
+  async #listed(state) {
+    const answer = await this.#page(state);
     this.#before = answer.next;
     this.#ended = answer.next === null;
     return answer.labels;
+  }
+
+  #page(state) {
+    const query = { state, before: this.#before, limit: FETCHED };
+    return get(at`/v1/projects/${this.#project}/labels`, query, { signal: this.#stop });
   }
 }

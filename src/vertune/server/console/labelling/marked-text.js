@@ -18,7 +18,7 @@ export class MarkedText {
     this.element = h("div", {
       class: "marked-text", tabindex: "0", role: "application", "aria-label": name, "aria-roledescription": t("label.marking.role"),
       onpointerup: (event) => this.#released(event), onkeydown: (event) => this.#key(event),
-      onfocus: () => this.#focused(), onblur: () => this.#blurred(),
+      onfocus: () => this.render(), onblur: () => this.render(),
     });
   }
 
@@ -141,15 +141,6 @@ export class MarkedText {
     this.anchor = unitAt(this.units, range.start);
     this.render();
     this.on.selected(range);
-  }
-
-  #focused() {
-    if (this.cursor < 0 && this.units.length && this.element.matches(":focus-visible")) this.cursor = this.anchor = 0;
-    this.render();
-  }
-
-  #blurred() {
-    this.render();
   }
 
   #key(event) {

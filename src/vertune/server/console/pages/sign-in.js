@@ -11,7 +11,7 @@ export default async function signInPage({ root, signal }) {
   const problem = h("p", { class: "notice bad", role: "alert", hidden: true });
   const providers = await get("/v1/session/providers", {}, { signal }).catch(() => ({ openid: false }));
   const withKey = preference("signInWithKey", false);
-  const submit = async (event, credentials) => {
+  const submit = async (event, secret, credentials) => {
     event.preventDefault();
     const button = event.target.querySelector("[type=submit]");
     problem.hidden = true;
@@ -21,7 +21,8 @@ export default async function signInPage({ root, signal }) {
     } catch (error) {
       problem.textContent = explained(error);
       problem.hidden = false;
-      event.target.querySelector("input:last-of-type")?.select();
+      secret.value = "";
+      secret.focus();
     } finally {
       button.disabled = false;
     }
@@ -31,7 +32,7 @@ export default async function signInPage({ root, signal }) {
   const key = h("input", { name: "key", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
   const byName = h(
     "form",
-    { onsubmit: (event) => submit(event, () => ({ name: name.value, password: password.value })) },
+    { onsubmit: (event) => submit(event, password, () => ({ name: name.value, password: password.value })) },
     field(t("signIn.name"), name),
     field(t("signIn.password"), password),
     h("div", { class: "field" }, h("button", { type: "submit", class: "primary" }, t("signIn.submit"))),
@@ -42,7 +43,7 @@ export default async function signInPage({ root, signal }) {
     h("summary", {}, t("signIn.withKey")),
     h(
       "form",
-      { onsubmit: (event) => submit(event, () => ({ key: key.value.trim() })) },
+      { onsubmit: (event) => submit(event, key, () => ({ key: key.value.trim() })) },
       field(t("signIn.key"), key, t("signIn.key.hint")),
       h("div", { class: "field" }, h("button", { type: "submit" }, t("signIn.submit"))),
     ),

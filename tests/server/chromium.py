@@ -1,0 +1,145 @@
+"""Drives Chromium by its WebDriver, for tests of pages: keys, sizes, lost connections, and what the browser reports; knows no page."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.server.running import LONG, until
+
+BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+DRIVER = shutil.which("chromedriver")
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+"""The key of an element in answers of a WebDriver (W3C WebDriver, 11)."""
+_ARGUMENTS = (
+    "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-extensions",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps", "--lang=en",
+)  # fmt: skip
+KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Left": "\ue012", "Right": "\ue014", "Delete": "\ue017", "Tab": "\ue004", "Shift": "\ue008"}
+
+
+class Chromium:
+    """One window of a browser without a screen."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = (folder / "chromedriver.log").open("wb")
+        command = [str(DRIVER), "--port=0"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        lines = iter(self._process.stdout.readline, "")  # type: ignore[union-attr]
+        port = next(found[1] for line in lines if (found := re.search(r"started successfully on port (\d+)", line)))
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LONG, trust_env=False)
+        options = {"binary": BROWSER, "args": [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}"]}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
+        self._session = ""
+        self._session = f"/session/{self._send('POST', '/session', {'capabilities': {'alwaysMatch': wanted}})['sessionId']}"
+        self.cdp("Network.enable")
+
+    def close(self) -> None:
+        """End the browser and its driver."""
+        try:
+            self._send("DELETE", "")
+        finally:
+            self._client.close()
+            self._process.terminate()
+            self._process.wait(LONG)
+            self._process.stdout.close()  # type: ignore[union-attr]
+            self._log.close()
+
+    def cdp(self, command: str, **parameters: Any) -> Any:
+        """Send a command of the Chrome DevTools Protocol."""
+        return self._send("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def fresh(self, origin: str, width: int = 1280, dark: bool = False) -> None:
+        """Forget what an origin stored, have a window of a width, and forget the log."""
+        first, *others = self._send("GET", "/window/handles")
+        for other in others:  # of a test that failed
+            self._send("POST", "/window", {"handle": other})
+            self.close_window(first)
+        self.open("about:blank")
+        self.cdp("Storage.clearDataForOrigin", origin=origin, storageTypes="all")
+        self.cdp("Network.clearBrowserCookies")
+        self.offline(False)
+        height = 844 if width < 500 else 900
+        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
+        self.complaints()
+        self.requests()
+
+    def offline(self, lost: bool) -> None:
+        """Lose the connection, or have it again."""
+        self.cdp("Network.emulateNetworkConditions", offline=lost, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+
+    def open(self, url: str) -> None:
+        """Open an address."""
+        self._send("POST", "/url", {"url": url})
+
+    def run(self, script: str, *given: Any) -> Any:
+        """Return what a script returns; a promise is awaited."""
+        return self._send("POST", "/execute/sync", {"script": script, "args": list(given)})
+
+    def until(self, script: str, *given: Any) -> Any:
+        """Wait for what a script returns to be true."""
+        return until(lambda: self.run(f"return ({script})", *given))
+
+    def press(self, *keys: str, held: str = "") -> None:
+        """Press keys one after another, by their characters or names, while the key `held` is down."""
+        codes = [KEYS.get(key, key) for key in keys]
+        actions = [{"type": kind, "value": code} for code in codes for kind in ("keyDown", "keyUp")]
+        if held:
+            actions = [{"type": "keyDown", "value": KEYS[held]}, *actions, {"type": "keyUp", "value": KEYS[held]}]
+        self._send("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse at a place of the window, and release it at another one."""
+        moves = [{"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)} for x, y in (start, end)]
+        actions = [moves[0], {"type": "pointerDown", "button": 0}, moves[1], {"type": "pointerUp", "button": 0}]
+        self._send("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": actions}]})
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Click the first element that fits a CSS selector and contains a text."""
+        fits = "one.checkVisibility() && one.textContent.includes(arguments[1])"
+        script = f"return [...document.querySelectorAll(arguments[0])].find((one) => {fits})"
+        element = until(lambda: self.run(script, selector, text))
+        self._send("POST", f"/element/{element[_ELEMENT]}/click", {})
+
+    def type(self, selector: str, text: str) -> None:
+        """Type a text into an element."""
+        element = until(lambda: self.run("return document.querySelector(arguments[0])", selector))
+        self._send("POST", f"/element/{element[_ELEMENT]}/value", {"text": text})
+
+    def window(self, handle: str = "") -> str:
+        """Switch to a window, or to a new tab; return the one that was left."""
+        left: str = self._send("GET", "/window")
+        self._send("POST", "/window", {"handle": handle or self._send("POST", "/window/new", {"type": "tab"})["handle"]})
+        return left
+
+    def close_window(self, next: str) -> None:
+        """Close the window, and switch to another one."""
+        self._send("DELETE", "/window")
+        self._send("POST", "/window", {"handle": next})
+
+    def complaints(self, but: Callable[[str], bool] = lambda message: False) -> list[str]:
+        """Return the warnings and errors that the browser logged since the last call, apart from those that are expected."""
+        entries = self._send("POST", "/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries if entry["level"] in ("WARNING", "SEVERE") and not but(entry["message"])]
+
+    def requests(self) -> list[str]:
+        """Return the addresses of the requests since the last call."""
+        events = [json.loads(entry["message"])["message"] for entry in self._send("POST", "/se/log", {"type": "performance"})]
+        sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        return [url for url in sent if urlsplit(url).scheme not in ("data", "about", "chrome")]
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = self._client.request(method, self._session + path, json=body if method == "POST" else None)
+        value = response.json()["value"]
+        assert response.status_code == 200, value
+        return value

@@ -1,0 +1,371 @@
+"""People use the console in a real browser: by keyboard, on phones, in both languages, and while the connection is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from urllib.parse import urlsplit
+
+import polars as pl
+import pytest
+
+from tests.server.browser import PASSWORD, Browser, add_user
+from tests.server.chromium import BROWSER, DRIVER, Chromium
+from tests.server.conftest import admin
+from tests.server.running import Running, until
+from vertune.core.artifact import Home
+from vertune.core.kinds import Source, Task
+from vertune.core.parse import build
+from vertune.steps.label import NewProject, label
+from vertune.steps.label.settings import ProjectSettings
+
+pytestmark = [
+    pytest.mark.allow_hosts(["127.0.0.1"]),
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver: make services"),
+]
+TEXTS = [f"tell me {number} of {word}" for number in range(30) for word in ("rome 🏛️", "soup 🍜 and 面包")]
+LABELS = ("place", "food", "other")
+ENGLISH, CHINESE = "en", "zh"
+LOST = "net::ERR_INTERNET_DISCONNECTED"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory) -> Iterator[Chromium]:
+    made = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory) -> Iterator[Running]:
+    """A server without models, with keys, an annotator, a manager, and an administrator."""
+    home = Home(tmp_path_factory.mktemp("console") / "home")
+    home.folder.mkdir(parents=True)
+    with Running(home, admin(home), good=False) as running:
+        for name, role in (("boss", "manager"), *((f"ann{number}", "annotator") for number in range(4))):
+            add_user(running, name, role, "default")
+        yield running
+
+
+def project(running: Running, name: str, task: str, tmp_path, rows=None, **settings) -> None:
+    """Make a project of a few records, all of which annotators see."""
+    file = tmp_path / f"{name}.jsonl"
+    pl.DataFrame(rows or [{"text": text} for text in TEXTS]).write_ndjson(file)
+    given = {"labels": [{"name": one} for one in LABELS], "hold_out": 0, "overlap": 2, **settings}
+    label(
+        running.database,
+        NewProject(
+            name=name, customer="default", source=build(Source, {"name": "jsonl", "path": str(file)}), task=build(Task, task),
+            settings=ProjectSettings.model_validate(given),
+        ),
+    )  # fmt: skip
+
+
+class Person:
+    """Somebody who is signed in to the console in the browser."""
+
+    def __init__(self, browser: Chromium, running: Running, name: str, width: int = 1280, language: str = ENGLISH, dark: bool = False):
+        self.browser, self.running, self.name = browser, running, name
+        browser.fresh(running.url, width, dark)
+        browser.open(f"{running.url}/?lang={language}")
+        browser.until("document.querySelector('[name=username]')")
+        browser.type("[name=username]", name)
+        browser.type("[name=password]", f"{PASSWORD}\ue007")
+        browser.until("document.querySelector('.page-projects h1')")
+
+    def go(self, address: str, selector: str = "main h1") -> None:
+        """Go to a page of the console, and wait until it is there."""
+        self.browser.run("location.hash = arguments[0]", address)
+        there = "decodeURI(location.hash) === arguments[0] && !document.querySelector('main[aria-busy]')"
+        self.browser.until(f"{there} && document.querySelector(arguments[1])", address, selector)
+
+    @property
+    def record(self) -> str:
+        """The text of the record that is shown."""
+        return self.browser.run("return document.querySelector('.record').innerText")
+
+    @property
+    def state(self) -> str:
+        """What the label page says of what is saved."""
+        return self.browser.run("return document.querySelector('.sending .badge').textContent")
+
+    def labels(self, project: str, state: str = "done") -> dict[int, dict]:
+        """The own labels of a state, as the server has them, by record."""
+        script = "return fetch(arguments[0]).then((response) => response.json())"
+        found = self.browser.run(script, f"/v1/projects/{project}/labels?state={state}&limit=200")
+        return {one["record"]: one["label"] for one in found["labels"]}
+
+    def saved(self) -> None:
+        """Wait until all labels are saved."""
+        self.browser.until("document.querySelector('.sending .badge.good')")
+
+    def decisions(self, project: str) -> dict[int, dict]:
+        """The decisions on records, by record."""
+        found = self.running.ask.get(f"/v1/projects/{project}/records", params={"limit": 200}).json()
+        return {one["record"]: one["decision"] for one in found["records"] if one["decision"]}
+
+    def seconds_of_keys(self) -> list[float]:
+        """How long the page took from each key press to the next record."""
+        script = "return performance.getEntriesByName('vertune.key').map((one) => one.duration / 1000)"
+        return list(self.browser.run(script))
+
+    def left_no_trace(self, lost: bool = False) -> None:
+        """Check that the browser reported nothing, and asked nobody else."""
+        signing_in = f"{self.running.url}/v1/session - Failed to load resource"
+        reported = self.browser.complaints(lambda message: message.startswith(signing_in) or (lost and LOST in message))
+        assert reported == []
+        assert {f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in self.browser.requests()} == {self.running.url}
+
+
+def right(text: str) -> str:
+    return "1" if "rome" in text else "2"
+
+
+@pytest.mark.parametrize(
+    ("language", "width", "annotator"),
+    [(ENGLISH, 1280, "ann0"), (CHINESE, 390, "ann1"), (CHINESE, 1280, "ann2"), (ENGLISH, 390, "ann3")],
+)
+def test_thirty_records_are_labelled_by_keyboard_though_the_connection_is_lost(
+    chromium, console, tmp_path, language, width, annotator
+) -> None:
+    """The page is loaded again while labels wait in the browser, which must not lose them."""
+    name = f"mails-{language}-{width}"
+    project(console, name, "classify", tmp_path)
+    person = Person(chromium, console, annotator, width, language)
+    person.go(f"#/label/{name}", ".input-text")
+    seen: dict[str, str] = {}
+
+    def answer(count: int) -> None:
+        for _ in range(count):
+            text = person.record.strip()
+            assert text not in seen
+            seen[text] = "1" if "rome" in text else "2"
+            chromium.press(seen[text])
+
+    answer(10)
+    person.saved()
+    chromium.offline(True)
+    answer(15)
+    offline = {ENGLISH: "Offline: 15 labels wait in this browser", CHINESE: "离线：15 个标注暂存在此浏览器"}
+    until(lambda: person.state == offline[language])
+    assert len(person.seconds_of_keys()) == 25
+    assert sorted(person.seconds_of_keys())[23] < 0.016, "95 % of the key presses show the next record within a frame"
+    chromium.offline(False)
+    chromium.run("location.reload()")
+    chromium.until("document.querySelector('.input-text')")
+    person.saved()
+    answer(5)
+    person.saved()
+    found = person.labels(name)
+    assert len(found) == len(seen) == 30
+    assert {TEXTS[number]: one["target"]["label"] for number, one in found.items()} == {
+        text: LABELS[int(key) - 1] for text, key in seen.items()
+    }
+    assert all(0 < one["seconds"] < 30 for one in found.values())
+    assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
+    person.left_no_trace(lost=True)
+
+
+def test_answers_are_undone_twenty_back_and_skipped_and_rejected(chromium, console, tmp_path) -> None:
+    project(console, "undone", "classify", tmp_path)
+    person = Person(chromium, console, "ann0")
+    person.go("#/label/undone", ".input-text")
+    texts = []
+    for key in ("x", " ", *"12" * 11):
+        texts.append(person.record)
+        chromium.press(key)
+    person.saved()
+    assert (len(person.labels("undone")), len(person.labels("undone", "skipped")), len(person.labels("undone", "rejected"))) == (22, 1, 1)
+    for text in reversed(texts[2:]):
+        chromium.press("u")
+        assert person.record == text
+    person.saved()
+    assert (len(person.labels("undone")), len(person.labels("undone", "skipped"))) == (0, 1)
+    chromium.press("Right", "Right")
+    assert person.record == texts[4]
+    chromium.press("Left", "3")
+    person.saved()
+    assert [one["target"] for one in person.labels("undone").values()] == [{"label": "other"}]
+    chromium.press("/", *"food", "Enter")
+    person.saved()
+    assert {one["target"]["label"] for one in person.labels("undone").values()} == {"other", "food"}
+    chromium.press("?")
+    chromium.until("document.querySelector('dialog[open] table')")
+    chromium.press("Escape")
+    person.go("#/label/undone?queue=rejected", ".input-text")
+    assert person.record == texts[0]
+    chromium.press("1")
+    person.saved()
+    assert len(person.labels("undone", "rejected")) == 0
+    person.left_no_trace()
+
+
+def test_several_labels_are_a_draft_until_they_are_confirmed(chromium, console, tmp_path) -> None:
+    project(console, "topics", "multilabel", tmp_path)
+    person = Person(chromium, console, "ann0")
+    person.go("#/label/topics", ".input-text")
+    chromium.press("1", "3")
+    (draft,) = until(lambda: list(person.labels("topics", "draft").values()))
+    assert sorted(draft["target"]["labels"]) == ["other", "place"]
+    chromium.run("location.reload()")
+    chromium.until("document.querySelectorAll('.label[aria-pressed=true]').length === 2")
+    chromium.press("3", "Enter")
+    person.saved()
+    assert [one["target"] for one in person.labels("topics").values()] == [{"labels": ["place"]}]
+    assert person.labels("topics", "draft") == {}
+    person.left_no_trace()
+
+
+def test_places_are_counted_in_code_points_and_do_not_overlap(chromium, console, tmp_path) -> None:
+    rows = [{"text": "👍🏽 Ann of ACME in 🏛️ Rome"}, {"text": "王小明😀在北京"}]
+    project(console, "places", "tag", tmp_path, rows)
+    project(console, "signs", "tag", tmp_path, rows, snap="characters")
+    person = Person(chromium, console, "ann0")
+
+    def words(project: str) -> set[tuple[str, str]]:
+        person.saved()
+        texts = {number: row["text"] for number, row in enumerate(rows)}
+        spans = [(texts[number], span) for number, one in person.labels(project).items() for span in one["target"]["spans"]]
+        return {(span["label"], text[span["start"] : span["end"]]) for text, span in spans}
+
+    person.go("#/label/places", ".marked-text")
+    if "Ann" not in person.record:
+        chromium.press("]")
+    box = chromium.run(
+        "const words = document.createTreeWalker(document.querySelector('.marked-text'), NodeFilter.SHOW_TEXT);"
+        "let text; do { text = words.nextNode(); } while (!text.data.includes('ACME'));"
+        "const range = new Range(); range.setStart(text, text.data.indexOf('CME')); range.setEnd(text, text.data.indexOf('E in'));"
+        "const box = range.getBoundingClientRect(); return [box.left, box.right, box.top + box.height / 2];"
+    )
+    chromium.drag((box[0] + 1, box[2]), (box[1] - 1, box[2]))
+    chromium.press("2")
+    chromium.press("Left", "Left", "1")  # two words before
+    chromium.press("Right", "Right", held="Shift")
+    chromium.press("3")
+    assert "overlaps" in chromium.run("return document.querySelector('.toast').innerText")
+    chromium.press("Enter")
+    assert words("places") == {("food", "ACME"), ("place", "Ann")}
+    person.go("#/label/signs", ".marked-text")
+    if "王" not in person.record:
+        chromium.press("]")
+    chromium.press("Right")
+    chromium.press("Right", "Right", held="Shift")
+    chromium.press("1", "Right", "2", "Enter")
+    assert words("signs") == {("place", "王小明"), ("food", "😀")}
+    person.left_no_trace()
+
+
+def test_numbers_and_answers_in_texts(chromium, console, tmp_path) -> None:
+    project(console, "stars", "regress", tmp_path, labels=[])
+    rows = [{"question": f"Who, {number}?", "context": "😀 It was Ann."} for number in range(3)]
+    project(console, "faq", "extract", tmp_path, rows, labels=[])
+    person = Person(chromium, console, "ann0", dark=True)
+    person.go("#/label/stars", ".number-answer")
+    chromium.press(*"3.5", "Enter", " ", "x", *"-2", "Enter")
+    person.saved()
+    assert sorted(one["target"]["score"] for one in person.labels("stars").values()) == [-2, 3.5]
+    person.go("#/label/faq", ".marked-text")
+    chromium.press("Right", "Right", "Right", "Right", "Enter", "n")
+    person.saved()
+    found = [one["target"]["answers"] for one in person.labels("faq").values()]
+    assert sorted(found, key=len) == [[], [{"start": 9, "text": "Ann"}]]
+    person.left_no_trace()
+
+
+def test_two_tabs_share_the_records_and_lose_no_label(chromium, console, tmp_path) -> None:
+    project(console, "tabs", "classify", tmp_path)
+    person = Person(chromium, console, "ann0")
+    person.go("#/label/tabs", ".input-text")
+    first = chromium.window()
+    chromium.open(f"{console.url}/#/label/tabs")
+    chromium.until("document.querySelector('.input-text')")
+    second = chromium.window(first)
+    chromium.press(*"111")
+    person.saved()
+    left = person.record
+    chromium.window(second)
+    chromium.press("2")  # what both showed from the beginning: the last answer holds
+    assert person.record == left
+    chromium.press("2")
+    person.saved()
+    assert sorted(one["target"]["label"] for one in person.labels("tabs").values()) == ["food", "food", "place", "place"]
+    chromium.close_window(first)
+
+
+def test_a_reviewer_labels_many_decides_and_undoes(chromium, console, tmp_path) -> None:
+    project(console, "review", "classify", tmp_path)
+    for name in ("ann0", "ann1"):
+        with Browser(console) as one:
+            one.sign_in(name)
+            given = [
+                {"record": number, "state": "done", "target": {"label": LABELS[int(name[-1])]}, "version": 1, "seconds": 2}
+                for number in range(3)
+            ]
+            assert one.send("PUT", "/v1/projects/review/labels", json={"labels": given}).status_code == 200
+    person = Person(chromium, console, "boss")
+    person.go("#/review/review", ".candidates")
+    chromium.press("r", *"clear", "Enter", "2")
+    chromium.press("o")
+    chromium.until("document.querySelector('dialog[open] .label')")
+    chromium.press("3")
+    decided = until(lambda: person.decisions("review") if len(person.decisions("review")) == 2 else None)
+    assert decided[0]["reason"] == "clear"
+    assert {one["target"]["label"] for one in decided.values()} <= set(LABELS)
+    assert decided[1]["target"] == {"label": "other"}
+    chromium.press("u")
+    until(lambda: list(person.decisions("review")) == [0])
+    person.go("#/records/review", ".record-row")
+    chromium.run("for (const box of [...document.querySelectorAll('.record-row input')].slice(0, 4)) box.click()")
+    chromium.click(".bar .primary")
+    chromium.until("document.querySelector('dialog[open] .label')")
+    chromium.press("1")
+    until(lambda: len(person.labels("review")) == 4)
+    chromium.click(".toast button", "Undo")
+    until(lambda: len(person.labels("review")) == 0)
+    chromium.type("[role=search] input[type=search]", "rome")
+    until(lambda: chromium.run("return document.querySelectorAll('.record-row').length") == 30)
+    assert chromium.run("return location.hash") == "#/records/review?text=rome"
+    person.left_no_trace()
+
+
+UNNAMED = """
+const named = (one) => one.ariaLabel || one.labels?.length || one.textContent.trim() || one.getAttribute("aria-labelledby") || one.title;
+return [...document.querySelectorAll("main button, main a, main input, main select, main textarea, nav, dialog")]
+  .filter((one) => one.checkVisibility() && !named(one)).map((one) => one.outerHTML.slice(0, 200));
+"""
+HEADINGS = "return [...document.querySelectorAll('main h1, main h2, main h3')].map((one) => Number(one.tagName[1]))"
+
+
+@pytest.mark.parametrize(("width", "language"), [(360, CHINESE), (2560, ENGLISH)])
+def test_every_page_fits_the_window_and_has_names_for_all_controls(chromium, console, tmp_path, width, language) -> None:
+    name = f"pages-{width}"
+    project(
+        console, name, "classify", tmp_path, guidelines="# Rules\n\n- **one** <img src=x onerror=alert(1)>\n- [two](javascript:alert(1))"
+    )
+    person = Person(chromium, console, "boss", width, language, dark=width < 500)
+    pages = chromium.run("return import(document.querySelector('script').src.replace('app.js', 'pages.js')).then((all) => all.PAGES)")
+    assert len(pages) >= 7
+    for page in pages:
+        person.go(f"#{page['path'].replace('{project}', name)}")
+        about = (page["path"], width)
+        assert chromium.run("return document.documentElement.scrollWidth - innerWidth") <= 0, about
+        assert chromium.run(UNNAMED) == [], about
+        headings = chromium.run(HEADINGS)
+        assert headings[0] == 1, about
+        assert headings.count(1) == 1, about
+        assert all(after - before <= 1 for before, after in pairwise(headings)), (about, headings)
+    assert chromium.run("return document.querySelectorAll('img').length") == 0
+    person.left_no_trace()
+
+
+def test_a_wrong_password_is_refused_and_the_right_one_leads_on(chromium, console) -> None:
+    chromium.fresh(console.url)
+    chromium.open(f"{console.url}/")
+    chromium.type("[name=username]", "ann0")
+    chromium.type("[name=password]", "wrong password\ue007")
+    chromium.until("document.querySelector('form').parentElement.querySelector('[role=alert]:not([hidden])')?.textContent.length > 20")
+    chromium.type("[name=password]", f"{PASSWORD}\ue007")
+    chromium.until("document.querySelector('.page-projects h1')")
+    assert chromium.run("return [...document.querySelectorAll('#menu a')].map((one) => one.dataset.file)") == ["projects"]
+    chromium.click("#menu button", "Sign out")
+    chromium.until("document.querySelector('[name=username]')")
