@@ -15,6 +15,11 @@ export function useSession(newToken, signedOut) {
   onSignedOut = signedOut ?? onSignedOut;
 }
 
+/** Return the token that requests with changes must send, for requests that are not made here. */
+export function csrfToken() {
+  return token;
+}
+
 /** An error response of the server, or status 0 if the server can't be reached. */
 export class ApiError extends Error {
   constructor(status, title, detail, wait = 0) {
