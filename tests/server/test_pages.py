@@ -144,6 +144,9 @@ SCOPES = {
 
 def scope_of(verb: str, path: str) -> str | None:
     """The scope that an operation needs."""
+    if path.startswith("/v1/projects"):
+        about = path.removeprefix("/v1/projects")
+        return "train" if (verb, about) in MANAGED else "review" if about.endswith(REVIEWED) else "label"
     if beginning := next((one for one in SCOPES if path.startswith(one)), None):
         return SCOPES[beginning]
     changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))

@@ -144,7 +144,7 @@ def test_a_resource_is_documented(ask, book) -> None:
     paths = ask.get("/openapi.json").json()["paths"]
     operation = paths[f"/v1/{book}"]["post"]
     assert operation["description"] == "Add an entry."
-    assert operation["security"] == [{"key": ["feedback"]}]
+    assert operation["security"] == [{"key": ["feedback"]}, {"session": []}]
     assert set(operation["responses"]) == {"201", "401", "403", "413", "415", "422", "429", "500", "503", "507"}
     assert "multipart/form-data" in paths[f"/v1/{book}/photo"]["put"]["requestBody"]["content"]
     assert paths[f"/v1/{book}/session"]["get"]["security"] == []

@@ -25,7 +25,7 @@ verbs = typer.Typer(no_args_is_help=True)
 
 @verbs.callback()
 def run() -> None:
-    """Create, list, change and remove people who sign in to the server."""
+    """Create, list, change and remove users of the server."""
 
 
 @verbs.command("create")
