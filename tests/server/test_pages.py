@@ -136,10 +136,13 @@ def test_every_reference_of_the_document_leads_somewhere(document) -> None:
 
 
 SCOPES = {
-    "/v1/datasets": "train", "/v1/jobs": "train", "/v1/parts": "train", "/v1/users": "train", "/v1/keys": "admin", "/v1/session": None,
+    "/v1/datasets": "train", "/v1/jobs": "train", "/v1/users": "train", "/v1/keys": "admin", "/v1/parts": "train", "/v1/session": None,
     "/health": None,
 }  # fmt: skip
 """By the beginning of a path, the scope that all its operations need; None if they need no key."""
+MANAGED = [("post", ""), ("patch", "/{project}"), ("delete", "/{project}"), ("post", "/{project}/train"), ("get", "/{project}/quality")]
+REVIEWED = ("/records", "/reviews", "/labels/many", "/labels/undo", "/decisions", "/decisions/{record}", "/export")
+"""Operations on labelling projects that need the scope train or review; all others need label."""
 
 
 def scope_of(verb: str, path: str) -> str | None:
