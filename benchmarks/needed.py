@@ -67,7 +67,8 @@ def curves(name: str) -> dict[str, Any]:
         order = np.random.default_rng(seed).permutation(rows)
         scores.append([score(np.sort(order[:count])) for count in counts])
         say("curve", step=len(scores), steps=len(SEEDS), scores=" ".join(f"{value:.3f}" for value in scores[-1]))
-    about = {"metric": task.goal, "rows": rows, "records": len(test.records), "full": score(np.arange(rows))}
+    about = {"metric": task.goal, "rows": rows, "records": len(test.records), "full": score(np.arange(rows)),
+             "classes": len(task.known_labels)}  # fmt: skip
     found = {**about, "labels": counts, "scores": scores}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, found)
@@ -91,14 +92,14 @@ def at(found: dict[str, Any], labels: list[int], right: float) -> dict[str, Any]
     """The estimates from the scores after these numbers of labels, of each seed, and how they compare with the truth."""
     target, records = TARGET * found["full"], found["records"]
     points = [[Point.of_share(*pair, records) for pair in zip(labels, scores, strict=False)] for scores in found["scores"]]
-    fitted = [curve.needed(target) if (curve := fit(one)) else None for one in points]
+    fitted = [curve.needed(target) if (curve := fit(one, classes=found["classes"])) else None for one in points]
     values = [one.labels if one else math.inf for one in fitted]
-    factors = [factor(value, right) for value in values]
+    factors = [factor(value, right) if value < math.inf else None for value in values]
     inside = [one is not None and one.low <= right <= (one.high or math.inf) for one in fitted]
     middle = float(np.median(values))
     return {
         "at": labels[-1], "median": middle, "factor": factor(middle, right), "factors": factors,
-        "single": float(np.mean([one <= FACTOR for one in factors])), "covered": float(np.mean(inside)),
+        "single": float(np.mean([one is not None and one <= FACTOR for one in factors])), "covered": float(np.mean(inside)),
         "estimates": [one and [one.low, one.labels, one.high] for one in fitted],
     }  # fmt: skip
 
@@ -110,7 +111,8 @@ def judged(found: dict[str, Any]) -> dict[str, Any]:
     means = np.append(np.mean(found["scores"], axis=0), found["full"])
     right = truth(np.array(labels), means, target)
     parts = {name: at(found, [count for count in labels if count <= right / part], right) for name, part in PARTS.items()}
-    bar = servers.bar(parts["a third"]["factors"], FACTOR, figure=parts["a third"]["factor"])
+    factors = [one for one in parts["a third"]["factors"] if one is not None]
+    bar = servers.bar(factors, FACTOR, figure=parts["a third"]["factor"])
     return {"target": target, "needed": right, "parts": parts, "bars": {"factor between the median estimate and the truth": bar}}
 
 
@@ -133,7 +135,9 @@ def main() -> None:
         if name in results and not options.again:
             continue
         found = curves(name)
-        results[name] = {key: found[key] for key in ("metric", "rows", "records", "full")} | judged(found) | measured_here() | code()
+        results[name] = (
+            {key: found[key] for key in ("metric", "rows", "records", "full", "classes")} | judged(found) | measured_here() | code()
+        )
         write_json(OUT, results)
         show(name, results[name])
     sys.exit(not all(one["met"] for found in read_json(OUT).values() for one in found["bars"].values()))

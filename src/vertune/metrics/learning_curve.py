@@ -6,7 +6,7 @@ of the last score. So all curves on a grid are weighted by how well they fit and
 with 95 % intervals. Scores with few labels count less, because with many classes curves are no powers of m there. People set targets that
 can be reached, so of two curves that fit equally well, the one that needs fewer labels counts more for `needed`.
 
-The constants were chosen on six data sets, on which `benchmarks/needed.py` does not measure how far estimates are from the truth. Stopping
+The constants were chosen on seven data sets, and `benchmarks/needed.py` measures on others how far estimates are from the truth. Stopping
 when predictions do not change is that of Bloodgood and Vijay-Shanker (2009). Independent of models and tasks.
 """
 
@@ -29,8 +29,10 @@ STABLE = 0.99
 _WINDOW = 3
 """Number of successive agreements whose mean must be so high."""
 _EXPONENTS = np.exp(np.linspace(math.log(0.05), math.log(2.5), 30))
-_USUAL, _SPREAD = 0.7, 0.8
-"""The usual exponent, and the standard deviation of its logarithm."""
+_USUAL, _GROWTH, _SPREAD = 0.15, 0.35, 0.4
+"""The usual exponent of one class, by which power of the number of classes it grows, and the standard deviation of its logarithm."""
+_CLASSES = 10
+"""Number of classes that is assumed where it is not known, or where there are none."""
 _SHARES = (np.arange(30) + 0.5) / 30
 """Of what is missing in the last score, how much further labels can bring; all are equally usual."""
 _TRAINING = 0.1
@@ -41,8 +43,8 @@ _DISTANCE = 2.5
 """By which power of the ratio of numbers of labels the variance of a score grows with its distance from the last one."""
 _SOON = 1.5
 """By which power of the number of labels that a curve needs its weight falls, in `needed`."""
-_WIDER = 1.7
-"""By which factor the logarithm of an interval of `needed` is widened, as curves are not exactly powers; then 97 % contained the truth."""
+_WIDER = 1.8
+"""By which factor the logarithm of an interval of `needed` is widened, as curves are not exactly powers; then 95 % contained the truth."""
 _WITHIN, _LEAST = 10.0, 0.05
 """A score counts as within reach if so many times as many labels reach it with at least this probability."""
 _MOST = 100.0
@@ -145,11 +147,12 @@ def _quantiles(values: NDArray[np.float64], weights: NDArray[np.float64]) -> tup
     return middle, low, high
 
 
-def fit(points: Sequence[Point], limits: tuple[float, float] = (0.0, 1.0)) -> LearningCurve | None:
+def fit(points: Sequence[Point], limits: tuple[float, float] = (0.0, 1.0), classes: int | None = None) -> LearningCurve | None:
     """Fit a learning curve to scores, of which higher ones are better; None if there are fewer than 3 different numbers of labels.
 
     `limits` are the score of knowing nothing and that of a perfect model. An error, such as an RMSE, is passed with a minus sign and the
-    limits (minus the error of the mean, 0). The result does not depend on the order of the points.
+    limits (minus the error of the mean, 0). `classes` is the number of labels that there are: with more of them, curves begin lower and
+    rise longer. The result does not depend on the order of the points.
     """
     known = [point for point in points if point.labels > 0 and math.isfinite(point.score)]
     if len({point.labels for point in known}) < LEAST_POINTS:
@@ -161,27 +164,32 @@ def fit(points: Sequence[Point], limits: tuple[float, float] = (0.0, 1.0)) -> Le
     last = labels.max()
     middle = np.clip(scores, 0.05, 0.95)
     variance = (_TRAINING * middle * (1 - middle) / labels + _OWN * errors**2) * (last / labels) ** _DISTANCE
-    return _weighted(labels / last, scores, 1 / variance, int(last), limits)
+    curves = _weighted(labels / last, scores, 1 / variance, _USUAL * (classes or _CLASSES) ** _GROWTH)
+    return LearningCurve(int(last), limits, *curves)
 
 
 def _weighted(
-    ratios: NDArray[np.float64], scores: NDArray[np.float64], weights: NDArray[np.float64], last: int, limits: tuple[float, float]
-) -> LearningCurve:
-    """Return the curves on the grid with their weights; a curve is linear in its score after the last label, `level`."""
+    ratios: NDArray[np.float64], scores: NDArray[np.float64], weights: NDArray[np.float64], usual: float
+) -> tuple[NDArray[np.float64], ...]:
+    """Return the curves on the grid, as asymptotes, gaps and exponents, and their weights.
+
+    `ratios` are the numbers of labels as shares of the last one, and `usual` is the usual exponent. A curve is linear in its score after
+    the last label, `level`.
+    """
     exponents, shares = np.meshgrid(_EXPONENTS, _SHARES)
     bent = shares[..., None] * (1 - ratios ** -exponents[..., None])
     slope = 1 - bent
     precision = (slope * slope * weights).sum(-1)
     level = np.clip(((scores - bent) * slope * weights).sum(-1) / precision, _EDGE, 1 - _EDGE)
     missed = scores - (level[..., None] * slope + bent)
-    usual = ((np.log(exponents) - math.log(_USUAL)) / _SPREAD) ** 2
-    logs = -0.5 * ((missed**2 * weights).sum(-1) + np.log(precision) + usual)
+    unusual = ((np.log(exponents) - math.log(usual)) / _SPREAD) ** 2
+    logs = -0.5 * ((missed**2 * weights).sum(-1) + np.log(precision) + unusual)
     levels = np.clip(level[..., None] + _NORMAL / np.sqrt(precision[..., None]), _EDGE, 1 - _EDGE)
     found = np.exp(logs - logs.max())[..., None] * np.exp(-0.5 * _NORMAL**2)
     gaps = shares[..., None] * (1 - levels)
     exponent = np.broadcast_to(exponents[..., None], levels.shape)
     parts = (levels + gaps, gaps, exponent, found / found.sum())
-    return LearningCurve(last, limits, *(part.ravel() for part in parts))
+    return tuple(part.ravel() for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
