@@ -41,6 +41,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli/forget.py::run": "likewise",
     "cli/predict.py::run": "likewise",
     "cli/serve.py::run": "likewise",
+    "cli/label.py::run": "likewise",
     "cli/simulate.py::run": "likewise",
     "client/client.py::Client.__init__": "each is one setting of a connection, and a user passes one or two by name",
 }
@@ -50,6 +51,7 @@ MANY_POSITIONAL: dict[str, str] = {
     "store/schema.py::Table": _COLUMNS,
     "store/migrations/versions/0001_keys.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0002_traffic.py::op.create_table": _COLUMNS,
+    "store/migrations/versions/0005_labels.py::op.create_table": "likewise",
     "store/migrations/versions/0003_jobs.py::op.create_table": _COLUMNS,
 }
 """`file::function` that is called with more than 5 positional arguments, each with its reason."""

@@ -41,7 +41,7 @@ def run(
     from vertune.server.run import serve
     from vertune.server.service import Service
     from vertune.server.settings import changed
-    from vertune.steps.label.file import project_of_file
+    from vertune.steps.label.file import Wanted, project_of_file
     from vertune.store.database import Database
 
     where = Home(home)
@@ -52,7 +52,7 @@ def run(
     with closing(Database.of_home(where.folder)) as database:
         names = [one.strip() for one in labels.split(",") if one.strip()]
         with show_progress("label") as progress:
-            made = project_of_file(database, data, task, names, text or [], name, progress)
+            made = project_of_file(database, Wanted(data, task, names, text or [], name), progress)
         for one in made.notes:
             output.note(one.sentence)
         ask_for_ranking(database, made.project, None)

@@ -170,10 +170,11 @@ def _label(request: dict[str, Any], home: Home, progress: Callable[..., None]) -
     from vertune.store.database import Database
 
     source: Source = build(Source, request["source"])
-    task = request["task"]
+    named = request["task"]
+    task: Task = build(Task, named if isinstance(named, dict) else {"name": named})
     new = NewProject(
-        request["name"], request["customer"], source, build(Task, task if isinstance(task, dict) else {"name": task}), request["fields"],
-        build(ProjectSettings, request["settings"]), upload=request["upload"], actor=request["actor"],
+        request["name"], request["customer"], source, task, fields=request["fields"],
+        settings=build(ProjectSettings, request["settings"]), upload=request["upload"], actor=request["actor"],
     )  # fmt: skip
     with closing(Database.of_home(home.folder)) as database:
         made = label(database, new, progress)

@@ -20,7 +20,7 @@ from vertune.metrics.consensus import accuracies
 from vertune.server.job_requests import JobRequest
 from vertune.steps.label import FROM_FILE, checked_target, task_of
 from vertune.steps.label.settings import ProjectSettings
-from vertune.steps.rank import LEAST_DECIDED, neighbours, remove_states
+from vertune.steps.rank import LEAST_DECIDED, remove_states
 from vertune.store import jobs, labels, projects
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
@@ -69,7 +69,7 @@ def store(database: Database, project: Project, annotator: str, sent: Sequence[A
     for one in sent:
         record = records.get(one.record)
         if record is None:
-            refused[one.record] = f"There is no record {one.record} in this project. It may have been deleted; go on with the next one."
+            refused[one.record] = _missing(one.record)
             continue
         try:
             changes.append(Change(one.record, one.state, _target(task, one, record.fields), one.seconds, one.version))
@@ -77,8 +77,12 @@ def store(database: Database, project: Project, annotator: str, sent: Sequence[A
             refused[one.record] = str(error)
     saved = labels.save(database, project, annotator, changes, datetime.now(UTC)) if changes else labels.Saved()
     for number in saved.unknown:
-        refused[number] = f"There is no record {number} in this project. It may have been deleted; go on with the next one."
+        refused[number] = _missing(number)
     return Outcome(saved.stored, saved.stale, refused)
+
+
+def _missing(number: int) -> str:
+    return f"There is no record {number} in this project; it may have been deleted. Label another one."
 
 
 def _target(task: Task, sent: Answered, fields: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -191,17 +195,14 @@ def labelled(database: Database, project: Project, all_labels: bool) -> list[Lab
         number, fields = one.record.number, one.record.fields
         done = [label for label in one.labels if label.state == "done" and label.target is not None]
         if all_labels:
-            found += [Labelled(fields, label.target or {}, number, label.annotator, label.at, label.seconds) for label in done]
+            found += [Labelled(fields, label.target or {}, number, label.annotator, label.at, seconds=label.seconds) for label in done]
         decision = one.decision
         if decision is not None:
             found.append(Labelled(fields, decision.target, number, decision.reviewer, decision.at, decision=True))
         elif not all_labels and one.final is not None:
-            last = done[-1]
-            found.append(
-                Labelled(
-                    fields, one.final, number, last.annotator if len(done) == 1 else None, last.at, last.seconds if len(done) == 1 else None
-                )
-            )
+            last, alone = done[-1], len(done) == 1
+            annotator, seconds = (last.annotator, last.seconds) if alone else (None, None)
+            found.append(Labelled(fields, one.final, number, annotator, last.at, seconds=seconds))
     return found
 
 
@@ -223,20 +224,19 @@ def matching(database: Database, project: Project, wanted: Filter, after: int, l
         return labels.find(connection, project.id, wanted, after, limit)
 
 
-def similar(
-    database: Database, home: Path, project: Project, number: int, least: float, limit: int | None, annotator: str
+def unlabelled(
+    database: Database, project: Project, near: Sequence[tuple[int, float]], annotator: str, limit: int = _MOST
 ) -> list[tuple[StoredRecord, float]]:
-    """Return records outside of the hold-out that the annotator has not labelled and that are similar to one, the most similar first."""
-    near = neighbours(home, project, number, least)
+    """Return those of the records with these numbers that the annotator has not labelled and that are not held out, at most `limit`."""
     found: list[tuple[StoredRecord, float]] = []
     for part in projects.in_parts(near, _STEP):
         with database.reading() as connection:
             there = labels.read(connection, project.id, [one for one, _ in part], annotator)
         shares = dict(part)
         found += [(one.record, shares[one.record.number]) for one in there if not one.record.held and all(_is_free(x) for x in one.labels)]
-        if limit is not None and len(found) >= limit:
-            return found[:limit]
-    return found[:_MOST]
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
 def label_all(database: Database, project: Project, annotator: str, numbers: Sequence[int], target: Mapping[str, Any]) -> tuple[str, int]:
@@ -251,7 +251,7 @@ def label_all(database: Database, project: Project, annotator: str, numbers: Seq
         ]
     changes = [Change(one.number, "done", checked_target(task, target, one.fields), None, version) for one in free]
     for part in projects.in_parts(changes, _STEP):
-        labels.save(database, project, annotator, part, datetime.now(UTC), batch)
+        labels.save(database, project, annotator, part, datetime.now(UTC), batch=batch)
     return batch, len(changes)
 
 

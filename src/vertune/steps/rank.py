@@ -169,8 +169,8 @@ class _Fitted:
         decided = table.decided
         if len(decided) >= LEAST_DECIDED:
             score = _score(task, table.labelled(decided), pool.answers_of(head, decided, table.plain(decided)))
-            return cls(pool, task, rows, head, score, len(decided), held_out=True)
-        return cls(pool, task, rows, head, _cross_validated(pool, table, rows), len(rows), held_out=False)
+            return cls(pool, task, rows, head, score=score, measured=len(decided), held_out=True)
+        return cls(pool, task, rows, head, score=_cross_validated(pool, table, rows), measured=len(rows), held_out=False)
 
 
 def remove_states(home: Path, project: str) -> None:

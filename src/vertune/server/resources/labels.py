@@ -21,6 +21,7 @@ from vertune.server.resource import Resource
 from vertune.server.resources.projects import project_of
 from vertune.server.stored import database_of
 from vertune.steps.label import checked_target, task_of
+from vertune.steps.rank import neighbours
 from vertune.store import labels, projects
 from vertune.store.database import format_time
 from vertune.store.labels import Decision, Filter, LabelledRecord, LabelState
@@ -328,7 +329,8 @@ def list_labels(project: str, request: Request, query: Annotated[LabelQuery, Que
     if query.annotator not in (None, person):
         request.app.state.access.authorize(request, "review")
     with database_of(request).reading() as connection:
-        page = labels.labels_of(connection, found.id, query.annotator or person, query.state, query.before, query.limit + 1)
+        who = query.annotator or person
+        page = labels.labels_of(connection, found.id, who, query.state, before=query.before, limit=query.limit + 1)
     listed = [
         OwnLabel(record=one.record.number, fields=one.record.fields, suggestion=_suggestion(found, one), label=_label(one.labels[0]))
         for one in page[: query.limit]
@@ -353,10 +355,9 @@ def list_reviews(project: str, request: Request, query: Annotated[ReviewQuery, Q
 @resource.get("/v1/projects/{project}/similar", scope="label")
 def list_similar(project: str, request: Request, query: Annotated[SimilarQuery, Query()]) -> SimilarRecords:
     """List records without a label of the annotator that are similar to one, the most similar first."""
-    found = labelling.similar(
-        database_of(request), request.app.state.service.home.folder, project_of(request, project), query.record, query.least, query.limit,
-        _annotator(request),
-    )  # fmt: skip
+    meant = project_of(request, project)
+    near = neighbours(request.app.state.service.home.folder, meant, query.record, query.least)
+    found = labelling.unlabelled(database_of(request), meant, near, _annotator(request), query.limit)
     return SimilarRecords(records=[Similar(record=one.number, fields=one.fields, similarity=share) for one, share in found])
 
 
@@ -368,10 +369,8 @@ def label_many(project: str, body: ManyLabels, request: Request) -> Batch:
     found, database = _open(request, project), database_of(request)
     numbers = body.records
     if body.similar is not None:
-        near = labelling.similar(
-            database, request.app.state.service.home.folder, found, body.similar.record, body.similar.least, None, _annotator(request)
-        )
-        numbers = [one.number for one, _ in near]
+        near = neighbours(request.app.state.service.home.folder, found, body.similar.record, body.similar.least)
+        numbers = [one.number for one, _ in labelling.unlabelled(database, found, near, _annotator(request))]
     batch, count = labelling.label_all(database, found, _annotator(request), numbers, body.target)
     return Batch(batch=batch, labelled=count)
 
@@ -390,7 +389,7 @@ def decide(project: str, body: NewDecision, request: Request) -> DecisionInfo:
     with database.reading() as connection:
         record = projects.records(connection, found.id, [body.record]).get(body.record)
     if record is None:
-        raise NotFound(f"There is no record {body.record} in this project. It may have been deleted; go on with the next one.")
+        raise NotFound(f"There is no record {body.record} in this project; it may have been deleted. Label another one.")
     target = checked_target(task_of(found), body.target, record.fields)
     made = Decision(body.record, format_time(datetime.now(UTC)), _annotator(request), target, body.reason)
     labels.decide(database, found, made)

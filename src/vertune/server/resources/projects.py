@@ -240,7 +240,7 @@ def rank_project(project: str, request: Request, response: Response) -> JobInfo:
     if job is None:
         raise ConfigError(
             f"The records of '{project[:80]}' can't be ranked: it is closed, or the head of its task '{found.task['name']}' is not "
-            "one linear layer. They are labelled in a random order."
+            "one linear layer. Label them in a random order instead."
         )
     return info(job)
 

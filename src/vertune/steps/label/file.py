@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -23,15 +24,27 @@ from vertune.store.database import Database
 from vertune.store.key import DEFAULT_CUSTOMER
 
 
-def project_of_file(
-    database: Database, path: Path, task: str, labels: Sequence[str] = (), texts: Sequence[str] = (), name: str | None = None,
-    progress: Progress | None = None,
-) -> Created:  # fmt: skip
-    """Return the project of this name, or make one of a file, with the labels that are named and those that the file contains.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be labelled."""
 
-    `texts` are the columns of the texts; without them, the column that looks most like texts is taken for each. Raises NotFound if there is
-    no such file, UnknownName for a column that does not exist, and DataError if no row can be read, or no column contains texts.
+    path: Path
+    task: str = "classify"
+    labels: Sequence[str] = ()
+    """Labels to choose from, besides those that the file contains."""
+    texts: Sequence[str] = ()
+    """The columns of the texts; without them, the columns that look most like texts are taken."""
+    name: str | None = None
+    """The name of the project; None means that of the file."""
+
+
+def project_of_file(database: Database, wanted: Wanted, progress: Progress | None = None) -> Created:
+    """Return the project of this name, or make one of a file.
+
+    Raises NotFound if there is no such file, UnknownName for a column that does not exist, and DataError if no row can be read, or if no
+    column contains texts.
     """
+    path, name = wanted.path, wanted.name
     if not path.exists():
         raise NotFound(f"There is no file or folder '{path}'. Name the file with the records to label.")
     name = name or name_of(path)
@@ -44,9 +57,9 @@ def project_of_file(
     readable = frame.filter(pl.col("__error").is_null())
     if readable.is_empty():
         raise DataError(unreadable(frame, str(path)) or f"{path} contains no rows. Check how the file was written.")
-    kind: Task = build(Task, {"name": task})
-    settings = ProjectSettings(labels=[LabelHelp(name=one) for one in labels])
-    new = NewProject(name, DEFAULT_CUSTOMER, source, kind, _fields(readable, kind, texts, str(path)), settings)
+    kind: Task = build(Task, {"name": wanted.task})
+    settings = ProjectSettings(labels=[LabelHelp(name=one) for one in wanted.labels])
+    new = NewProject(name, DEFAULT_CUSTOMER, source, kind, fields=_fields(readable, kind, wanted.texts, str(path)), settings=settings)
     return label(database, new, progress)
 
 

@@ -49,12 +49,20 @@ def upgrade() -> None:
     op.create_index("labels_by_batch", "labels", ["batch"])
     pending = text("state = 'pending'")
     op.create_index("labels_pending", "labels", ["project", "until"], sqlite_where=pending, postgresql_where=pending)
+    _add_decisions()
+    _add_people()
+
+
+def _add_decisions() -> None:
     op.create_table(
         "decisions",
         Column("project", String(32), primary_key=True),
         Column("number", Integer, primary_key=True),
         *(Column(name, Text, nullable=False) for name in ("at", "reviewer", "target", "reason")),
     )
+
+
+def _add_people() -> None:
     op.create_table(
         "users",
         Column("id", String(32), primary_key=True),
