@@ -51,7 +51,7 @@ MANY_POSITIONAL: dict[str, str] = {
     "store/schema.py::Table": _COLUMNS,
     "store/migrations/versions/0001_keys.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0002_traffic.py::op.create_table": _COLUMNS,
-    "store/migrations/versions/0005_labels.py::op.create_table": "likewise",
+    "store/migrations/versions/0005_labels.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0003_jobs.py::op.create_table": _COLUMNS,
 }
 """`file::function` that is called with more than 5 positional arguments, each with its reason."""
