@@ -69,6 +69,7 @@ class Chromium:
         self.offline(False)
         height = 844 if width < 500 else 900
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
+        self.cdp("Emulation.setTouchEmulationEnabled", enabled=width < 500)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.cdp("Emulation.setEmulatedMedia", features=[scheme])
         self.complaints()
@@ -103,6 +104,17 @@ class Chromium:
         moves = [{"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)} for x, y in (start, end)]
         actions = [moves[0], {"type": "pointerDown", "button": 0}, moves[1], {"type": "pointerUp", "button": 0}]
         self._send("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": actions}]})
+
+    def tap(self, *places: tuple[float, float]) -> None:
+        """Touch places of the window, one after another."""
+        actions: list[dict[str, Any]] = []
+        for x, y in places:
+            actions += [
+                {"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)}, {"type": "pointerDown", "button": 0},
+                {"type": "pointerUp", "button": 0},
+            ]  # fmt: skip
+        touch = {"type": "pointer", "id": "finger", "parameters": {"pointerType": "touch"}, "actions": actions}
+        self._send("POST", "/actions", {"actions": [touch]})
 
     def click(self, selector: str, text: str = "") -> None:
         """Click the first element that fits a CSS selector and contains a text."""

@@ -231,13 +231,8 @@ def test_places_are_counted_in_code_points_and_do_not_overlap(chromium, console,
     person.go("#/label/places", ".marked-text")
     if "Ann" not in person.record:
         chromium.press("]")
-    box = chromium.run(
-        "const words = document.createTreeWalker(document.querySelector('.marked-text'), NodeFilter.SHOW_TEXT);"
-        "let text; do { text = words.nextNode(); } while (!text.data.includes('ACME'));"
-        "const range = new Range(); range.setStart(text, text.data.indexOf('CME')); range.setEnd(text, text.data.indexOf('E in'));"
-        "const box = range.getBoundingClientRect(); return [box.left, box.right, box.top + box.height / 2];"
-    )
-    chromium.drag((box[0] + 1, box[2]), (box[1] - 1, box[2]))
+    left, middle, right = chromium.run(PLACE, "CM")
+    chromium.drag((left, middle), (right, middle))
     chromium.press("2")
     chromium.press("Left", "Left", "1")  # two words before
     chromium.press("Right", "Right", held="Shift")
@@ -253,6 +248,38 @@ def test_places_are_counted_in_code_points_and_do_not_overlap(chromium, console,
     chromium.press("1", "Right", "2", "Enter")
     assert words("signs") == {("place", "王小明"), ("food", "😀")}
     person.left_no_trace()
+
+
+def test_a_phone_marks_spans_by_touch(chromium, console, tmp_path) -> None:
+    """Touching a word selects it, touching another one extends the selection, and touching a label marks it."""
+    project(console, "phone", "tag", tmp_path, [{"text": "Ann Lee of ACME"}])
+    person = Person(chromium, console, "ann0", 390, CHINESE)
+    person.go("#/label/phone", ".marked-text")
+    left, top, right = chromium.run(PLACE, "nn Le")
+    chromium.tap((left, top), (right, top))
+    chromium.click(".label", "place")
+    chromium.tap(chromium.run(PLACE, "CME")[:2])
+    chromium.click(".label", "food")
+    chromium.tap(chromium.run(PLACE, "Lee")[:2])  # inside the first span, which is selected
+    chromium.click(".label", "other")
+    chromium.click(".actions button", "确认")
+    person.saved()
+    (one,) = person.labels("phone").values()
+    assert one["target"]["spans"] == [{"start": 0, "end": 7, "label": "other"}, {"start": 11, "end": 15, "label": "food"}]
+    person.left_no_trace()
+
+
+PLACE = """
+const words = document.createTreeWalker(document.querySelector(".marked-text"), NodeFilter.SHOW_TEXT);
+let text;
+do text = words.nextNode(); while (!text.data.includes(arguments[0]));
+const range = new Range();
+range.setStart(text, text.data.indexOf(arguments[0]));
+range.setEnd(text, text.data.indexOf(arguments[0]) + arguments[0].length);
+const box = range.getBoundingClientRect();
+return [box.left + 2, box.top + box.height / 2, box.right - 2];
+"""
+"""Where a stretch of a text in which spans are marked is on the screen: its left edge, its middle, and its right edge."""
 
 
 def test_numbers_and_answers_in_texts(chromium, console, tmp_path) -> None:

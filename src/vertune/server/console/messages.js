@@ -54,7 +54,7 @@ export function showError(error) {
 
 /** Return what went wrong as a text. */
 export function explained(error) {
-  if (error.status === 0) return t("messages.offline");
+  if (error.status === 0 || (error instanceof TypeError && !navigator.onLine)) return t("messages.offline");
   if (error.status === undefined) console.error(error);
   return error.status === undefined ? t("messages.unexpected", { what: String(error.message ?? error) }) : error.message;
 }

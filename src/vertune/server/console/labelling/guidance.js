@@ -35,8 +35,8 @@ export function showHelp(shape) {
   const rows = [
     shape.labels.length > 0 && ["1 … 9 0 a … z", t("help.label")],
     shape.type === "answers" && ["n", t("help.noAnswer")],
-    [t("label.key.Enter"), t("help.confirm")],
-    [t("label.key.Space"), t("help.skip")],
+    [t("label.key.enter"), t("help.confirm")],
+    [t("label.key.space"), t("help.skip")],
     ["x", t("help.reject")],
     ["u", t("help.undo")],
     ["[ ]", t("help.move")],

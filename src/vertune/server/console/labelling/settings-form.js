@@ -2,17 +2,19 @@
 
 import { h, replace } from "../dom.js";
 import { field, radios, select } from "../forms.js";
-import { t } from "../phrases.js";
+import { hasPhrase, t } from "../phrases.js";
 import { markdown } from "./markdown.js";
 
-/** Ways to choose which records come first. */
-const QUERIES = ["auto", "margin", "entropy", "least_confidence", "typical", "coverage", "badge", "core_set", "contrast", "uniform"];
 const TYPES_WITH_PLACES = new Set(["spans", "answers"]);
 
 export class SettingsForm {
-  /** `settings` are the present ones, `type` is that of the target; a new project can still choose how its records are divided. */
-  constructor(settings, type, { fresh = false } = {}) {
+  /**
+   * `settings` are the present ones, `type` is that of the target, and `queries` are the parts that choose which records come first. A
+   * `fresh` project can still choose how its records are divided.
+   */
+  constructor(settings, type, queries, { fresh = false } = {}) {
     this.fresh = fresh;
+    this.queries = queries;
     this.settings = settings;
     this.labels = new LabelRows(settings.labels ?? []);
     this.hint = h("p", { class: "hint" });
@@ -84,9 +86,8 @@ export class SettingsForm {
   }
 
   #queries() {
-    const current = queryName(this.settings.query);
-    const names = QUERIES.includes(current) ? QUERIES : [...QUERIES, current];
-    return names.map((name) => [name, QUERIES.includes(name) ? t(`settings.query.${name}`) : name]);
+    const known = this.queries.map(({ name, about }) => [name, hasPhrase(`settings.query.${name}`) ? t(`settings.query.${name}`) : about]);
+    return [["auto", t("settings.query.auto")], ...known];
   }
 
   #preview() {

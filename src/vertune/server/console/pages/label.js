@@ -58,20 +58,20 @@ class LabelPage {
   #layout() {
     this.record = h("div", { class: "record", "aria-live": "off" });
     this.about = h("p", { class: "suggestion" });
-    const action = (text, key, run, kind) =>
+    const action = (text, key, name, run, kind) =>
       h(
         "button",
         { type: "button", class: kind ?? null, "aria-keyshortcuts": key, onclick: run, onmousedown: (event) => event.preventDefault() },
         text,
-        h("kbd", { "aria-hidden": "true" }, t(`label.key.${key}`)),
+        h("kbd", { "aria-hidden": "true" }, name),
       );
     this.actions = h(
       "div",
       { class: "actions", role: "group", "aria-label": t("label.actions") },
-      action(t("label.confirm"), "Enter", () => this.confirm(), "primary"),
-      action(t("label.skip"), "Space", () => this.skip()),
-      action(t("label.reject"), "x", () => this.reject()),
-      action(t("label.undo"), "u", () => this.undo()),
+      action(t("label.confirm"), "Enter", t("label.key.enter"), () => this.confirm(), "primary"),
+      action(t("label.skip"), "Space", t("label.key.space"), () => this.skip()),
+      action(t("label.reject"), "x", "X", () => this.reject()),
+      action(t("label.undo"), "u", "U", () => this.undo()),
     );
     this.moving = h(
       "div",
@@ -83,13 +83,14 @@ class LabelPage {
       type: "checkbox", checked: preference("goOn", true), onchange: (event) => setPreference("goOn", event.target.checked),
     });
     const help = h("button", { type: "button", class: "plain", "aria-keyshortcuts": "?", onclick: () => this.help() }, t("label.help"));
+    const progress = h("a", { href: link("/progress/{project}", { project: this.project.name }) }, t("label.progress"));
     return [
       h(
         "header",
         { class: "label-header" },
         h("h1", {}, this.project.name),
         queueTabs(this.project, this.queue, this.desk.counts, this.stop),
-        h("div", { class: "buttons" }, sendingState(this.outbox, this.stop), help),
+        h("div", { class: "buttons" }, sendingState(this.outbox, this.stop), progress, help),
       ),
       h(
         "div",

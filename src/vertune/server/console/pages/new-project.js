@@ -3,6 +3,7 @@
 import { get, send, withQuery } from "../api.js";
 import { h, replace } from "../dom.js";
 import { field, select } from "../forms.js";
+import { partsOf } from "../labelling/parts.js";
 import { SettingsForm } from "../labelling/settings-form.js";
 import { attempt, showError } from "../messages.js";
 import { bytes, listed, moment, t } from "../phrases.js";
@@ -20,13 +21,13 @@ const TASKS = {
 const MEDIA = { csv: "text/csv", jsonl: "application/x-ndjson", ndjson: "application/x-ndjson", parquet: "application/vnd.apache.parquet" };
 
 export default async function newProject({ root, signal }) {
-  const { datasets } = await get("/v1/datasets", { limit: 200 }, { signal });
-  const page = new NewProject(datasets);
+  const [{ datasets }, queries] = await Promise.all([get("/v1/datasets", { limit: 200 }, { signal }), partsOf("queries", signal)]);
+  const page = new NewProject(datasets, queries);
   root.append(h("header", {}, h("h1", {}, t("page.newProject"))), page.element);
 }
 
 class NewProject {
-  constructor(datasets) {
+  constructor(datasets, queries) {
     this.datasets = datasets;
     this.dataset = null;
     this.busy = h("p", { role: "status", class: "hint" });
@@ -34,7 +35,7 @@ class NewProject {
     this.columns = h("div", { class: "fields" });
     this.name = h("input", { required: true, maxlength: 80, autocomplete: "off" });
     this.task = select(Object.keys(TASKS).map((name) => [name, t(`task.${name}`)]), "classify", { onchange: () => this.#chooseTask() });
-    this.form = new SettingsForm({}, "label", { fresh: true });
+    this.form = new SettingsForm({}, "label", queries, { fresh: true });
     this.create = h("button", { type: "submit", class: "primary", disabled: true }, t("new.create"));
     this.element = h(
       "form",

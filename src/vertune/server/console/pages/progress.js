@@ -4,20 +4,22 @@ import { at, get, send, withQuery } from "../api.js";
 import { lineChart } from "../chart.js";
 import { h } from "../dom.js";
 import { select } from "../forms.js";
+import { partsOf } from "../labelling/parts.js";
 import { findProject, projectTabs } from "../labelling/projects.js";
 import { attempt, show, showError } from "../messages.js";
 import { duration, moment, number, percent, t } from "../phrases.js";
 import { may } from "../session.js";
 
-/** Formats of exported labels; the server refuses one that does not suit the task, and says which do. */
-const FORMATS = ["jsonl", "csv", "parquet", "label_studio", "argilla", "doccano", "prodigy", "spacy", "conll", "squad"];
+/** The format of exported labels that suits every task. */
+const FORMAT = { name: "jsonl", about: "" };
 
 export default async function progress({ root, params, signal, title, reload }) {
   const project = await findProject(params.project, signal);
   title(`${t("page.progress")} · ${project.name}`);
   const path = at`/v1/projects/${project.name}`;
-  const [found, quality] = await Promise.all([
+  const [found, formats, quality] = await Promise.all([
     get(`${path}/progress`, {}, { signal }),
+    partsOf("formats", signal),
     may("train") ? get(`${path}/quality`, {}, { signal }).catch(showError) : null,
   ]);
   const rank = () => start(`${path}/rank`, undefined, t("progress.ranking"));
@@ -36,15 +38,16 @@ export default async function progress({ root, params, signal, title, reload }) 
     h("div", { class: "cards" }, figures(project, found)),
     curve(project, found),
     people(found, quality),
-    may("review") ? exporting(path) : "",
+    may("review") ? exporting(path, formats.length ? formats : [FORMAT]) : "",
   );
 }
 
 /** Return the choice of a format, and the link that downloads the labels in it. */
-function exporting(path) {
+function exporting(path, formats) {
   const go = h("a", { class: "button", download: "" }, t("progress.export.go"));
   const choose = () => go.setAttribute("href", withQuery(`${path}/export`, { format: chosen.value }));
-  const chosen = select(FORMATS.map((name) => [name, name]), FORMATS[0], { onchange: choose, "aria-label": t("progress.export.format") });
+  const options = formats.map(({ name, about }) => [name, about || name]);
+  const chosen = select(options, FORMAT.name, { onchange: choose, "aria-label": t("progress.export.format") });
   choose();
   return h(
     "section",

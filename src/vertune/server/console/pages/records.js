@@ -128,15 +128,20 @@ class RecordsPage {
       "form",
       { class: "card filters", role: "search", onsubmit: (event) => (event.preventDefault(), changed()) },
       h(
-        "div",
-        { class: "fields" },
-        field(t("records.text"), text),
-        this.shape.labels.length > 0 && field(t("records.label"), label),
-        field(t("records.annotator"), annotator),
-        field(t("records.state"), state),
-        h("div", { class: "field" }, h("span", {}, t("records.confidence")), h("div", { class: "range" }, least, "–", most)),
+        "details",
+        { open: matchMedia("(min-width: 40rem)").matches || Object.keys(query).length > 0 },
+        h("summary", {}, t("records.filters")),
+        h(
+          "div",
+          { class: "fields" },
+          field(t("records.text"), text),
+          this.shape.labels.length > 0 && field(t("records.label"), label),
+          field(t("records.annotator"), annotator),
+          field(t("records.state"), state),
+          h("div", { class: "field" }, h("span", {}, t("records.confidence")), h("div", { class: "range" }, least, "–", most)),
+        ),
+        h("div", { class: "row" }, differs.element, disagree.element),
       ),
-      h("div", { class: "row" }, differs.element, disagree.element),
     );
     return { text, label, annotator, state, least, most, differs: differs.input, disagree: disagree.input };
   }

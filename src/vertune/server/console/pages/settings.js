@@ -2,6 +2,7 @@
 
 import { at, send } from "../api.js";
 import { h } from "../dom.js";
+import { partsOf } from "../labelling/parts.js";
 import { findProject, projectTabs } from "../labelling/projects.js";
 import { SettingsForm } from "../labelling/settings-form.js";
 import { shapeOf } from "../labelling/shape.js";
@@ -13,7 +14,7 @@ export default async function settings({ root, params, signal, title, reload }) 
   const project = await findProject(params.project, signal);
   title(`${t("page.settings")} · ${project.name}`);
   const path = at`/v1/projects/${project.name}`;
-  const form = new SettingsForm(project.settings, shapeOf(project).type);
+  const form = new SettingsForm(project.settings, shapeOf(project).type, await partsOf("queries", signal));
   const save = async (event) => {
     event.preventDefault();
     const saved = await attempt(() => send("PATCH", path, { settings: form.value() }));
