@@ -140,6 +140,16 @@ def test_records_are_ranked_by_a_model_of_the_labels(database, tmp_path, tiny_ba
     assert (point["labels"], point["held_out"], point["measured"]) == (second.labels, True, len(held))
     assert point["score"] > 0.7
     suggested = stored(database, made)
+    assert current().found["advice"] is None  # three points are needed
+    answer(database, made, [one for one in records.values() if not one.held][20:40])
+    rank(database, home, current())
+    answer(database, made, [one for one in records.values() if not one.held][40:])
+    rank(database, home, current())
+    found = current().found
+    assert [one["labels"] for one in found["curve"]] == sorted(one["labels"] for one in found["curve"])
+    assert found["worth"]["labels"] == 100
+    assert found["advice"] in ("go on", "little", "stable")
+    assert 0 <= found["curve"][-1]["changed"] <= 1
     right = [one.suggestion == {"label": "ab"["blue" in one.fields["text"]]} for one in suggested]
     assert sum(right) / len(right) > 0.7
     assert all(0 <= one.confidence <= 1 for one in suggested)

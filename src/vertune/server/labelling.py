@@ -129,11 +129,10 @@ def progress(database: Database, project: Project) -> dict[str, Any]:
         labelled, decided = labels.labelled_records(connection, project.id), labels.decided_records(connection, project.id)
         free = projects.free_records(connection, project.id)
         several = _several(connection, project)
-    curve = project.found.get("curve", [])
     return {
         "records": project.records, "labelled": labelled, "open": free, "held": project.held, "decided": decided, "annotators": people,
-        "agreement": _agreement(task_of(project), several), "curve": curve, "needed": _needed(project, curve),
-        "advice": project.found.get("advice"), "ranked_at": project.found.get("at"),
+        "agreement": _agreement(task_of(project), several), "ranked_at": project.found.get("at"),
+        "curve": project.found.get("curve", []), **{name: project.found.get(name) for name in ("needed", "worth", "advice")},
     }  # fmt: skip
 
 
@@ -180,12 +179,6 @@ def _speed(seconds: Sequence[float]) -> dict[str, float | None]:
     """Return the median seconds for a label, and the labels in an hour at that speed."""
     middle = statistics.median(seconds) if seconds else None
     return {"seconds": middle, "per_hour": None if not middle else 3600 / middle}
-
-
-def _needed(project: Project, curve: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return how many labels the wanted score needs, as the last ranking estimated it."""
-    found: dict[str, Any] | None = project.found.get("needed")
-    return found if curve else None
 
 
 def labelled(database: Database, project: Project, all_labels: bool) -> list[Labelled]:

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from vertune.core.kinds import Encoder, Query, Task
 from vertune.core.parse import build
 from vertune.core.query import Beliefs, Pool
 from vertune.core.records import Answer, Record
+from vertune.metrics import learning_curve
+from vertune.metrics.learning_curve import Point
 from vertune.steps.label import task_of
 from vertune.steps.label.settings import ProjectSettings
 from vertune.steps.simulate import first_query
@@ -51,6 +53,10 @@ _NUMBERS, _VECTORS = "numbers.npy", "vectors.npy"
 """Files with the numbers of the records, in order, and a vector of length 1 for each of them."""
 _ROWS = 1 << 16
 """Number of vectors that are compared at once."""
+_FURTHER = 100
+"""Number of further labels whose worth is estimated."""
+_LITTLE = 0.005
+"""By how much further labels must be able to raise the score for them to be worth their cost."""
 _TEXTS = 2000
 """Number of records whose texts decide about the language."""
 
@@ -81,7 +87,7 @@ def rank(database: Database, home: Home, project: Project, progress: Progress | 
     say("labels", rows=len(table.targets))
     fitted = _Fitted.on(pool, table)
     order = _chosen(pool, table, fitted, settings, project)
-    found = {**_found(project, table, fitted, folder), "given": given}
+    found = {**_found(project, table, fitted, settings, folder), "given": given}
     with database.reading() as connection:
         if projects.get(connection, project.name, project.customer).turn != project.turn:
             raise Conflict(
@@ -252,33 +258,54 @@ def _suggest(database: Database, project: Project, table: _Table, fitted: _Fitte
     projects.set_suggestions(database, project.id, ({"of": number, "says": target, "sure": share} for number, target, share in suggestions))
 
 
-def _found(project: Project, table: _Table, fitted: _Fitted | None, folder: Path) -> dict[str, Any]:
-    """Return what the project keeps: the points of the learning curve, and how many answers changed since the last ranking."""
+def _found(project: Project, table: _Table, fitted: _Fitted | None, settings: ProjectSettings, folder: Path) -> dict[str, Any]:
+    """Return what the project keeps: the learning curve, what it promises, and whether further labels are worth their cost."""
     found = {**project.found, "at": format_time(datetime.now(UTC)), "labels": len(table.training)}
     if fitted is None:
         return found
+    error = Point.of_share(len(fitted.rows), fitted.score, fitted.measured).error
+    reach = 1.96 * error
     point = {
-        "labels": len(fitted.rows), "score": round(fitted.score, 6), "measured": fitted.measured, "held_out": fitted.held_out,
-        "metric": fitted.task.goal, "changed": _changed(fitted, folder),
+        "labels": len(fitted.rows), "score": round(fitted.score, 6), "low": round(max(0.0, fitted.score - reach), 6),
+        "high": round(min(1.0, fitted.score + reach), 6), "error": error, "measured": fitted.measured, "held_out": fitted.held_out,
+        "metric": fitted.task.goal, **_stability(fitted, folder),
     }  # fmt: skip
-    curve = [one for one in project.found.get("curve", []) if one["labels"] < point["labels"]]
-    return found | {"curve": [*curve, point]}
+    curve = [*(one for one in project.found.get("curve", []) if one["labels"] < point["labels"]), point]
+    return {**found, "curve": curve, **_outlook(curve, fitted.task, settings)}
 
 
-def _changed(fitted: _Fitted, folder: Path) -> float | None:
-    """Return the share of all records whose most likely label is another one than at the last ranking; None at the first one."""
+def _outlook(points: Sequence[Mapping[str, Any]], task: Task, settings: ProjectSettings) -> dict[str, Any]:
+    """Return what further labels promise; of an error, whose limit is not known, nothing is said."""
+    same = [one for one in points if one["held_out"] == points[-1]["held_out"] and one["metric"] == points[-1]["metric"]]
+    curve = None
+    if task.goal not in task.lower_is_better:
+        curve = learning_curve.fit([Point(one["labels"], one["score"], one["error"]) for one in same], classes=task.size)
+    if curve is None:
+        return {"needed": None, "worth": None, "advice": None}
+    needed, gain = curve.needed(settings.target), curve.gain(_FURTHER)
+    kappas = [one["kappa"] for one in points if one["kappa"] is not None]
+    stable = learning_curve.is_stable(kappas)
+    return {
+        "needed": None if needed is None else asdict(needed), "worth": {"labels": _FURTHER, **asdict(gain)},
+        "advice": "stable" if stable else "little" if gain.high < _LITTLE else "go on",
+    }  # fmt: skip
+
+
+def _stability(fitted: _Fitted, folder: Path) -> dict[str, float | None]:
+    """Return how much the most likely labels of all records changed since the last ranking; None at the first one."""
     names = fitted.task.output_names
     if not names:
-        return None
-    best = fitted.pool.beliefs(fitted.head).probabilities.argmax(1)
-    now = np.array([int.from_bytes(hashlib.sha256(names[index].encode()).digest()[:4], "big") for index in range(len(names))], np.uint32)[
-        best
-    ]
+        return {"changed": None, "kappa": None}
+    marks = np.array([int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") for name in names], np.uint32)
+    now = marks[fitted.pool.beliefs(fitted.head).probabilities.argmax(1)]
     file = folder / "last.npy"
     before = np.load(file, allow_pickle=False) if file.exists() else None
     with storage_errors(file):
         np.save(file, now, allow_pickle=False)
-    return None if before is None or len(before) != len(now) else float((before != now).mean())
+    if before is None or len(before) != len(now):
+        return {"changed": None, "kappa": None}
+    found = learning_curve.stability(before.tolist(), now.tolist())
+    return {"changed": found.changed, "kappa": found.kappa}
 
 
 def _states(table: _Table, task: Task, base: str, folder: Path, progress: Progress) -> StatePool:

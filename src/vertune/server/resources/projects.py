@@ -150,7 +150,10 @@ class Progress(BaseModel):
     """The learning curve: the number of labels, and the score of the model that was fitted on them."""
     needed: dict[str, Any] | None
     """The number of labels that the wanted score needs, with its interval; null if it can't be estimated yet."""
-    advice: str | None
+    worth: dict[str, Any] | None
+    """By how much the next labels raise the score, with its interval."""
+    advice: Literal["go on", "little", "stable"] | None
+    """Whether to go on: `little` if the next labels are worth little, `stable` if the model's answers no longer change."""
     ranked_at: str | None
 
 

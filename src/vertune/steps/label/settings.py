@@ -49,7 +49,7 @@ class ProjectSettings(BaseModel):
     """The share of the records, drawn at random, that only reviewers label, so that accuracy is measured on records nobody chose."""
     snap: Literal["words", "characters"] = "words"
     """The units in which spans are marked."""
-    target: Annotated[float, Field(gt=0, lt=1)] | None = None
+    target: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """The score that is wanted, for the estimate of how many labels are still needed."""
 
     @field_validator("query")
