@@ -28,8 +28,12 @@ texts = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join).f
 labels = st.lists(st.sampled_from(PIECES), min_size=1, max_size=3).map("".join).filter(lambda text: text.strip() == text != "")
 
 
-def form_of(name):
-    return build(Format, {"name": name})
+EXACT = {"csv": {"formulas": "keep"}}
+"""Options with which a format changes no text."""
+
+
+def form_of(name, **options):
+    return build(Format, {"name": name, **options})
 
 
 def task_of(name, **options):
@@ -38,7 +42,7 @@ def task_of(name, **options):
 
 def again(name, task, rows):
     with tempfile.TemporaryDirectory() as folder:
-        return read_again(form_of(name), task, rows, Path(folder))
+        return read_again(form_of(name, **EXACT.get(name, {})), task, rows, Path(folder))
 
 
 def written(name, task, rows):
@@ -200,6 +204,24 @@ def test_csv_opens_in_spreadsheets():
         '"text","label","labelled_record","labelled_by","labelled_seconds"',
         '"my card","card",3,"ada",1.25',
     ]
+
+
+def test_csv_has_no_formulas():
+    """What a stranger wrote must not run in the spreadsheet of who opens the file; spans stay where they were."""
+    row = Labelled({"text": "=Ada()"}, {"spans": [{"start": 1, "end": 4, "label": "PER"}]}, 1, "@ada")
+    _, line, _ = written("csv", task_of("tag"), [row]).lstrip("\ufeff").split("\n")
+    assert line.startswith('"\'=Ada()"')
+    assert line.endswith("'@ada\"")
+    with tempfile.TemporaryDirectory() as folder:
+        (again,) = read_again(form_of("csv"), task_of("tag"), [row], Path(folder))
+    (span,) = again["spans"]
+    assert again["text"][span["start"] : span["end"]] == "Ada"
+    label = written("csv", task_of("classify"), [Labelled({"text": "-x"}, {"label": "+y"})])
+    assert '"\'-x","\'+y"' in label
+    kept = b"".join(form_of("csv", formulas="keep").write(task_of("classify"), [Labelled({"text": "-x"}, {"label": "+y"})])).decode()
+    assert '"-x","+y"' in kept
+    answer = Labelled({"question": "x", "context": "=Ada"}, {"answers": [{"start": 1, "text": "Ada"}]})
+    assert '""start"": 2' in written("csv", task_of("extract"), [answer])
 
 
 def test_parquet_has_types_also_without_rows():

@@ -153,6 +153,18 @@ def test_tasks_with_spans_keep_being_spans(file):
     assert frame["spans"].to_list() == [[{"start": 0, "end": 3, "label": "PER"}], []]
 
 
+def test_choices_beside_spans_are_kept(file):
+    region = {"from_name": "ner", "type": "labels", "value": {"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]}}
+    frame = Annotations(
+        path=file(json.dumps([_task("Ada", [region, _chosen(["good"], "tone")]), _task("none", [_chosen(["bad"], "tone")])]))
+    ).read()
+    assert frame["spans"].list.len().to_list() == [1, 0]
+    assert frame["tone"].to_list() == [["good"], ["bad"]]
+    pairs = [["Ada", {"entities": [[0, 3, "PER"]], "cats": {"x": 1.0, "y": 0.0}}], ["no", {"entities": [], "cats": {"x": 0.0, "y": 0.0}}]]
+    frame = Annotations(path=file(json.dumps(pairs))).read()
+    assert frame["label"].to_list() == [["x"], []]
+
+
 def test_a_file_of_tasks_without_any_answer_is_refused(file):
     with pytest.raises(DataError, match="none of its 1 records"):
         Annotations(path=file(json.dumps([{"data": {"text": "x"}, "annotations": []}]))).read()

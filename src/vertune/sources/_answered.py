@@ -13,7 +13,7 @@ Choices become lists of labels. A text that the form gives no name is read as `t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,8 @@ def convert_all(values: Sequence[Any]) -> list[list[Answered] | None] | None:
 
     In CSV and JSON-MIN exports of Label Studio, one choice is a text; if another record has several, the file has choices.
     """
+    if any(map(_has_regions, values)):
+        return None
     found = [convert(value) for value in values]
     if any(found) and all(isinstance(value, dict) and "annotation_id" in value for value in values):
         return [one or [Answered(_single(value))] for one, value in zip(found, values, strict=True)]
@@ -111,22 +113,48 @@ def _of_flat_argilla(value: Mapping[str, Any]) -> list[Answered] | None:
 def _of_task(value: Any) -> list[Answered] | None:
     data = value.get("data") if isinstance(value, dict) else None
     annotations = value.get("annotations", value.get("completions")) if isinstance(value, dict) else None
-    if not isinstance(data, dict) or not isinstance(annotations, list):
+    if not isinstance(data, dict) or not isinstance(annotations, list) or _has_regions(value):
         return None
     found = []
     for annotation in annotations:
         if not isinstance(annotation, dict):
             return None
-        results = [item for item in annotation.get("result") or () if isinstance(item, dict) and isinstance(item.get("value"), dict)]
-        if any("start" in item["value"] for item in results):
-            return None  # spans, which another module reads
-        answers = dict(filter(None, map(_answer, results)))
-        about = {name: annotation[name] for name in _ABOUT if isinstance(annotation.get(name), (str, int, float))}
+        answers = answers_of(annotation)
         error = "was skipped by its annotator" if annotation.get("was_cancelled") else None
-        found.append(Answered({**_single(data), **about, **answers}, error or (None if answers else "has no choice and no number")))
+        values = {**_single(data), **about_annotation(annotation), **answers}
+        found.append(Answered(values, error or (None if answers else "has no choice and no number")))
     if not any(one.error is None for one in found):
         return None
     return found
+
+
+def answers_of(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the choices and numbers of an annotation of Label Studio, by the names of their controls."""
+    return dict(filter(None, map(_answer, _results(annotation))))
+
+
+def _results(annotation: Any) -> list[Mapping[str, Any]]:
+    found = annotation.get("result") if isinstance(annotation, dict) else None
+    return [item for item in found or () if isinstance(item, dict) and isinstance(item.get("value"), dict)]
+
+
+def _has_regions(value: Any) -> bool:
+    """Return whether a task of Label Studio has marked spans, which another module reads with its choices."""
+    annotations = value.get("annotations", value.get("completions")) if isinstance(value, dict) else None
+    return isinstance(annotations, list) and any("start" in item["value"] for one in annotations for item in _results(one))
+
+
+def about_annotation(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who made an annotation of Label Studio, how long it took, and whether it is the truth, as far as that is stated."""
+    return {name: annotation[name] for name in _ABOUT if isinstance(annotation.get(name), (str, int, float))}
+
+
+def categories_of(annotations: Mapping[str, Any]) -> list[str] | None:
+    """Return the categories of spaCy that are true; None if there are none at all."""
+    categories = annotations.get("cats")
+    if not isinstance(categories, dict):
+        return None
+    return [str(name) for name, value in categories.items() if isinstance(value, (int, float)) and value >= _YES]
 
 
 def _answer(item: Mapping[str, Any]) -> tuple[str, Any] | None:
@@ -167,14 +195,8 @@ def _of_choices(value: Any) -> list[Answered] | None:
 def _of_pair(value: Any) -> list[Answered] | None:
     if not isinstance(value, (list, tuple)) or len(value) != 2 or not isinstance(value[0], str) or not isinstance(value[1], dict):
         return None
-    categories = value[1].get("cats")
-    if not isinstance(categories, dict) or value[1].get("entities"):
-        return None
-    return [Answered({"text": value[0], "label": list(_true(categories))})]
-
-
-def _true(categories: Mapping[str, Any]) -> Iterator[str]:
-    return (str(name) for name, value in categories.items() if isinstance(value, (int, float)) and value >= _YES)
+    labels = categories_of(value[1])
+    return None if labels is None or "entities" in value[1] else [Answered({"text": value[0], "label": labels})]
 
 
 def _single(record: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from vertune.core.conll import join
 from vertune.core.documents import parse_json
-from vertune.sources import conll
+from vertune.sources import _answered, conll
 
 _TEXTS = ("text", "raw", "sentence", "content", "document", "data", "文本", "内容")
 _SPANS = ("spans", "entities", "label", "labels", "annotations", "annotation", "ner", "entity", "标注", "实体")
@@ -158,7 +158,7 @@ def _of_task(value: Any, names: Sequence[str]) -> list[Marked] | None:
             continue
         regions = [item.get("value") for item in annotation.get("result") or () if isinstance(item, dict)]
         marked = [region for region in regions if isinstance(region, dict) and "start" in region]
-        found.append(placed(text, marked, others))
+        found.append(placed(text, marked, {**others, **_answered.about_annotation(annotation), **_answered.answers_of(annotation)}))
     return found
 
 
@@ -191,7 +191,10 @@ def _of_pair(value: Any, names: Sequence[str]) -> list[Marked] | None:
     if isinstance(first, list) and isinstance(second, list):
         return of_tokens({"tokens": first, "tags": second}, names)
     spans = second.get("entities") if isinstance(second, dict) else None
-    return [placed(first, spans, {})] if isinstance(first, str) and isinstance(spans, list) else None
+    if not isinstance(first, str) or not isinstance(spans, list):
+        return None
+    labels = _answered.categories_of(second)
+    return [placed(first, spans, {} if labels is None else {"label": labels})]
 
 
 def _of_offsets(value: Any, names: Sequence[str]) -> list[Marked] | None:
