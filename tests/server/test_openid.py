@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from tests.server.conftest import admin
 from tests.server.running import problem
-from vertune.core.errors import AccessError, ConfigError
+from vertune.core.errors import AccessError, Busy, ConfigError
 from vertune.server.openid import Provider
 from vertune.server.settings import OpenIDSettings, Settings, changed
 from vertune.store import schema
@@ -219,7 +219,8 @@ def test_the_identity_is_that_of_the_issuer(running, realm) -> None:
     "claims",
     [
         {"iss": "https://evil.com"}, {"iss": None}, {"aud": "other"}, {"aud": ["other"]}, {"aud": None}, {"nonce": "x"}, {"nonce": None},
-        {"exp": 1}, {"exp": None}, {"iat": 1 << 40}, {"iat": None}, {"nbf": 1 << 40}, {"sub": None}, {"sub": 7}, {"exp": "never"},
+        {"exp": 1}, {"exp": None}, {"iat": 1 << 40}, {"iat": None}, {"nbf": 1 << 40}, {"sub": None}, {"sub": 7},
+        {"sub": "x" * 256}, {"exp": "never"},
         {"aud": [CLIENT, "other"]}, {"azp": "other"}, {"aud": [CLIENT, "other"], "azp": "other"},
     ],
 )  # fmt: skip
@@ -273,6 +274,30 @@ def forged(realm: Realm) -> dict[str, Callable[[], None]]:
         realm.edit = lambda token: ""
 
     return {one.__name__: one for one in (another_key, unknown_key, public_key_as_secret, unsigned, changed_claims, nothing)}
+
+
+def test_the_operator_learns_why(realm, caplog) -> None:
+    realm.claims = {"aud": "other"}
+    provider = Provider(settings(realm))
+    for _ in range(3):
+        with pytest.raises(AccessError):
+            finish(provider, realm)
+    (entry,) = caplog.messages
+    assert entry == f"Somebody could not sign in by the provider {realm.issuer}: its token is not valid (InvalidClaimError of aud)."
+
+
+def test_a_slow_provider_holds_up_only_a_few_requests(realm, monkeypatch) -> None:
+    provider = Provider(settings(realm))
+    for _ in range(8):
+        assert provider._waiting.acquire(blocking=False)
+    with pytest.raises(Busy, match="does not answer"):
+        provider.begin()
+    for _ in range(8):
+        provider._waiting.release()
+    with pytest.raises(Busy):  # nor is it asked again at once
+        provider.begin()
+    monkeypatch.setattr("vertune.server.openid._RETRY", 0.0)
+    assert provider.begin()
 
 
 @pytest.mark.parametrize("kind", ["another_key", "unknown_key", "public_key_as_secret", "unsigned", "changed_claims", "nothing"])

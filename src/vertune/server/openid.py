@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import threading
@@ -28,6 +29,7 @@ from vertune.server.people import Identity
 from vertune.server.settings import OpenIDSettings
 from vertune.store.user import ROLES
 
+_log = logging.getLogger("vertune")
 FLOW = "vertune_openid"
 """The name of the cookie with a sign-in that has begun, without the prefix."""
 LIFETIME = 600.0
@@ -47,6 +49,14 @@ _LEAST_AGE = 60.0
 """Seconds for which they are not read again, whatever key a token names."""
 _LEEWAY = 60
 """Seconds by which the clocks may differ."""
+_AT_ONCE = 8
+"""Maximum number of requests that wait for the provider; further ones are refused, so that a slow provider holds up nothing else."""
+_RETRY = 5.0
+"""Seconds after which a provider that did not answer is asked again."""
+_LONGEST_SUBJECT = 255
+"""Maximum length of the subject of an identity, by OpenID Connect Core."""
+_WARNING_INTERVAL = 60.0
+"""Minimum seconds between two entries of the log, because strangers can cause some."""
 _REFUSED = "The provider did not confirm who you are. Sign in again."
 
 
@@ -74,7 +84,8 @@ class Provider:
         self._hosts = {urlsplit(settings.issuer).netloc, *settings.hosts.split()}
         self._reading = threading.Lock()
         self._described: _Description | None = None
-        self._failed_at = -float("inf")
+        self._failed_at = self._warned_at = -float("inf")
+        self._waiting = threading.BoundedSemaphore(_AT_ONCE)
 
     @property
     def _redirect(self) -> str:
@@ -120,6 +131,7 @@ class Provider:
         answered = self._fetch(self._endpoint(document, "token_endpoint"), form, auth)
         token = answered.get("id_token")
         if not isinstance(token, str):
+            self._warn("it gave no ID token; the scope must contain openid")
             raise AccessError(_REFUSED, authenticated=False)
         return token
 
@@ -142,10 +154,12 @@ class Provider:
                 claims = jwt.decode(token, self._describe(_LEAST_AGE).keys, algorithms).claims
             wanted.validate(claims)
         except (JoseError, ValueError, TypeError) as error:
+            claim = getattr(error, "claim", None)
+            self._warn(f"its token is not valid ({type(error).__name__}{f' of {claim}' if claim else ''})")
             raise AccessError(_REFUSED, authenticated=False) from error
         audience = claims["aud"]
         party = claims.get("azp", None if isinstance(audience, list) and len(audience) > 1 else self._settings.client_id)
-        if party != self._settings.client_id:
+        if party != self._settings.client_id or len(claims["sub"]) > _LONGEST_SUBJECT:
             raise AccessError(_REFUSED, authenticated=False)
         return claims
 
@@ -172,18 +186,21 @@ class Provider:
 
     def _describe(self, oldest: float = _FRESH) -> _Description:
         """Return what the provider says of itself, read again if it is older than so many seconds; raise Busy if it can't be reached."""
-        with self._reading:
-            described = self._described
-            if described is not None and time.monotonic() - described.read_at < oldest:
-                return described
-            if time.monotonic() - self._failed_at < 1.0:
-                raise self._unreachable()
-            try:
+        described = self._described
+        if described is not None and time.monotonic() - described.read_at < oldest:
+            return described
+        if time.monotonic() - self._failed_at < _RETRY or not self._reading.acquire(timeout=1.0):
+            raise self._unreachable()
+        try:
+            if self._described is described:  # no other thread was faster
                 self._described = self._read()
-            except Busy:
-                self._failed_at = time.monotonic()
-                raise
-            return self._described
+        except Busy:
+            self._failed_at = time.monotonic()
+            raise
+        finally:
+            self._reading.release()
+        assert self._described is not None
+        return self._described
 
     def _read(self) -> _Description:
         from joserfc.errors import JoseError
@@ -219,6 +236,8 @@ class Provider:
     def _fetch(self, address: str, form: Mapping[str, str] | None = None, auth: httpx.BasicAuth | None = None) -> dict[str, Any]:
         """Return the JSON object at an address; with a form, it is posted there. Raises Busy if it can't be read."""
         method, content = ("GET", None) if form is None else ("POST", form)
+        if not self._waiting.acquire(blocking=False):
+            raise self._unreachable()
         try:
             accepted = {"Accept": "application/json"}
             with (
@@ -227,17 +246,28 @@ class Provider:
             ):
                 body = _limited(response)
                 if form is not None and response.status_code in (400, 401, 403):
+                    self._warn(f"its token endpoint answered {response.status_code}; the client, its secret or the code is not right")
                     raise AccessError(_REFUSED, authenticated=False)
                 response.raise_for_status()
             found = json.loads(body)
         except (httpx.HTTPError, ValueError) as error:
+            self._warn(f"{method} {urlsplit(address).netloc} failed ({type(error).__name__})")
             raise self._unreachable() from error
+        finally:
+            self._waiting.release()
         if not isinstance(found, dict) or response.status_code != 200:
             raise self._unreachable()
         return found
 
+    def _warn(self, why: str) -> None:
+        """Log why nobody could sign in, for the operator; at most once a minute."""
+        if time.monotonic() - self._warned_at >= _WARNING_INTERVAL:
+            self._warned_at = time.monotonic()
+            _log.warning("Somebody could not sign in by the provider %s: %s.", self._settings.issuer, why)
+
     def _unreachable(self) -> Busy:
-        return Busy(f"The provider {self._settings.issuer} does not answer as it must. Retry in 5 s, or sign in in another way.", 5.0)
+        issuer = self._settings.issuer
+        return Busy(f"The provider {issuer} does not answer as it must. Retry in {_RETRY:g} s, or sign in another way.", _RETRY)
 
 
 def _limited(response: httpx.Response) -> bytes:

@@ -142,12 +142,12 @@ class Sessions(Cached[Mapping[str, Session]]):
     def write_seen(self) -> None:
         """Write when sessions were used last."""
         rows, table = self._rows, schema.sessions
-        used = {id: at for id, at in list(self._used.items()) if id in rows}
+        used = {id: at for id, at in self._used.copy().items() if id in rows}
         if used:
             with self.database.writing(_WRITE_TIMEOUT) as connection:
                 written = table.update().where(table.c.id == bindparam("used")).values(seen=bindparam("at"))
                 connection.execute(written, [{"used": id, "at": format_time(at)} for id, at in used.items()])
-        for id in list(self._used):
+        for id in self._used.copy():
             if id not in rows:
                 self._used.pop(id, None)
 
