@@ -26,9 +26,9 @@ help:  ## Show this list
 
 setup: $(READY)  ## Create .venv and install vertune with everything that its tests need
 
-services:  ## Install PostgreSQL and promtool from Debian's packages; tests that need them are skipped without
-	@echo "==> Installing PostgreSQL and Prometheus (needs root)"
-	@DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet postgresql prometheus
+services:  ## Install PostgreSQL, promtool and Chromium from Debian's packages; tests that need them are skipped without
+	@echo "==> Installing PostgreSQL, Prometheus and Chromium (needs root)"
+	@DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet postgresql prometheus chromium chromium-driver
 
 # torch comes first and pinned: asked for exactly, pip takes the CPU build; a range would bring gigabytes of CUDA packages.
 $(READY): pyproject.toml constraints.txt

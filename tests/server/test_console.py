@@ -153,6 +153,35 @@ def test_every_page_has_its_file_and_its_phrases() -> None:
             assert file in CATALOGUES[language]
 
 
+# ------------------------------------------------------------------ colours
+
+COLOURS = {
+    name: pair for name, *pair in re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", STYLES["styles/tokens.css"])
+}
+"""Of each colour, that of the light and that of the dark theme."""
+GROUNDS = ("ground", "surface", "raised", "sunken")
+TEXTS = [
+    *((name, ground) for name in ("text", "muted", "accent", "accent-hover", "bad") for ground in GROUNDS),
+    *((name, f"{name}-ground") for name in ("accent", "good", "warn", "bad")), ("text", "accent-ground"), ("muted", "accent-ground"),
+    ("on-accent", "accent"), ("on-accent", "accent-hover"), *((f"hue-{number}", "surface") for number in range(8)),
+]  # fmt: skip
+"""Colours of texts, each with the colour behind it."""
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2.2."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(("text", "ground"), TEXTS)
+def test_texts_have_enough_contrast_in_both_themes(text, ground) -> None:
+    for one, other in zip(COLOURS[text], COLOURS[ground], strict=True):
+        dark, light = sorted((luminance(one), luminance(other)))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
 # ------------------------------------------------------------------ phrases
 
 PLACES = re.compile(r"\{(\w+)\}")
