@@ -1,0 +1,44 @@
+"""`vertune label`: from a file to the first label, in a process of its own, as a person does it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.allow_hosts(["127.0.0.1"]), pytest.mark.enable_socket]
+ROOT = Path(__file__).parents[2]
+
+
+def send(method, url, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
+
+
+def test_a_file_is_labelled_after_one_command(tmp_path):
+    (tmp_path / "mails.csv").write_text(
+        "".join(f"{line}\n" for line in ["message", *(f"Where is my card {number}?" for number in range(50))])
+    )
+    command = [sys.executable, "-m", "vertune", "label", "mails.csv", "--labels", "card, other", "--port", "0", "--no-browser"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
+        line = next(line for line in process.stdout if "Label at" in line)
+        page = line.split()[2].rstrip(".")
+        url, _, place = page.partition("/#")
+        try:
+            assert place == "/label/mails"
+            (one,) = send("POST", f"{url}/v1/projects/mails/next", {"count": 1})["records"]
+            given = {"record": one["record"], "state": "done", "target": {"label": "card"}, "version": 1}
+            assert send("PUT", f"{url}/v1/projects/mails/labels", {"labels": [given]})["stored"] == [one["record"]]
+            project = send("GET", f"{url}/v1/projects/mails")
+            assert (project["records"], project["given"], project["mine"]) == (50, 1, {"done": 1})
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+    assert process.returncode == 0
