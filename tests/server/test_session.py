@@ -333,3 +333,18 @@ def test_a_server_without_a_provider(server) -> None:
     assert server.stranger.get("/v1/session/providers").json() == {"openid": False, "open": False}
     for path in ("start", "callback"):
         assert "no provider" in problem(server.stranger.get(f"/v1/session/openid/{path}"), 404)
+
+
+@pytest.mark.parametrize("meanwhile", [{"password": "another horse battery"}, {"disabled": True}])
+def test_a_change_while_a_password_is_verified_ends_the_sign_in(server, browser, user, monkeypatch, meanwhile) -> None:
+    one, name = browser(), user()
+    verify = Passwords.verify
+
+    def slowly(passwords, stored, password):
+        found = verify(passwords, stored, password)
+        assert server.ask.patch(f"/v1/users/{name}", json=meanwhile).status_code == 200
+        return found
+
+    monkeypatch.setattr(Passwords, "verify", slowly)
+    assert problem(one.client.post("/v1/session", json={"name": name, "password": PASSWORD}), 401)
+    assert not one.client.cookies
