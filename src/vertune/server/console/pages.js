@@ -6,6 +6,7 @@
  * from others, and `under` names the entry that is marked then.
  */
 export const PAGES = [
+  { path: "/", file: "home", title: "page.home", menu: "start", phrases: ["serving"] },
   { path: "/projects", file: "projects", title: "page.projects", scope: "label", menu: "labelling" },
   { path: "/projects/new", file: "new-project", title: "page.newProject", scope: "train", under: "projects", phrases: ["settings-form"] },
   { path: "/settings/{project}", file: "settings", title: "page.settings", scope: "train", under: "projects", phrases: ["settings-form"] },
@@ -13,6 +14,19 @@ export const PAGES = [
   { path: "/records/{project}", file: "records", title: "page.records", scope: "review", under: "projects", phrases: ["record", "label"] },
   { path: "/review/{project}", file: "review", title: "page.review", scope: "review", under: "projects", phrases: ["record", "label"] },
   { path: "/progress/{project}", file: "progress", title: "page.progress", scope: "label", under: "projects" },
+  { path: "/data", file: "data", title: "page.data", scope: "train", menu: "models", phrases: ["serving"] },
+  { path: "/data/{id}", file: "dataset", title: "page.dataset", scope: "train", under: "data", phrases: ["data", "serving"] },
+  { path: "/train", file: "train", title: "page.train", scope: "train", menu: "models", phrases: ["serving"] },
+  { path: "/jobs", file: "jobs", title: "page.jobs", scope: "train", menu: "models", phrases: ["serving"] },
+  { path: "/jobs/{id}", file: "job", title: "page.job", scope: "train", under: "jobs", phrases: ["serving"] },
+  { path: "/models", file: "models", title: "page.models", scope: "predict", menu: "models", phrases: ["serving"] },
+  { path: "/models/{vertical}", file: "model", title: "page.model", scope: "predict", under: "models", phrases: ["serving"] },
+  { path: "/try", file: "try", title: "page.try", scope: "predict", menu: "serving", phrases: ["serving"] },
+  { path: "/try/{vertical}", file: "try", title: "page.try", scope: "predict", under: "try", phrases: ["serving"] },
+  { path: "/traffic", file: "traffic", title: "page.traffic", scope: "predict", menu: "serving", phrases: ["serving"] },
+  { path: "/usage", file: "usage", title: "page.usage", scope: "predict", menu: "serving", phrases: ["serving"] },
+  { path: "/people", file: "people", title: "page.people", scope: "train", menu: "administration", phrases: ["serving"] },
+  { path: "/keys", file: "keys", title: "page.keys", scope: "admin", menu: "administration", phrases: ["serving"] },
 ];
 
 /** The groups of the menu, in order. */

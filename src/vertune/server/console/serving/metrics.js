@@ -1,0 +1,52 @@
+/** Metrics of models as texts: the name in the language of the person, the value, and its interval where there is one. */
+
+import { h } from "../dom.js";
+import { hasPhrase, number, percent, t } from "../phrases.js";
+
+/** Return the name of a metric. */
+export function metricName(name) {
+  return hasPhrase(`metric.${name}`) ? t(`metric.${name}`) : name.replaceAll("_", " ");
+}
+
+/** Return the value of a metric: a percentage if it is a share. */
+export function metricValue(value) {
+  if (value === null || value === undefined) return "–";
+  return value >= 0 && value <= 1 ? percent(value, 1) : number(value, 3);
+}
+
+/** Return {split, name, value, interval} of the figure by which a version is judged: the first one on test rows, else on others. */
+export function mainMetric(version) {
+  const split = version.metrics.test ? "test" : Object.keys(version.metrics)[0];
+  const metrics = version.metrics[split] ?? {};
+  const name = Object.keys(metrics)[0];
+  return name === undefined ? null : { split, name, value: metrics[name], interval: version.intervals?.[split]?.[name] ?? null };
+}
+
+/** Return a figure with its interval and the rows that it is of, as an element. */
+export function metricLine(metric) {
+  if (!metric) return h("span", { class: "muted" }, t("serving.metric.none"));
+  const [low, high] = metric.interval ?? [];
+  return h(
+    "span",
+    { class: "metric" },
+    h("strong", {}, metricValue(metric.value)),
+    ` ${metricName(metric.name)} `,
+    metric.interval && h("span", { class: "muted" }, t("serving.metric.interval", { low: metricValue(low), high: metricValue(high) })),
+    h("span", { class: "badge" }, hasPhrase(`serving.split.${metric.split}`) ? t(`serving.split.${metric.split}`) : metric.split),
+  );
+}
+
+/** Return the state of a vertical as a badge. */
+export function verticalBadge(vertical) {
+  if (vertical.fault) return h("span", { class: "badge bad" }, t("serving.vertical.unhealthy"));
+  if (vertical.coming) {
+    const kind = ["failed", "damaged"].includes(vertical.coming.state) ? "bad" : "warn";
+    return h("span", { class: `badge ${kind}` }, t(`serving.vertical.${vertical.coming.state}`));
+  }
+  return h("span", { class: "badge good" }, t("serving.vertical.live"));
+}
+
+/** Return the name of a task; plugins may have tasks without a phrase. */
+export function taskName(name) {
+  return hasPhrase(`task.${name}`) ? t(`task.${name}`) : name;
+}
