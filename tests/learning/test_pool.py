@@ -87,6 +87,10 @@ def test_a_pool_that_is_opened_again_says_nearly_the_same(name, tiny_base, tmp_p
     assert {key: value.shape for key, value in head.items()} == {key: value.shape for key, value in other.items()}
     first, second = pool.beliefs(head), again.beliefs(head)
     assert np.allclose(first.probabilities, second.probabilities, atol=2e-2)
+    head_again, strength = pool.solved(rows, labelled)
+    assert np.allclose(head["weight"], head_again["weight"])
+    known, _ = pool.solved(rows, labelled, strength)
+    assert np.abs(pool.beliefs(known).probabilities - first.probabilities).max() < 0.05  # the same optimum, from another start
     answers = pool.answers(head)
     some = np.array([3, 1, 7])
     chosen = pool.answers_of(head, some, [pool.records[row] for row in some])

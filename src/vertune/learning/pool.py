@@ -21,7 +21,7 @@ from vertune.core.query import TINY, Beliefs
 from vertune.core.records import Answer, Feature, Places, Record
 from vertune.decoders import windows
 from vertune.learning.examples import by_record
-from vertune.learning.probe import gathered, solve
+from vertune.learning.probe import gathered, solve, solve_with
 from vertune.nn.build import build
 from vertune.nn.run import outputs
 
@@ -144,6 +144,12 @@ class StatePool:
 
     def solve(self, rows: NDArray[np.int64], labelled: Sequence[Record]) -> Head:
         """Solve the head on the records with the indices `rows`; `labelled` are the same records with their targets."""
+        return self.solved(rows, labelled)[0]
+
+    def solved(
+        self, rows: NDArray[np.int64], labelled: Sequence[Record], inverse_regularisation: float | None = None
+    ) -> tuple[Head, float]:  # fmt: skip
+        """Do the same as `solve`, and also return the inverse regularisation; it is chosen if none is given, which takes longer."""
         chosen = [self.members[row] for row in rows]
         owners = np.repeat(np.arange(len(rows)), [len(one) for one in chosen])
         indices = np.concatenate(chosen)
@@ -155,8 +161,11 @@ class StatePool:
         if not self._per_token:
             states = [state[0] for state in states]
         frozen = gathered(states, targets.values, weights, owners, self._per_token)
-        found = solve(frozen, self.task, self.task.size, follows=False)
-        return {"weight": found.weight.numpy(), "bias": found.bias.numpy()}
+        if inverse_regularisation is None:
+            found = solve(frozen, self.task, self.task.size, follows=False)
+        else:
+            found = solve_with(frozen, self.task, self.task.size, inverse_regularisation)
+        return {"weight": found.weight.numpy(), "bias": found.bias.numpy()}, found.inverse_regularisation
 
     def answers(self, head: Head) -> list[Answer]:
         """Return the answers for all records."""

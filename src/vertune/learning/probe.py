@@ -170,6 +170,16 @@ def _floats(values: NDArray[np.float64]) -> torch.Tensor:
     return torch.from_numpy(values).float()
 
 
+def solve_with(frozen: FrozenStates, task: Task, size: int, inverse_regularisation: float) -> ProbeSolution:
+    """Fit a linear head of `size` outputs on all rows with a regularisation that is known to suit them, which takes a tenth of the time."""
+    mean, spread = _scale(frozen.states)
+    states = (frozen.states - mean) / spread
+    start = _closed_form(task, states, frozen.targets, frozen.weights, size)
+    found = _minimise(task, states, frozen.targets, frozen.weights, _Problem(size, inverse_regularisation, start))
+    weight = (found[:-1].T / spread).contiguous()
+    return ProbeSolution(weight, found[-1] - weight @ mean, inverse_regularisation, loss=float("nan"))
+
+
 def solve(frozen: FrozenStates, task: Task, size: int, follows: bool = True) -> ProbeSolution:
     """Choose the regularisation strength of a linear head on a held-out fold, then fit the head on all rows.
 

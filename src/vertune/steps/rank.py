@@ -33,7 +33,7 @@ from vertune.steps.label.settings import ProjectSettings
 from vertune.steps.simulate import first_query
 from vertune.store import labels, projects
 from vertune.store.database import Database, format_time
-from vertune.store.projects import Project, StoredRecord
+from vertune.store.projects import Project
 
 if TYPE_CHECKING:
     from vertune.learning.pool import Head, StatePool
@@ -104,26 +104,31 @@ def rank(database: Database, home: Home, project: Project, progress: Progress | 
 class _Table:
     """The records of a project and what people said of them; records are addressed by their place in `numbers`."""
 
+    database: Database
+    project: Project
     numbers: NDArray[np.int64]
+    """In order."""
     held: NDArray[np.bool_]
-    records: Sequence[StoredRecord]
     targets: Mapping[int, Mapping[str, Any]]
     """The right answers by place: those that a reviewer decided on, or that most annotators agree on."""
-    closed: frozenset[int]
+    closed: NDArray[np.int64]
     """The places of records that somebody has labelled, skipped or rejected, or that are reserved."""
 
     @classmethod
     def read(cls, database: Database, project: Project) -> _Table:
-        records = list(projects.each_record(database, project.id))
-        if not records:
-            raise DataError(f"The project '{project.name}' has no records. Create it again from a table with records.")
-        place = {one.number: index for index, one in enumerate(records)}
-        targets = {place[one.record.number]: one.final for one in labels.each_labelled(database, project.id) if one.final is not None}
         with database.reading() as connection:
-            taken = labels.taken_records(connection, project.id)
-        numbers = np.array([one.number for one in records], np.int64)
-        held = np.array([one.held for one in records], bool)
-        return cls(numbers, held, records, targets, frozenset(place[number] for number in taken if number in place))
+            listed = projects.numbers(connection, project.id)
+            taken = np.array(sorted(labels.taken_records(connection, project.id)), np.int64)
+        if not listed:
+            raise DataError(f"The project '{project.name}' has no records. Create it again from a table with records.")
+        numbers = np.array([number for number, _ in listed], np.int64)
+        held = np.array([one for _, one in listed], bool)
+        targets = {
+            int(np.searchsorted(numbers, one.record.number)): one.final
+            for one in labels.each_labelled(database, project.id)
+            if one.final is not None
+        }
+        return cls(database, project, numbers, held, targets, closed=np.searchsorted(numbers, taken))
 
     @property
     def training(self) -> NDArray[np.int64]:
@@ -137,11 +142,14 @@ class _Table:
 
     def labelled(self, rows: NDArray[np.int64]) -> list[Record]:
         """Return records with their right answers."""
-        return [{**self.records[row].fields, **self.targets[row]} for row in rows.tolist()]
+        return [{**fields, **self.targets[row]} for row, fields in zip(rows.tolist(), self.plain(rows), strict=True)]
 
     def plain(self, rows: NDArray[np.int64]) -> list[Record]:
         """Return records without their answers."""
-        return [self.records[row].fields for row in rows.tolist()]
+        wanted = self.numbers[rows].tolist()
+        with self.database.reading() as connection:
+            found = projects.records(connection, self.project.id, wanted)
+        return [found[number].fields for number in wanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +179,12 @@ class _Fitted:
         if task.activation == "softmax" and task.size < 2:
             return None
         pool.task = task
-        head = pool.solve(rows, records)
+        head, strength = pool.solved(rows, records)
         decided = table.decided
         if len(decided) >= LEAST_DECIDED:
             score = _score(task, table.labelled(decided), pool.answers_of(head, decided, table.plain(decided)))
             return cls(pool, task, rows, head, score=score, measured=len(decided), held_out=True)
-        return cls(pool, task, rows, head, score=_cross_validated(pool, table, rows), measured=len(rows), held_out=False)
+        return cls(pool, task, rows, head, score=_cross_validated(pool, table, rows, strength), measured=len(rows), held_out=False)
 
 
 def remove_states(home: Path, project: str) -> None:
@@ -207,13 +215,13 @@ def neighbours(home: Path, project: Project, number: int, least: float) -> list[
     return [(int(numbers[row]), min(1.0, float(shares[row]))) for row in near if row != place]
 
 
-def _cross_validated(pool: StatePool, table: _Table, rows: NDArray[np.int64]) -> float:
+def _cross_validated(pool: StatePool, table: _Table, rows: NDArray[np.int64], inverse_regularisation: float) -> float:
     """Return the main metric on labelled records, of which each is answered by a probe that was fitted on the others."""
     folds = np.random.default_rng(0).permutation(len(rows)) % _FOLDS
     answers: list[Answer] = [{} for _ in rows]
     for fold in range(_FOLDS):
         inside, outside = rows[folds != fold], rows[folds == fold]
-        head = pool.solve(inside, table.labelled(inside))
+        head, _ = pool.solved(inside, table.labelled(inside), inverse_regularisation)
         places = (folds == fold).nonzero()[0].tolist()
         for place, answer in zip(places, pool.answers_of(head, outside, table.plain(outside)), strict=True):
             answers[place] = answer
@@ -237,7 +245,7 @@ def _chosen(
     labelled = np.zeros(len(table.numbers), bool)
     labelled[table.training] = True
     closed = labelled | table.held
-    closed[list(table.closed)] = True
+    closed[table.closed] = True
     beliefs: Beliefs | None = None if fitted is None else pool.beliefs(fitted.head)
     chooser = first_query() if beliefs is None and query.needs_beliefs else query
     picked = chooser.pick(Pool(pool.vectors(), labelled, closed, beliefs, project.turn), _AHEAD * settings.batch)
@@ -248,8 +256,8 @@ def _suggest(database: Database, project: Project, table: _Table, fitted: _Fitte
     """Store what the model says of the records that come next, and of all others if they are not too many."""
     if fitted is None:
         return
-    place = {int(number): index for index, number in enumerate(table.numbers)}
-    rows = np.arange(len(place)) if len(place) <= _ALL else np.array([place[number] for number in order], np.int64)
+    count = len(table.numbers)
+    rows = np.arange(count) if count <= _ALL else np.searchsorted(table.numbers, np.array(order, np.int64))
     records = table.plain(rows)
     answers = fitted.pool.answers_of(fitted.head, rows, records)
     said = [labels.as_text(fitted.task.as_target(answer, record)) for answer, record in zip(answers, records, strict=True)]
@@ -319,7 +327,7 @@ def _states(table: _Table, task: Task, base: str, folder: Path, progress: Progre
         encoder: Encoder = build(Encoder, known["encoder"])
         if known["key"] == key and known["base"] == encoder.fingerprint():
             return StatePool.open(task, folder)
-    records = [one.fields for one in table.records]
+    records = table.plain(np.arange(len(table.numbers)))
     columns = [name for name in records[0] if any(one.get(name) is not None for one in records[:_TEXTS])]
     views = task.views(columns)
     texts = [str(value) for one in records[:: max(1, len(records) // _TEXTS)] for value in one.values() if isinstance(value, str)]

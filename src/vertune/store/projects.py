@@ -112,13 +112,20 @@ def lock(connection: Connection, id: str) -> None:
     connection.execute(update(table).where(table.c.id == id).values(turn=table.c.turn))
 
 
-def records(connection: Connection, project: str, numbers: Sequence[int]) -> dict[int, StoredRecord]:
+def records(connection: Connection, project: str, wanted: Sequence[int]) -> dict[int, StoredRecord]:
     """Return records of a project by their numbers; those that do not exist are left out."""
     table, found = schema.records.c, {}
-    for part in in_parts(numbers, 500):
+    for part in in_parts(wanted, 500):
         for row in connection.execute(select(schema.records).where(table.project == project, table.number.in_(part))):
             found[row.number] = stored_record(row)
     return found
+
+
+def numbers(connection: Connection, project: str) -> list[tuple[int, bool]]:
+    """Return the numbers of the records of a project, in order, with whether they are held out."""
+    table = schema.records.c
+    statement = select(table.number, table.held).where(table.project == project).order_by(table.number)
+    return [(number, bool(held)) for number, held in connection.execute(statement)]
 
 
 def each_record(database: Database, project: str) -> Iterator[StoredRecord]:

@@ -36,6 +36,8 @@ class Wanted:
     """The columns of the texts; without them, the columns that look most like texts are taken."""
     name: str | None = None
     """The name of the project; None means that of the file."""
+    overlap: int = 1
+    """How many annotators see each record."""
 
 
 def project_of_file(database: Database, wanted: Wanted, progress: Progress | None = None) -> Created:
@@ -58,7 +60,7 @@ def project_of_file(database: Database, wanted: Wanted, progress: Progress | Non
     if readable.is_empty():
         raise DataError(unreadable(frame, str(path)) or f"{path} contains no rows. Check how the file was written.")
     kind: Task = build(Task, {"name": wanted.task})
-    settings = ProjectSettings(labels=[LabelHelp(name=one) for one in wanted.labels])
+    settings = ProjectSettings(labels=[LabelHelp(name=one) for one in wanted.labels], overlap=wanted.overlap)
     new = NewProject(name, DEFAULT_CUSTOMER, source, kind, fields=_fields(readable, kind, wanted.texts, str(path)), settings=settings)
     return label(database, new, progress)
 
