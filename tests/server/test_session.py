@@ -7,11 +7,14 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from tests.server.browser import PASSWORD, Browser, add_user
 from tests.server.conftest import admin
 from tests.server.running import problem, until
+from vertune.answering.call import Call
 from vertune.server import attempts
+from vertune.server.access import CALL, Access
 from vertune.server.settings import SessionSettings
 from vertune.store import schema
 from vertune.store.audit import entries
@@ -348,3 +351,23 @@ def test_a_change_while_a_password_is_verified_ends_the_sign_in(server, browser,
     monkeypatch.setattr(Passwords, "verify", slowly)
     assert problem(one.client.post("/v1/session", json={"name": name, "password": PASSWORD}), 401)
     assert not one.client.cookies
+
+
+def test_labels_name_the_person(server, browser, user) -> None:
+    """The name of a user, the id of a key, also where it signed in with a browser, or `local` without keys."""
+    secret, key = server.keys.create("app", ["label"])
+    name = user()
+    people = server.service.people
+    access = Access(server.keys, sessions=people.sessions)
+    cookies = {who: {"cookie": f"vertune_session={one.client.cookies['vertune_session']}"} for who, one in
+               ((name, browser(name)), (key.id, browser(key=secret)))}  # fmt: skip
+    sent = {**cookies, "": {"authorization": f"Bearer {secret}"}}
+    for who, headers in sent.items():
+        assert access.person(asking(headers)) == (who or key.id)
+    assert Access(None).person(asking({})) == "local"
+
+
+def asking(headers: dict[str, str]) -> Request:
+    """A request as an endpoint has it."""
+    encoded = [(name.encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()]
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": encoded, "client": ("127.0.0.1", 1), CALL: Call()})
