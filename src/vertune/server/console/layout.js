@@ -1,8 +1,9 @@
 /** What surrounds every page: skip link, header, menu by scopes, and where the page itself is put. */
 
-import { online } from "./api.js";
+import { online, send } from "./api.js";
 import { h, replace } from "./dom.js";
-import { attempt, confirm } from "./messages.js";
+import { field } from "./forms.js";
+import { attempt, confirm, dialog, show } from "./messages.js";
 import { GROUPS, PAGES } from "./pages.js";
 import { language, LANGUAGES, t } from "./phrases.js";
 import { preference, setPreference } from "./preferences.js";
@@ -61,7 +62,8 @@ export function installLayout() {
     document.body.classList.toggle("signed-out", found === null);
     toggle.hidden = menu.hidden = found === null;
     const signOutButton = h("button", { type: "button", class: "plain", onclick: leave }, t("layout.signOut"));
-    replace(options, choices(), found && !found.open && signOutButton);
+    const passwordButton = h("button", { type: "button", class: "plain", onclick: changePassword }, t("layout.password"));
+    replace(options, choices(), found?.password && passwordButton, found && !found.open && signOutButton);
     replace(menu, found && groups(), found && options);
     replace(person, found ? h("span", { class: "name", title: found.role ? t(`role.${found.role}`) : null }, found.name) : options);
   });
@@ -118,6 +120,15 @@ function changeLanguage(event) {
   address.searchParams.delete("lang");
   history.replaceState(null, "", address);
   location.reload();
+}
+
+async function changePassword() {
+  const old = h("input", { type: "password", autocomplete: "current-password", required: true });
+  const next = h("input", { type: "password", autocomplete: "new-password", required: true });
+  const change = () => attempt(() => send("PUT", "/v1/session/password", { old: old.value, new: next.value }).then(() => true));
+  const content = [field(t("layout.password.old"), old), field(t("layout.password.new"), next, t("layout.password.hint"))];
+  const changed = await dialog(t("layout.password"), content, [{ label: t("layout.password"), value: change }]);
+  if (changed) show(t("layout.password.changed"), { kind: "good" });
 }
 
 async function leave() {

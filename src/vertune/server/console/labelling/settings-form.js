@@ -24,8 +24,7 @@ export class SettingsForm {
     this.overlap = number({ min: 1, max: 20, step: 1 }, settings.overlap ?? 1);
     this.batch = number({ min: 5, max: 1000, step: 1 }, settings.batch ?? 50);
     this.hold = number({ min: 0, max: 50, step: 1 }, Math.round((settings.hold_out ?? 0.1) * 100));
-    this.wanted = number({ min: 1, max: 99, step: 1 }, settings.target ? Math.round(settings.target * 100) : "");
-    this.wanted.required = false;
+    this.wanted = number({ min: 1, max: 99, step: 1 }, Math.round((settings.target ?? 0.9) * 100));
     this.query = select(this.#queries(), queryName(settings.query));
     this.suggestions = radios(
       t("settings.suggestions"),
@@ -51,7 +50,6 @@ export class SettingsForm {
 
   /** Return the settings as the server takes them. */
   value() {
-    const target = Number(this.wanted.value) / 100;
     return {
       guidelines: this.guidelines.value,
       labels: this.labelsPart.hidden ? [] : this.labels.value(),
@@ -59,7 +57,7 @@ export class SettingsForm {
       query: this.query.value === queryName(this.settings.query) ? (this.settings.query ?? "auto") : this.query.value,
       suggestions: this.suggestions.value,
       snap: this.snap.value,
-      target: target || null,
+      target: Number(this.wanted.value) / 100,
       ...(this.fresh ? { overlap: Number(this.overlap.value), hold_out: Number(this.hold.value) / 100 } : {}),
     };
   }

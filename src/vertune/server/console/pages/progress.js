@@ -34,7 +34,7 @@ export default async function progress({ root, params, signal, title, reload }) 
   root.append(
     h("header", {}, h("h1", {}, project.name), buttons),
     projectTabs(project, "/progress/{project}"),
-    found.advice ? h("p", { class: "notice" }, h("strong", {}, t("progress.advice")), " ", found.advice) : "",
+    found.advice ? h("p", { class: "notice" }, t(`progress.advice.${found.advice.replace(" ", "_")}`)) : "",
     h("div", { class: "cards" }, figures(project, found)),
     curve(project, found),
     people(found, quality),
@@ -45,8 +45,12 @@ export default async function progress({ root, params, signal, title, reload }) 
 /** Return the choice of a format, and the link that downloads the labels in it. */
 function exporting(path, formats) {
   const go = h("a", { class: "button", download: "" }, t("progress.export.go"));
-  const choose = () => go.setAttribute("href", withQuery(`${path}/export`, { format: chosen.value }));
-  const options = formats.map(({ name, about }) => [name, about || name]);
+  const about = h("p", { class: "hint", lang: "en" });
+  const choose = () => {
+    go.setAttribute("href", withQuery(`${path}/export`, { format: chosen.value }));
+    about.textContent = formats.find(({ name }) => name === chosen.value).about;
+  };
+  const options = formats.map(({ name }) => [name, name]);
   const chosen = select(options, FORMAT.name, { onchange: choose, "aria-label": t("progress.export.format") });
   choose();
   return h(
@@ -55,6 +59,7 @@ function exporting(path, formats) {
     h("h2", {}, t("progress.export")),
     h("p", { class: "muted" }, t("progress.export.text")),
     h("div", { class: "row export" }, chosen, go),
+    about,
   );
 }
 
@@ -71,19 +76,27 @@ function figures(project, found) {
     found.held ? card(t("progress.held"), number(found.held), t("progress.held.hint")) : null,
     found.decided ? card(t("progress.decided"), number(found.decided)) : null,
   ];
-  const { agreement, needed } = found;
+  const { agreement, needed, worth } = found;
   if (agreement) {
     const range = t("progress.interval", { low: number(agreement.low), high: number(agreement.high) });
     const count = t("progress.agreement.records", { count: agreement.records });
     cards.push(card(t("progress.agreement"), number(agreement.value), `${agreement.measure} · ${range} · ${count}`));
   }
   if (needed) {
-    const bounded = typeof needed.low === "number" && typeof needed.high === "number";
-    const range = bounded ? t("progress.interval", { low: number(needed.low), high: number(needed.high) }) : "";
-    const total = needed.labels === null ? t("progress.needed.unknown") : number(needed.labels);
-    cards.push(card(t("progress.needed", { score: percent(needed.score) }), total, range));
+    const high = needed.high === null ? t("progress.needed.unbounded") : number(needed.high);
+    const range = t("progress.interval", { low: number(needed.low), high });
+    cards.push(card(t("progress.needed", { score: number(needed.score, 3) }), number(needed.labels), range));
+  }
+  if (worth) {
+    const range = t("progress.interval", { low: signed(worth.low), high: signed(worth.high) });
+    cards.push(card(t("progress.worth", { count: worth.labels }), signed(worth.value), range));
   }
   return cards;
+}
+
+/** Return a change of the score as text. */
+function signed(value) {
+  return `${value >= 0 ? "+" : "−"}${number(Math.abs(value), 3)}`;
 }
 
 function card(name, value, hint = "", share = null) {
