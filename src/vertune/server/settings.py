@@ -211,6 +211,8 @@ class Settings:
     """The file with the plans of customers: monthly quotas, rates and prices; None sets no quotas."""
     console: bool = True
     """Whether the web console is served, at the address /."""
+    embed_in: tuple[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?$")], ...] = ()
+    """The origins of web pages, such as https://www.example.com, that may contain the form of a model, which is at /try/NAME."""
     behind_proxy: bool = False
     """Whether a reverse proxy receives all requests first, ends TLS, and limits the connections of each address itself."""
     tls: TLSFiles = TLSFiles()

@@ -18,15 +18,15 @@ from vertune.server.resource import Resource
 
 resource = Resource("running")
 _START = "index.html"
+_PAGES = (_START, "embed.html")
 _TYPES = {
     ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml",
 }  # fmt: skip
 """The media type of each kind of file that is served, by the ending of its name."""
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    "base-uri 'none'; frame-ancestors {ancestors}; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""The Content-Security-Policy of the console: nothing inline, nothing from elsewhere, and no text that becomes HTML."""
 _FOR_EVER = "public, max-age=31536000, immutable"
 _CHECKED = "no-cache"
 
@@ -44,7 +44,7 @@ class _File:
 @resource.get("/", scope=None, include_in_schema=False)
 def start_page(request: Request) -> Response:
     """Return the page of the console, which loads the files of this version."""
-    return _response(request, _console(request)[_START], _CHECKED)
+    return response_with(request, _START, policy())
 
 
 @resource.get("/console/{file:path}", scope=None, include_in_schema=False)
@@ -57,7 +57,20 @@ def console_file(file: str, request: Request) -> Response:
     name = rest if current or (file not in console and rest in console) else file
     if name not in console:
         raise NotFound(f"The console has no file '{file[:80]}'. Open the console at the address / and load its page again.")
-    return _response(request, console[name], _FOR_EVER if current else _CHECKED)
+    return _response(request, console[name], _FOR_EVER if current else _CHECKED, policy())
+
+
+def policy(ancestors: str = "'none'") -> str:
+    """Return the Content-Security-Policy of the console: nothing inline, nothing from elsewhere, and no text that becomes HTML.
+
+    `ancestors` are the origins whose pages may contain it.
+    """
+    return _POLICY.format(ancestors=ancestors)
+
+
+def response_with(request: Request, page: str, rules: str) -> Response:
+    """Return a page of the console with a Content-Security-Policy; raise NotFound if the console is switched off."""
+    return _response(request, _console(request)[page], _CHECKED, rules)
 
 
 def _console(request: Request) -> dict[str, _File]:
@@ -67,8 +80,8 @@ def _console(request: Request) -> dict[str, _File]:
     return _files()
 
 
-def _response(request: Request, file: _File, caching: str) -> Response:
-    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": caching, "ETag": f"W/{file.etag}", "Vary": "Accept-Encoding"}
+def _response(request: Request, file: _File, caching: str, rules: str) -> Response:
+    headers = {"Content-Security-Policy": rules, "Cache-Control": caching, "ETag": f"W/{file.etag}", "Vary": "Accept-Encoding"}
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if file.etag in known:
         return Response(status_code=304, headers=headers)
@@ -80,10 +93,10 @@ def _response(request: Request, file: _File, caching: str) -> Response:
 
 @cache
 def _files() -> dict[str, _File]:
-    """Return all files of the console by path. In the page, the paths of the others contain the version."""
-    contents = _contents()
-    page = contents[_START].replace(b'"/console/', f'"/console/{_version()}/'.encode())
-    return {name: _file(name, content) for name, content in {**contents, _START: page}.items()}
+    """Return all files of the console by path. In the pages, the paths of the others contain the version."""
+    contents, prefix = _contents(), f'"/console/{_version()}/'.encode()
+    pages = {name: contents[name].replace(b'"/console/', prefix) for name in _PAGES}
+    return {name: _file(name, content) for name, content in {**contents, **pages}.items()}
 
 
 @cache
