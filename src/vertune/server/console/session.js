@@ -6,8 +6,16 @@ import { signal } from "./signals.js";
 /** The session: {name, role, customer, scopes, token, open}; null if nobody is signed in. */
 export const session = signal(null);
 
-/** Ask the server who is signed in in this browser. */
+/** Milliseconds after which the server is asked again, which gives a new cookie now and then. */
+const RENEWED = 20 * 60 * 1000;
+
+/** Ask the server who is signed in in this browser, now and again while the console is open. */
 export async function restoreSession() {
+  await ask();
+  setInterval(() => session.value && !session.value.open && ask().catch(() => {}), RENEWED); // while offline, the next time is enough
+}
+
+async function ask() {
   try {
     begin(await get("/v1/session"));
   } catch (error) {
@@ -40,7 +48,8 @@ export function identity() {
 
 function begin(found) {
   useSession(found.token, end);
-  session.value = found;
+  const same = session.value && JSON.stringify(session.value) === JSON.stringify(found);
+  if (!same) session.value = found;
 }
 
 function end() {

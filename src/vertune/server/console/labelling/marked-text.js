@@ -18,7 +18,7 @@ export class MarkedText {
     this.element = h("div", {
       class: "marked-text", tabindex: "0", role: "application", "aria-label": name, "aria-roledescription": t("label.marking.role"),
       onpointerup: (event) => this.#released(event), onkeydown: (event) => this.#key(event),
-      onfocus: () => this.render(), onblur: () => this.render(),
+      onfocus: () => this.cursor >= 0 && this.render(), onblur: () => this.cursor >= 0 && this.render(),
     });
   }
 

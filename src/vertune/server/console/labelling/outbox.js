@@ -11,6 +11,8 @@ import { openStorage } from "./storage.js";
 const MOST = 200;
 /** Milliseconds in which labels gather before they are sent. */
 const GATHER = 250;
+/** Milliseconds after which a request without an answer is sent again. */
+const LONGEST = 30_000;
 const CHANNEL = "vertune.labels";
 
 export class Outbox {
@@ -32,6 +34,7 @@ export class Outbox {
     addEventListener("online", () => this.#soon(0), options);
     document.addEventListener("visibilitychange", () => this.#soon(0), options);
     this.#channel?.addEventListener("message", ({ data }) => this.#heard(data), options);
+    addEventListener("beforeunload", (event) => !this.state.value.durable && event.preventDefault(), options);
     this.#soon(0);
   }
 
@@ -128,7 +131,8 @@ export class Outbox {
     const labels = rows.map(({ record, state, target, seconds, version }) => ({ record, state, target, seconds, version }));
     let answer;
     try {
-      answer = await send("PUT", at`/v1/projects/${rows[0].project}/labels`, { labels });
+      const signal = AbortSignal.timeout(LONGEST);
+      answer = await send("PUT", at`/v1/projects/${rows[0].project}/labels`, { labels }, { signal });
     } catch (error) {
       if (error.temporary || error.status === 401 || error.status === 408 || error.status >= 500) throw error;
       if (rows.length === 1) return storage.settle(rows, (row) => ({ ...row, why: error.message }));
@@ -144,7 +148,7 @@ export class Outbox {
     const rows = await storage.all(this.#owner);
     const refused = rows.filter((row) => row.why).length;
     const waiting = rows.length - refused;
-    this.state.value = { waiting, refused, offline: offline && waiting > 0, durable: storage.durable };
+    this.state.value = { waiting, refused, offline: offline && waiting > 0, durable: storage.durable || waiting === 0 };
   }
 }
 

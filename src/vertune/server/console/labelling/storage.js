@@ -6,9 +6,9 @@ const STORE = "labels";
 /** Open the store. Rows are {owner, project, record, version, …}, and there is one for each owner, project and record. */
 export async function openStorage() {
   try {
-    return new DatabaseRows(await opened());
+    return new Rows(new DatabaseRows(await opened()));
   } catch {
-    return new MemoryRows(); // some browsers have none in private windows
+    return new Rows(null); // some browsers have no database in private windows
   }
 }
 
@@ -36,27 +36,60 @@ function finished(transaction) {
   });
 }
 
-class DatabaseRows {
-  durable = true;
+/** Rows in the database; what it does not take, for example because the disk is full, is in memory. */
+class Rows {
+  constructor(database) {
+    this.database = database;
+    this.memory = new MemoryRows();
+  }
 
+  /** Whether all rows outlast this page. */
+  get durable() {
+    return this.database !== null && this.memory.rows.size === 0;
+  }
+
+  /** Add a row, or replace the one with its key. */
+  async put(row) {
+    try {
+      if (!this.database) throw new Error("no database");
+      await this.database.put(row);
+      await this.memory.settle([...this.memory.rows.values()].filter((one) => key(one) === key(row)), () => null);
+    } catch {
+      this.memory.put(row);
+    }
+  }
+
+  /** Return all rows of an owner. */
+  async all(owner) {
+    const stored = this.database ? await this.database.all(owner) : [];
+    const kept = await this.memory.all(owner);
+    const newer = new Set(kept.map(key));
+    return [...stored.filter((row) => !newer.has(key(row))), ...kept];
+  }
+
+  /** Change rows that still have the version that was sent: `change` returns the new row, or null to delete it. */
+  async settle(rows, change) {
+    await this.memory.settle(rows, change);
+    await this.database?.settle(rows, change);
+  }
+}
+
+class DatabaseRows {
   constructor(database) {
     this.database = database;
   }
 
-  /** Add a row, or replace the one with its key; resolves when it is stored. */
   put(row) {
     const transaction = this.database.transaction(STORE, "readwrite");
     transaction.objectStore(STORE).put(row);
     return finished(transaction);
   }
 
-  /** Return all rows of an owner. */
   all(owner) {
     const range = IDBKeyRange.bound([owner], [owner, []]);
     return result(this.database.transaction(STORE).objectStore(STORE).getAll(range));
   }
 
-  /** Change rows that still have the version that was sent: `change` returns the new row, or null to delete it. */
   settle(rows, change) {
     const transaction = this.database.transaction(STORE, "readwrite");
     const store = transaction.objectStore(STORE);
@@ -74,10 +107,9 @@ class DatabaseRows {
 }
 
 class MemoryRows {
-  durable = false;
   rows = new Map();
 
-  async put(row) {
+  put(row) {
     this.rows.set(key(row), row);
   }
 

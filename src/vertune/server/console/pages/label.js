@@ -17,6 +17,11 @@ import { link } from "../router.js";
 import { identity } from "../session.js";
 
 const SHOWN = new Set(["done", "draft"]);
+/** Whether people touch the screen; then a text that has the focus would only hide what they marked. */
+const COARSE = matchMedia("(pointer: coarse)");
+/** Controls that take all keys. */
+const TYPED = "input:not([type=checkbox]), textarea, select";
+const COMMANDS = new Set(["Enter", " ", "x", "u", "?", "/"]);
 /** Number of measured times that the browser keeps. */
 const MEASURED = 1000;
 
@@ -120,25 +125,30 @@ class LabelPage {
     const suggested = this.suggests ? valueOf(this.shape, item.suggestion) : null;
     const stored = SHOWN.has(item.label?.state) ? valueOf(this.shape, item.label) : null;
     const value = item.edit ?? stored ?? suggested;
-    const inputs = inputsOf(this.shape, item.fields);
-    const marked = this.editor.text;
-    replace(
-      this.record,
-      inputs.map(([name, text]) =>
-        h(
-          "div",
-          { class: "input" },
-          inputs.length > 1 && h("h2", { class: "input-name" }, name),
-          marked && name === this.shape.marked ? marked : h("p", { class: "input-text" }, String(text)),
-        ),
-      ),
-    );
-    this.record.classList.toggle("pair", inputs.length === 2 && !marked);
-    this.record.scrollTop = 0;
+    this.record.scrollTop = 0; // while the layout is known; after the changes below, it would have to be computed here
+    this.#showFields(inputsOf(this.shape, item.fields));
     this.editor.show(item, value, suggested);
-    if (marked && !matchMedia("(pointer: coarse)").matches) marked.focus({ preventScroll: true });
     this.#describe(item, suggested);
+    const marked = this.editor.text;
+    if (marked && document.activeElement !== marked && !COARSE.matches) marked.focus({ preventScroll: true });
     return undefined;
+  }
+
+  /** Show the fields of a record, in the elements of the one before if it had the same fields. */
+  #showFields(inputs) {
+    const names = inputs.map(([name]) => name).join("\n");
+    if (names !== this.shownNames) {
+      this.shownNames = names;
+      this.texts = new Map(inputs.map(([name]) => [name, h("p", { class: "input-text" })]));
+      const marked = this.editor.text;
+      const text = (name) => (marked && name === this.shape.marked ? marked : this.texts.get(name));
+      const parts = inputs.map(([name]) =>
+        h("div", { class: "input" }, inputs.length > 1 && h("h2", { class: "input-name" }, name), text(name)),
+      );
+      replace(this.record, parts);
+      this.record.classList.toggle("pair", inputs.length === 2 && !marked);
+    }
+    for (const [name, value] of inputs) this.texts.get(name).textContent = String(value);
   }
 
   #describe(item, suggested) {
@@ -154,6 +164,7 @@ class LabelPage {
   }
 
   #showEnd() {
+    this.shownNames = null;
     this.about.textContent = "";
     this.record.classList.remove("pair");
     const waiting = !this.feed.ended;
@@ -284,7 +295,3 @@ class LabelPage {
     }
   }
 }
-
-/** Controls that take all keys. */
-const TYPED = "input:not([type=checkbox]), textarea, select";
-const COMMANDS = new Set(["Enter", " ", "x", "u", "?", "/"]);
