@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.server.conftest import admin
 from tests.server.running import problem
+from tests.server.test_jobs import ended
+from vertune.runtime.shared_store import VERTICALS
+from vertune.server.settings import JobSettings
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -21,6 +26,7 @@ def test_versions_have_their_method_size_and_intervals(running) -> None:
         assert version["bytes"] > 0
         assert not version["compressed"]
         assert not version["report"]
+        assert version["prepared"]
         for split, intervals in version["intervals"].items():
             assert all(low <= version["metrics"][split][name] <= high for name, (low, high) in intervals.items())
 
@@ -50,3 +56,18 @@ def test_a_report_can_do_nothing_and_is_for_administrators(running) -> None:
     assert [one["model"] for one in versions if one["report"]] == [model.id]
     secret = running.ask.post("/v1/keys", json={"name": "k", "scopes": ["train", "predict"]}).json()["secret"]
     problem(running.stranger.get(path, headers={"Authorization": f"Bearer {secret}"}), 403)
+
+
+def test_a_job_prepares_a_model_that_can_then_be_compared(home, start) -> None:
+    unused = next(model for model in home.shelf("models") if model.manifest["name"] == "intent" and model.id not in home.aliases().values())
+    for backbone in home.shelf("backbones"):
+        shutil.rmtree(backbone.folder / VERTICALS / unused.id, ignore_errors=True)
+    running = start(home, admin(home), jobs=JobSettings(cores=1))
+    path = "/v1/verticals/intent"
+    other = next(one for one in running.ask.get(f"{path}/versions").json()["versions"] if not one["prepared"])["model"]
+    assert "of the kind 'share'" in problem(running.ask.post(f"{path}/rollout", json={"model": other}), 409)
+    id = running.ask.post("/v1/jobs", json={"kind": "share", "model": other}).json()["id"]
+    job = ended(running.ask, id)
+    assert (job["state"], job["result"], job["vertical"]) == ("done", {"model": other}, "intent"), job["why"]
+    assert all(one["prepared"] for one in running.ask.get(f"{path}/versions").json()["versions"])
+    assert running.ask.post(f"{path}/rollout", json={"model": other}).status_code == 201

@@ -20,7 +20,7 @@ from typing import Any
 
 from vertune.core.artifact import Home
 from vertune.core.config import Config
-from vertune.core.errors import NotFound, VertuneError
+from vertune.core.errors import ModelError, NotFound, VertuneError
 from vertune.core.parse import build
 from vertune.server.logs import trace_without_messages
 
@@ -153,6 +153,15 @@ def _compress(request: dict[str, Any], home: Home, progress: Callable[..., None]
     return {"model": compress(home.get("models", request["model"]), home, (), progress, options).id}
 
 
+def _share(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.steps.share import make_servable
+
+    model = home.get("models", request["model"])
+    if why := make_servable([model], home, progress).get(model.id):
+        raise ModelError(f"The model {model.id} can't be served: {why}")
+    return {"model": model.id}
+
+
 def _predict(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
     from vertune.steps.predict import predict_file
 
@@ -213,7 +222,7 @@ def _rows(request: dict[str, Any], home: Home, progress: Callable[..., None]) ->
 
 WORK: dict[str, Work] = {
     "describe": _describe, "rows": _rows, "search": _search, "label": _label, "rank": _rank,
-    "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "predict": _predict,
+    "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "share": _share, "predict": _predict,
 }  # fmt: skip
 """What does each kind of work; `describe`, `rows`, `search` and `label` read uploads, which may be made to exhaust memory."""
 

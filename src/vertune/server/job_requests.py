@@ -39,12 +39,13 @@ class JobRequest(BaseModel):
         },
     )
 
-    kind: Literal["prepare", "train", "fit", "evaluate", "compress", "predict"]
+    kind: Literal["prepare", "train", "fit", "evaluate", "compress", "share", "predict"]
     config: dict[str, Any] | None = None
     """For `prepare`, `train` and `fit`: the config, as in run.yaml. Each source in `data` is `{"dataset": ID}`, `{"feedback": VERTICAL}`,
     `{"labels": PROJECT}`, with `"held": true` for the decided records of its hold-out, or `{"declared": NAME}`."""
     model: Name | None = None
-    """For `evaluate`, `compress` and `predict`: a vertical, whose live model is meant, or the id of a model."""
+    """For `evaluate`, `compress`, `share` and `predict`: a vertical, whose live model is meant, or the id of a model; `share` prepares it
+    for serving."""
     dataset: Name | None = None
     """For `predict`, and if wanted for `evaluate`: the id of an uploaded dataset."""
     priority: Annotated[int, Field(ge=0, le=9)] = 4

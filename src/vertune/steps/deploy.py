@@ -138,9 +138,15 @@ def _before(entries: list[rollouts.Version], current: str | None) -> str | None:
     return None
 
 
-def _require_prepared(home: Home, model: Artifact, name: str) -> None:
+def is_prepared(home: Home, model: Artifact) -> bool:
+    """Return whether a model can be served without a preparation: it is on a backbone, or has a graph of its own."""
     shared = any(read_verdict(backbone, model.id) is not None for backbone in home.shelf("backbones"))
-    if not shared and graph_of(home, model) is None:
+    return shared or graph_of(home, model) is not None
+
+
+def _require_prepared(home: Home, model: Artifact, name: str) -> None:
+    if not is_prepared(home, model):
         raise Conflict(
-            f"The model {model.id} is not prepared for serving, so it can't be compared with '{name}'. Prepare it: vertune share {model.id}"
+            f"The model {model.id} is not prepared for serving, so it can't be compared with '{name}'. Prepare it with a job of the kind "
+            f"'share', or: vertune share {model.id}"
         )

@@ -39,6 +39,8 @@ export function show(text, { kind = "plain", action = null } = {}) {
   );
   const timer = kind === "bad" ? 0 : setTimeout(close, 1000 * (action ? SECONDS_WITH_ACTION : SECONDS));
   for (const same of [...area.children].filter((one) => one.firstChild.textContent === text)) same.remove();
+  // what is outside an open dialog can't be pressed, and screen readers do not read it
+  ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(area, spoken, alarm);
   area.append(toast);
   while (area.children.length > MOST) area.firstChild.remove();
   (kind === "bad" ? alarm : spoken).textContent = text;
@@ -106,6 +108,7 @@ export function dialog(title, content, buttons = [], { wide = false } = {}) {
       ),
     );
     element.addEventListener("close", () => {
+      if (element.contains(area)) document.body.append(area, spoken, alarm);
       element.remove();
       before?.focus?.();
       resolve(result);

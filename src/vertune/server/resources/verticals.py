@@ -19,7 +19,7 @@ from vertune.server.preparing import State
 from vertune.server.resource import Resource
 from vertune.server.service import Service
 from vertune.server.stored import actor_of
-from vertune.steps.deploy import Versions
+from vertune.steps.deploy import Versions, is_prepared
 
 resource = Resource("verticals")
 _T = TypeVar("_T")
@@ -59,6 +59,8 @@ class VerticalInfo(BaseModel):
     """Whether the model runs on a backbone (a pretrained model in memory) that several verticals can share."""
     fields: dict[str, str] | None = None
     """The input fields of a record, with a description of each."""
+    optional: list[str] | None = None
+    """Which of these may be left out."""
     labels: list[str] | None = None
     fault: str | None = None
     """What is wrong with the outputs of the model that is served now; null if nothing is."""
@@ -89,6 +91,8 @@ class Version(BaseModel):
     """The size of its files."""
     report: bool = False
     """Whether there is a report on the model; administrators read it with GET …/versions/{model}/report."""
+    prepared: bool = False
+    """Whether it can be served at once; a job of the kind `share` prepares it."""
     live: bool
 
 
@@ -215,6 +219,7 @@ def _info(request: Request, name: str) -> VerticalInfo:
         info.model, info.task, info.precision, info.why = deployment.model.id, task.name, deployment.precision, deployment.why
         info.shared = deployment.shared is not None
         info.fields = {column.name: column.about for column in task.input_columns}
+        info.optional = [column.name for column in task.input_columns if not column.required]
         info.labels = list(task.known_labels) or None
         info.fault = deployment.health.fault or None
     pending = service.aliases.pending.get(name)
@@ -233,17 +238,19 @@ def _versions(service: Service, name: str) -> list[Version]:
     live = deployment.model.id if deployment else None
     reported = {parent for report in service.home.shelf("reports") for parent in report.parents}
     models = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
-    return [_version(model, manifest, live, reported) for model, manifest in models if manifest.get("name") == name or model.id == live]
+    return [_version(service, model, live, reported) for model, manifest in models if manifest.get("name") == name or model.id == live]
 
 
-def _version(model: Artifact, manifest: dict[str, Any], live: str | None, reported: set[str]) -> Version:
+def _version(service: Service, model: Artifact, live: str | None, reported: set[str]) -> Version:
     """Return what is known of a model; `reported` are the ids of what reports are about."""
+    manifest = model.manifest_or_empty
     config = manifest.get("config")
     method = config.get("method") if isinstance(config, dict) else None
     return Version(
         model=model.id, created=_if(str, manifest.get("created")), metrics=metrics_by_split(model), intervals=intervals_by_split(model),
         method=_if(str, method.get("name") if isinstance(method, dict) else method), compressed=manifest.get("step") == "compress",
-        bytes=_if(int, manifest.get("bytes")), report=model.id in reported, live=model.id == live,
+        bytes=_if(int, manifest.get("bytes")), report=model.id in reported,
+        prepared=model.id == live or is_prepared(service.home, model), live=model.id == live,
     )  # fmt: skip
 
 

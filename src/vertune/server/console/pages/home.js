@@ -73,7 +73,9 @@ function sections(found) {
   const { verticals, jobs, projects } = found;
   if (!verticals.length && !jobs.length && !projects.length && !troubles.length) return welcome();
   return [
-    troubles.length > 0 && h("section", {}, h("h2", {}, t("home.attention")), h("ul", { class: "attention" }, troubles)),
+    troubles.length > 0
+      ? h("section", {}, h("h2", {}, t("home.attention")), h("ul", { class: "attention" }, troubles))
+      : h("p", { class: "muted" }, t("home.fine")),
     jobs.length > 0 && h("section", {}, h("h2", {}, t("home.running")), h("div", { class: "cards" }, jobs.map(jobCard))),
     verticals.length > 0 &&
       h(

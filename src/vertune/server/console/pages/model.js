@@ -1,7 +1,7 @@
 /** One vertical: its versions, which one is live, the comparison with a candidate, and how both came to be. */
 
 import { at, get, send } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h } from "../dom.js";
 import { markdown } from "../labelling/markdown.js";
 import { attempt, confirm, dialog, show } from "../messages.js";
 import { bytes, hasPhrase, listed, moment, t } from "../phrases.js";
@@ -10,10 +10,12 @@ import { may } from "../session.js";
 import { every, facts, table, tableRow } from "../serving/lists.js";
 import { mainMetric, metricLine, metricName, metricValue, taskName, verticalBadge } from "../serving/metrics.js";
 import { askDeployment, askReason, RolloutCard } from "../serving/rollout.js";
-import { startCompression, startEvaluation } from "../serving/model-jobs.js";
+import { startCompression, startEvaluation, startPreparation } from "../serving/model-jobs.js";
 
 /** Milliseconds between two looks at a vertical that is not ready, and at a rollout. */
 const LOOKING = 4000;
+/** Characters of a list of labels from which it is folded. */
+const MOST = 80;
 
 export default async function model({ root, params, signal, title, reload }) {
   const name = params.vertical;
@@ -96,15 +98,19 @@ function overview(vertical, live) {
       [t("data.task"), vertical.task && taskName(vertical.task)],
       [t("model.labels"), vertical.labels && labelsOf(vertical.labels)],
       [t("model.fields"), vertical.fields && listed(Object.keys(vertical.fields))],
-      [t("model.precision"), vertical.precision && `${vertical.precision}${vertical.why ? ` (${vertical.why})` : ""}`],
+      [
+        t("model.precision"),
+        vertical.precision && h("span", {}, vertical.precision, vertical.why && h("span", { class: "hint block" }, vertical.why)),
+      ],
       [t("model.memory"), vertical.shared === null ? null : vertical.shared ? t("models.shared") : t("model.alone")],
     ]),
   );
 }
 
 function labelsOf(labels) {
-  if (labels.length <= 12) return listed(labels);
-  return h("details", {}, h("summary", {}, t("models.labels", { count: labels.length })), listed(labels));
+  const text = listed(labels);
+  if (text.length <= MOST) return text;
+  return h("details", {}, h("summary", {}, t("models.labels", { count: labels.length })), text);
 }
 
 function versionTable(vertical, versions, reload) {
@@ -152,6 +158,7 @@ function versionRow(vertical, version, reload) {
         may("admin") &&
           !live &&
           press(t("model.deploy"), t("model.deploy"), async () => (await askDeployment(vertical, version)) && reload()),
+        may("train") && !version.prepared && press(t("model.prepare"), t("model.prepare"), () => startPreparation(model)),
         may("train") && press(t("model.evaluate"), t("model.evaluate"), () => startEvaluation(model)),
         may("train") && !version.compressed && press(t("model.compress"), t("model.compress"), () => startCompression(model)),
       ),
@@ -168,9 +175,29 @@ function withInterval(value, interval) {
 async function showCard(vertical, model) {
   const found = await attempt(() => get(at`/v1/verticals/${vertical}/versions/${model}/card`));
   if (!found) return;
-  const content = h("div", { class: "model-card" });
-  replace(content, found.card ? markdown(found.card.replace(/^---\n[\s\S]*?\n---\n/, "")) : h("p", {}, t("model.card.none")));
+  const content = h(
+    "div",
+    { class: "model-card", tabindex: "-1", autofocus: true },
+    found.card ? cardParts(found.card) : h("p", {}, t("model.card.none")),
+  );
   await dialog(model, content, [], { wide: true });
+}
+
+/** Return the text of a card as elements, its tables included. */
+function cardParts(text) {
+  const body = text.replace(/^---\n[\s\S]*?\n---\n/, "").replace(/^# .*\n/m, "");
+  return body.split(/((?:^\|.*\|[ ]*\n?)+)/m).map((part) => (part.startsWith("|") ? cardTable(part) : markdown(part)));
+}
+
+function cardTable(text) {
+  const cells = (line) =>
+    line
+      .trim()
+      .slice(1, -1)
+      .split("|")
+      .map((cell) => cell.trim());
+  const [heads, , ...rows] = text.trim().split("\n");
+  return table(t("model.card"), cells(heads), rows.map(cells));
 }
 
 function historyTable(versions) {

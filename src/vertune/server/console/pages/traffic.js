@@ -4,9 +4,10 @@ import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { field, select } from "../forms.js";
 import { showError } from "../messages.js";
-import { duration, number, percent, t } from "../phrases.js";
+import { number, percent, t } from "../phrases.js";
 import { keepQuery, link } from "../router.js";
 import { every } from "../serving/lists.js";
+import { latency } from "../serving/metrics.js";
 import { timeChart } from "../serving/time-chart.js";
 
 /** The times that can be chosen, with the length of a step and their number. */
@@ -90,15 +91,7 @@ function charts(found, step) {
         series: [{ name: t("traffic.answers"), values: pick((one) => one.answers) }],
         format: (value) => number(value, 0),
       }),
-      found.labels.length > 0 &&
-        timeChart({
-          title: t("traffic.labels"),
-          times,
-          bars: true,
-          most: found.labels.length > 1 ? 1 : null,
-          format: (value) => percent(value),
-          series: found.labels.map((label) => ({ name: label, values: pick((one) => one.labels[label]) })),
-        }),
+      found.labels.length > 0 && labelChart(found, times),
       timeChart({
         title: t("traffic.confidence"),
         times,
@@ -109,7 +102,7 @@ function charts(found, step) {
       timeChart({
         title: t("traffic.seconds"),
         times,
-        format: milliseconds,
+        format: latency,
         series: [
           { name: t("traffic.median"), values: pick((one) => one.seconds?.median) },
           { name: t("traffic.p95"), values: pick((one) => one.seconds?.p95) },
@@ -131,8 +124,14 @@ function charts(found, step) {
   ];
 }
 
-function milliseconds(seconds) {
-  return seconds < 1 ? t("traffic.ms", { value: number(1000 * seconds, seconds < 0.01 ? 1 : 0) }) : duration(seconds);
+/** Return the chart of labels; where an answer has one label, with the share of all others. */
+function labelChart({ labels, points }, times) {
+  const sums = points.map((point) => Object.values(point.labels).reduce((sum, share) => sum + share, 0));
+  const single = sums.every((sum) => sum < 1.001);
+  const series = labels.map((label) => ({ name: label, values: points.map((point) => point.labels[label] ?? null) }));
+  const rest = sums.map((sum, place) => (points[place].sampled ? Math.max(0, 1 - sum) : null));
+  if (single && rest.some((share) => share > 0.001)) series.push({ name: t("traffic.others"), values: rest, rest: true });
+  return timeChart({ title: t("traffic.labels"), times, bars: true, most: single ? 1 : null, format: (value) => percent(value), series });
 }
 
 function written(iso, step) {

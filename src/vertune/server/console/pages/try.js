@@ -62,15 +62,25 @@ class Try {
   constructor(vertical, ready) {
     this.vertical = vertical;
     const fields = Object.entries(vertical.fields ?? {});
-    this.inputs = new Map(fields.map(([name]) => [name, this.#input(name, fields.length > 2)]));
+    this.inputs = new Map(fields.map(([name]) => [name, this.#input(name, fields.length > 3)]));
     const same = ready.filter((one) => one !== vertical && sameFields(one, vertical));
     this.others = same.map((one) => [one, checkbox(one.name, false)]);
     this.button = h("button", { type: "submit", class: "primary" }, t("try.ask"), " ", h("kbd", {}, "Ctrl ↵"));
     this.results = h("div", { class: "answers", "aria-live": "polite" });
+    const optional = new Set(vertical.optional ?? []);
+    const shown = ([name, about]) =>
+      field(fields.length - optional.size === 1 && !optional.has(name) ? t("try.text") : name, this.inputs.get(name), about);
     this.element = h(
       "form",
       { onsubmit: (event) => this.#ask(event) },
-      fields.map(([name, about]) => field(fields.length === 1 ? t("try.text") : name, this.inputs.get(name), about)),
+      fields.filter(([name]) => !optional.has(name)).map(shown),
+      optional.size > 0 &&
+        h(
+          "details",
+          { open: [...optional].some((name) => typed.get(name)) },
+          h("summary", {}, t("try.optional")),
+          fields.filter(([name]) => optional.has(name)).map(shown),
+        ),
       this.others.length > 0 &&
         h(
           "details",

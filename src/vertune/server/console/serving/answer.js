@@ -5,8 +5,9 @@ import { h, replace } from "../dom.js";
 import { checkbox, field, select } from "../forms.js";
 import { Offsets } from "../labelling/offsets.js";
 import { attempt, dialog, show } from "../messages.js";
-import { duration, listed, number, percent, t } from "../phrases.js";
+import { listed, number, percent, t } from "../phrases.js";
 import { may } from "../session.js";
+import { latency } from "./metrics.js";
 
 /** Most probabilities that are shown at first. */
 const SHOWN = 8;
@@ -26,7 +27,7 @@ export class AnswerCard {
         "div",
         { class: "row between" },
         h("h2", {}, vertical.name),
-        h("span", { class: "muted" }, t("try.took", { duration: duration(seconds) })),
+        h("span", { class: "muted" }, t("try.took", { duration: latency(seconds) })),
       ),
       this.#answer(),
       this.answer.truncated && h("p", { class: "notice warn" }, t("try.truncated")),

@@ -1,7 +1,7 @@
 /** Metrics of models as texts: the name in the language of the person, the value, and its interval where there is one. */
 
 import { h } from "../dom.js";
-import { hasPhrase, number, percent, t } from "../phrases.js";
+import { duration, hasPhrase, number, percent, t } from "../phrases.js";
 
 /** Return the name of a metric. */
 export function metricName(name) {
@@ -34,6 +34,11 @@ export function metricLine(metric) {
     metric.interval && h("span", { class: "muted" }, t("serving.metric.interval", { low: metricValue(low), high: metricValue(high) })),
     h("span", { class: "badge" }, hasPhrase(`serving.split.${metric.split}`) ? t(`serving.split.${metric.split}`) : metric.split),
   );
+}
+
+/** Return how long a request took, in milliseconds if it is less than a second. */
+export function latency(seconds) {
+  return seconds < 1 ? t("serving.ms", { value: number(1000 * seconds, seconds < 0.01 ? 1 : 0) }) : duration(seconds);
 }
 
 /** Return the state of a vertical as a badge. */

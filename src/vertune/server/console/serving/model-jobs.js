@@ -1,4 +1,4 @@
-/** Jobs on a finished model: make it smaller, and measure it on a dataset. */
+/** Jobs on a finished model: make it smaller, prepare it for serving, and measure it on a dataset. */
 
 import { get, send } from "../api.js";
 import { h } from "../dom.js";
@@ -13,6 +13,11 @@ export async function startCompression(model) {
   const content = [h("p", {}, t("model.compress.text")), accept.element];
   const start = () => attempt(() => send("POST", "/v1/jobs", { kind: "compress", model, accept: accept.input.checked }));
   await started(dialog(t("model.compress.title", { model }), content, [{ label: t("model.compress"), value: start }]));
+}
+
+/** Start the job that prepares a model for serving, so that it can be compared with the live one, and show it. */
+export async function startPreparation(model) {
+  await started(attempt(() => send("POST", "/v1/jobs", { kind: "share", model })));
 }
 
 /** Ask on which rows a model is to be measured, start the job, and show it. */

@@ -16,7 +16,7 @@ export async function askReason(title, text, action, kind = "primary") {
 
 /** Ask how a model is to become live, and do it; resolves to whether something changed. */
 export async function askDeployment(vertical, version) {
-  const form = deploymentForm();
+  const form = deploymentForm(version.prepared);
   const { model } = version;
   const decide = () => attempt(() => deploy(vertical.name, model, form));
   const done = await dialog(t("rollout.title", { model }), form.element, [{ label: t("model.deploy"), value: decide }]);
@@ -36,7 +36,8 @@ async function deploy(vertical, model, form) {
   return found;
 }
 
-function deploymentForm() {
+/** Return what asks how a model is deployed; one that is not `prepared` for serving can't be compared yet. */
+function deploymentForm(prepared) {
   const share = h("input", { type: "number", min: 0.1, max: 100, step: "any", value: 10, required: true });
   const slower = h("input", { type: "number", min: 1.01, max: 100, step: "any", value: 1.5, required: true });
   const after = h("input", { type: "number", min: 1, step: 1, placeholder: t("rollout.after.never") });
@@ -55,16 +56,20 @@ function deploymentForm() {
     field(t("rollout.after"), after, t("rollout.after.hint")),
     field(t("rollout.reason"), reason, t("rollout.reason.hint")),
   );
-  const options = ["canary", "shadow", "now"].map((one) => [one, t(`rollout.mode.${one}`), t(`rollout.mode.${one}.hint`)]);
+  const options = (prepared ? ["canary", "shadow", "now"] : ["now"]).map((one) => [
+    one,
+    t(`rollout.mode.${one}`),
+    t(`rollout.mode.${one}.hint`),
+  ]);
   const switched = () => {
     const now = modes.value === "now";
     rules.hidden = now;
     for (const input of rules.querySelectorAll("input")) input.disabled = now; // a hidden field must not stop the form
   };
-  const modes = radios(t("rollout.mode"), options, "canary", switched);
+  const modes = radios(t("rollout.mode"), options, prepared ? "canary" : "now", switched);
   switched();
   return {
-    element: h("div", {}, modes.element, rules),
+    element: h("div", {}, modes.element, !prepared && h("p", { class: "notice" }, t("rollout.unprepared")), rules),
     get mode() {
       return modes.value;
     },

@@ -10,8 +10,8 @@ const MARGIN = { top: 12, right: 12, bottom: 28, left: 56 };
 const FLOOR = HEIGHT - MARGIN.bottom;
 
 /**
- * Return a chart of `series`, a list of {name, values}: one value or null for each of the texts in `times`. `bars` draws the values of all
- * series on top of one another; otherwise each is a line. `most` is the end of the axis, if it is fixed.
+ * Return a chart of `series`, a list of {name, values, rest}: one value or null for each of the texts in `times`; what is the `rest` is grey.
+ * `bars` draws the values of all series on top of one another; otherwise each is a line. `most` is the end of the axis, if it is fixed.
  */
 export function timeChart({ title, times, series, bars = false, format = number, most = null }) {
   const sums = times.map((_, place) => series.reduce((sum, one) => sum + (one.values[place] ?? 0), 0));
@@ -30,9 +30,7 @@ export function timeChart({ title, times, series, bars = false, format = number,
       svg("line", { class: "grid", x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: y(tick), y2: y(tick) }),
       svg("text", { x: MARGIN.left - 6, y: y(tick) + 4, "text-anchor": "end" }, format(tick)),
     ]),
-    ticks(times.length).map((place) =>
-      svg("text", { x: x(place) + width / 2, y: HEIGHT - 8, "text-anchor": place ? "middle" : "start" }, times[place]),
-    ),
+    ticks(times.length).map((place) => svg("text", { x: x(place) + width / 2, y: HEIGHT - 8, "text-anchor": "middle" }, times[place])),
     drawn,
   );
   return h(
@@ -48,8 +46,12 @@ function legend(series) {
   return h(
     "ul",
     { class: "legend" },
-    series.map((one, hue) => h("li", { class: `hue-${hue % 8}` }, one.name)),
+    series.map((one, hue) => h("li", { class: hueOf(one, hue) }, one.name)),
   );
+}
+
+function hueOf(series, place) {
+  return series.rest ? "rest" : `hue-${place % 8}`;
 }
 
 function stacked(series, times, { x, y, width, format }) {
@@ -64,7 +66,7 @@ function stacked(series, times, { x, y, width, format }) {
       return svg(
         "rect",
         {
-          class: `bar hue-${hue % 8}`,
+          class: `bar ${hueOf(one, hue)}`,
           x: x(place) + width * 0.1,
           width: Math.max(1, width * 0.8),
           y: high,
@@ -87,12 +89,15 @@ function line(one, hue, { x, y, width, times, format }) {
   }
   return [
     pieces.map((piece) =>
-      svg("polyline", { class: `line hue-${hue % 8}`, points: piece.map(([place, value]) => `${centre(place)},${y(value)}`).join(" ") }),
+      svg("polyline", {
+        class: `line ${hueOf(one, hue)}`,
+        points: piece.map(([place, value]) => `${centre(place)},${y(value)}`).join(" "),
+      }),
     ),
     places.map(([place, value]) =>
       svg(
         "circle",
-        { class: `dot hue-${hue % 8}`, cx: centre(place), cy: y(value), r: 3 },
+        { class: `dot ${hueOf(one, hue)}`, cx: centre(place), cy: y(value), r: 3 },
         svg("title", {}, `${times[place]} · ${one.name}: ${format(value)}`),
       ),
     ),
