@@ -16,6 +16,7 @@ from tests.server.running import Running, until
 from vertune.core.artifact import Home
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
+from vertune.server.settings import JobSettings
 from vertune.steps.label import NewProject, label
 from vertune.steps.label.settings import ProjectSettings
 
@@ -318,6 +319,58 @@ def test_two_tabs_share_the_records_and_lose_no_label(chromium, console, tmp_pat
     person.saved()
     assert sorted(one["target"]["label"] for one in person.labels("tabs").values()) == ["food", "food", "place", "place"]
     chromium.close_window(first)
+
+
+def test_without_a_database_in_the_browser_labels_are_sent_all_the_same(chromium, console, tmp_path) -> None:
+    project(console, "memory", "classify", tmp_path)
+    person = Person(chromium, console, "ann0")
+    script = "Object.defineProperty(window, 'indexedDB', {get() { throw new Error('none'); }})"
+    added = chromium.cdp("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"]
+    chromium.run("location.reload()")
+    chromium.until("document.querySelector('main h1')")
+    person.go("#/label/memory", ".input-text")
+    chromium.offline(True)
+    chromium.press("1", "2")
+    until(lambda: person.state == "Offline: keep this page open, 2 labels are not saved")
+    chromium.offline(False)
+    chromium.run("dispatchEvent(new Event('online'))")
+    person.saved()
+    assert len(person.labels("memory")) == 2
+    chromium.cdp("Page.removeScriptToEvaluateOnNewDocument", identifier=added)
+    person.left_no_trace(lost=True)
+
+
+def test_a_manager_makes_a_project_of_a_file(chromium, tmp_path, start) -> None:
+    """Uploading and reading the file is the work of child processes."""
+    home = Home(tmp_path / "home")
+    home.folder.mkdir()
+    running = start(home, admin(home), good=False, jobs=JobSettings(cores=1))
+    add_user(running, "boss", "manager", "default")
+    file = tmp_path / "mails.jsonl"
+    kinds = [None if number % 3 else "town" if "rome" in text else "meal" for number, text in enumerate(TEXTS)]
+    pl.DataFrame({"body": TEXTS, "kind": kinds}).write_ndjson(file)
+    person = Person(chromium, running, "boss")
+    person.go("#/projects/new", "[type=file]")
+    chromium.type("[type=file]", str(file))
+    chromium.until("document.querySelector('form .notice')")
+    chromium.click("button", "Paste many labels")
+    chromium.type("textarea[placeholder^='One label']", "other")
+    chromium.click("form .primary")
+    chromium.until("location.hash === '#/label/mails' && document.querySelector('.input-text')")
+    chromium.press("1")
+    person.saved()
+    assert [one["target"] for one in person.labels("mails").values()] == [{"label": "other"}]
+    person.go("#/settings/mails", "form textarea")
+    chromium.run("document.querySelector('form textarea[rows=\"8\"]').value = '# Rules'")
+    chromium.click("form .primary")
+    chromium.until("document.querySelector('.toast.good')")
+    made = running.ask.get("/v1/projects/mails").json()
+    assert (made["settings"]["guidelines"], made["records"]) == ("# Rules", len(TEXTS))
+    assert {one["name"] for one in made["labels"]} == {"other", "meal", "town"}
+    chromium.click("button", "Delete the project")
+    chromium.click("dialog .danger", "Delete")
+    until(lambda: running.ask.get("/v1/projects/mails").status_code == 404)
+    person.left_no_trace()
 
 
 def test_a_reviewer_labels_many_decides_and_undoes(chromium, console, tmp_path) -> None:
