@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy
 
 from vertune.core.errors import Conflict, NotFound
-from vertune.store import labels, projects, schema
-from vertune.store.labels import LEASE, Change, Decision, Filter
+from vertune.store import label_search, labels, projects, schema
+from vertune.store.labels import LEASE, Change, Decision
 from vertune.store.projects import Project
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -39,6 +39,21 @@ def made(database, count=20, overlap=1, held=0, name="mails"):
     projects.add_records(database, project, rows)
     with database.reading() as connection:
         return projects.get(connection, name, "bank")
+
+
+@pytest.fixture(autouse=True)
+def tallies_are_right(database):
+    """After each test, what was counted along the way is what is there."""
+    yield
+    table = schema.labels.c
+    with database.reading() as connection:
+        rows = list(connection.execute(sqlalchemy.select(table.project, table.annotator, table.state, table.number)))
+        kept = {
+            (row.project, row.annotator, row.state): row.count for row in connection.execute(sqlalchemy.select(schema.tallies)) if row.count
+        }
+    counted = Counter((row.project, row.annotator, row.state) for row in rows)
+    counted.update((project, "", "done") for project, _ in {(row.project, row.number) for row in rows if row.state == "done"})
+    assert kept == counted
 
 
 def places(database, project):
@@ -164,7 +179,7 @@ def test_all_labelled_records_are_read_whatever_their_pages(database, monkeypatc
 
 
 def test_records_are_found_by_all_that_is_known_of_them(database, monkeypatch):
-    monkeypatch.setattr(labels, "_SCANNED", 6)
+    monkeypatch.setattr(label_search, "_SCANNED", 6)
     project = made(database, 20, overlap=2, held=2)
     rows = [{"of": number, "says": labels.as_text({"label": "a"}), "sure": number / 20} for number in range(20)]
     projects.set_suggestions(database, project.id, rows)
@@ -176,7 +191,7 @@ def test_records_are_found_by_all_that_is_known_of_them(database, monkeypatch):
         after, pages = -1, []
         while after is not None:
             with database.reading() as connection:
-                page, after = labels.find(connection, project.id, Filter(**wanted), after, 4)
+                page, after = label_search.find(connection, project.id, label_search.Filter(**wanted), after, 4)
             pages += numbers(page)
         return pages
 

@@ -25,7 +25,8 @@ from vertune.store import jobs, labels, projects
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job
-from vertune.store.labels import Change, Filter, LabelledRecord
+from vertune.store.label_search import Filter, find
+from vertune.store.labels import Change, LabelledRecord
 from vertune.store.projects import Project, StoredRecord
 from vertune.store.traffic import fingerprint_key, idempotency_hash
 
@@ -214,7 +215,7 @@ def changed_settings(project: Project, given: Mapping[str, Any]) -> dict[str, An
 def matching(database: Database, project: Project, wanted: Filter, after: int, limit: int) -> tuple[list[LabelledRecord], int | None]:
     """Return records that are meant, and the number after which to go on."""
     with database.reading() as connection:
-        return labels.find(connection, project.id, wanted, after, limit)
+        return find(connection, project.id, wanted, after, limit)
 
 
 def unlabelled(

@@ -102,7 +102,7 @@ def _forget_labels(home: Home, database: Database, wanted: Deletion, actor: str,
         if wanted.key is None and before is None:
             key = fingerprint_key(database)
             marks = [fingerprint(record, key) for record in wanted.records]
-            deleted["records"], changed = projects.remove_records(database, marks, wanted.customer)
+            deleted["records"], changed = labels.remove_records(database, marks, wanted.customer)
             for id in changed:
                 rank.remove_states(home.folder, id)
     elif wanted.key is not None:

@@ -6,7 +6,9 @@ record is given to more annotators than that, however many ask at once. A label 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -22,8 +24,6 @@ from vertune.store.projects import Project, StoredRecord, in_parts
 LabelState = Literal["pending", "draft", "done", "skipped", "rejected"]
 LEASE = timedelta(minutes=15)
 """How long a record stays reserved for an annotator who gives no sign."""
-_SCANNED = 50_000
-"""Maximum number of records among which one page of a search is found."""
 _STEP = 500
 
 
@@ -105,28 +105,6 @@ class LabelledRecord:
         return next(target for target, text in zip(self.targets, said, strict=True) if text == counts[0][1])
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which records are meant; None does not restrict them."""
-
-    text: str | None = None
-    """A part of the record's values, in any case of letters."""
-    label: str | None = None
-    """A part of what an annotator or the reviewer said, as JSON writes it."""
-    annotator: str | None = None
-    state: LabelState | None = None
-    least: float | None = None
-    """Smallest confidence of the suggestion."""
-    most: float | None = None
-    differs: bool = False
-    """Only records of which an annotator says something else than the suggestion."""
-    disagree: bool = False
-    """Only records of which annotators say different things."""
-    held: bool | None = None
-    undecided: bool = False
-    """Only records that no reviewer decided on."""
-
-
 def as_text(target: Mapping[str, Any]) -> str:
     """Return a target as text; equal targets have equal texts, whatever the order of labels and spans."""
     ordered = {name: sorted(value, key=_json) if isinstance(value, list) else value for name, value in target.items()}
@@ -153,7 +131,8 @@ def reserve(database: Database, project: Project, annotator: str, count: int, no
         _add_places(connection, project.id, new, -1)
         if new:
             base = {"project": project.id, "annotator": annotator, "at": format_time(now), "state": "pending", "until": until, "version": 0}
-            connection.execute(schema.labels.insert(), [{**base, "number": number, "id": time_ordered_id()} for number in new])
+            with tallied(connection, project.id, new):
+                connection.execute(schema.labels.insert(), [{**base, "number": number, "id": time_ordered_id()} for number in new])
         return read(connection, project.id, [*numbers, *new], annotator)
 
 
@@ -190,7 +169,8 @@ def save(
                 name: statement.excluded[name] for name in next(iter(rows.values())) if name not in ("project", "number", "annotator")
             }
             keys = list(schema.labels.primary_key.columns)
-            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), list(rows.values()))
+            with tallied(connection, project.id, list(rows)):
+                connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values), list(rows.values()))
         for by in (1, -1):
             _add_places(connection, project.id, [number for number, places in moved.items() if places == by], by)
     return saved
@@ -203,7 +183,8 @@ def undo_batch(database: Database, project: Project, annotator: str, batch: str)
     with database.writing() as connection:
         projects.lock(connection, project.id)
         numbers = list(connection.scalars(select(table.number).where(*meant)))
-        connection.execute(delete(schema.labels).where(*meant))
+        with tallied(connection, project.id, numbers):
+            connection.execute(delete(schema.labels).where(*meant))
         _add_places(connection, project.id, numbers, 1)
     return len(numbers)
 
@@ -233,11 +214,35 @@ def remove_of(database: Database, annotator: str, before: str | None) -> int:
     conditions = [table.annotator == annotator, *([] if before is None else [table.at < before])]
     with database.writing() as connection:
         found = list(connection.execute(select(table.project, table.number, table.state).where(*conditions)))
-        connection.execute(delete(schema.labels).where(*conditions))
-        for project, number, state in found:
-            if _occupies(state):
-                _add_places(connection, project, [number], 1)
+        for project in sorted({row.project for row in found}):
+            projects.lock(connection, project)
+            mine = {row.number: row.state for row in found if row.project == project}
+            with tallied(connection, project, list(mine)):
+                connection.execute(delete(schema.labels).where(table.project == project, *conditions))
+            _add_places(connection, project, [number for number, state in mine.items() if _occupies(state)], 1)
     return len(found)
+
+
+def remove_records(database: Database, fingerprints: Sequence[bytes], customer: str | None) -> tuple[int, list[str]]:
+    """Delete records with one of these fingerprints, with all that people said of them, of a customer or with None of all.
+
+    Return how many they were, and the ids of the projects that they belonged to.
+    """
+    table, owner = schema.records.c, schema.projects.c
+    statement = select(table.project, table.number, table.held).where(table.fingerprint.in_(fingerprints))
+    if customer is not None:
+        statement = statement.where(table.project.in_(select(owner.id).where(owner.customer == customer)))
+    with database.writing() as connection:
+        found = list(connection.execute(statement))
+        for project, number, held in found:
+            projects.lock(connection, project)
+            with tallied(connection, project, [number]):
+                connection.execute(delete(schema.labels).where(schema.labels.c.project == project, schema.labels.c.number == number))
+            for other in (schema.decisions, schema.records):
+                connection.execute(delete(other).where(other.c.project == project, other.c.number == number))
+            fewer = {"records": owner.records - 1, "held": owner.held - held}
+            connection.execute(update(schema.projects).where(owner.id == project).values(fewer))
+    return len(found), sorted({project for project, _, _ in found})
 
 
 def read(connection: Connection, project: str, numbers: Sequence[int], annotator: str | None = None) -> list[LabelledRecord]:
@@ -253,24 +258,6 @@ def read(connection: Connection, project: str, numbers: Sequence[int], annotator
             for row in connection.execute(select(schema.decisions).where(table.project == project, table.number.in_(part))):
                 decided[row.number] = Decision(row.number, row.at, row.reviewer, orjson.loads(row.target), row.reason)
     return [LabelledRecord(records[number], given.get(number, []), decided.get(number)) for number in numbers if number in records]
-
-
-def find(connection: Connection, project: str, wanted: Filter, after: int, limit: int) -> tuple[list[LabelledRecord], int | None]:
-    """Return records in the order of their numbers, at most `limit`, and the number after which to go on; None at the end.
-
-    So that a page takes a moment even if little is found, it may have fewer records than there are.
-    """
-    table = schema.records.c
-    last = after + _SCANNED
-    conditions = [table.project == project, table.number > after, *_conditions(wanted, project)]
-    statement = select(table.number).where(*conditions, table.number <= last).order_by(table.number).limit(limit)
-    numbers = list(connection.scalars(statement))
-    if len(numbers) == limit:
-        following: int | None = numbers[-1]
-    else:
-        highest = connection.scalar(select(func.max(table.number)).where(table.project == project))
-        following = last if highest is not None and highest > last else None
-    return read(connection, project, numbers), following
 
 
 def labels_of(
@@ -311,8 +298,8 @@ def each_labelled(database: Database, project: str, held: bool | None = None) ->
 
 def counts(connection: Connection, project: str) -> dict[str, dict[str, int]]:
     """Return, for each annotator, the number of labels in each state."""
-    table = schema.labels.c
-    statement = select(table.annotator, table.state, func.count()).where(table.project == project).group_by(table.annotator, table.state)
+    table = schema.tallies.c
+    statement = select(table.annotator, table.state, table.count).where(table.project == project, table.annotator != "", table.count > 0)
     found: dict[str, dict[str, int]] = {}
     for annotator, state, count in connection.execute(statement):
         found.setdefault(annotator, {})[state] = count
@@ -327,12 +314,16 @@ def seconds(connection: Connection, project: str, annotator: str, limit: int) ->
 
 
 def shared_records(connection: Connection, project: str, limit: int) -> list[int]:
-    """Return the numbers of records that several people labelled, a reviewer among them: the last ones, at most `limit`."""
+    """Return the numbers of records that several people labelled, a reviewer among them, of the last `limit` that were labelled."""
     table, decision = schema.labels.c, schema.decisions.c
+    last = select(table.number).where(table.project == project, table.state == "done").order_by(table.id.desc()).limit(2 * limit)
+    numbers = list(dict.fromkeys(connection.scalars(last)))[:limit]
     decided = exists().where(decision.project == project, decision.number == table.number)
-    statement = select(table.number).where(table.project == project, table.state == "done").group_by(table.number)
-    statement = statement.having(or_(func.count() > 1, decided)).order_by(func.max(table.id).desc()).limit(limit)
-    return list(connection.scalars(statement))
+    found: set[int] = set()
+    for part in in_parts(numbers, _STEP):
+        several = select(table.number).where(table.project == project, table.number.in_(part), table.state == "done").group_by(table.number)
+        found.update(connection.scalars(several.having(or_(func.count() > 1, decided))))
+    return [number for number in numbers if number in found]
 
 
 def taken_records(connection: Connection, project: str) -> set[int]:
@@ -343,43 +334,14 @@ def taken_records(connection: Connection, project: str) -> set[int]:
 
 def labelled_records(connection: Connection, project: str) -> int:
     """Return how many records somebody has labelled."""
-    table = schema.labels.c
-    return int(connection.scalar(select(func.count(table.number.distinct())).where(table.project == project, table.state == "done")) or 0)
+    table = schema.tallies.c
+    return int(connection.scalar(select(table.count).where(table.project == project, table.annotator == "", table.state == "done")) or 0)
 
 
 def decided_records(connection: Connection, project: str) -> int:
     """Return how many records a reviewer has decided on."""
     table = schema.decisions.c
     return int(connection.scalar(select(func.count()).select_from(schema.decisions).where(table.project == project)) or 0)
-
-
-def _conditions(wanted: Filter, project: str) -> Iterator[ColumnElement[bool]]:
-    record, label, decision = schema.records.c, schema.labels.c, schema.decisions.c
-    given = [label.project == project, label.number == record.number]
-    judged = [decision.project == project, decision.number == record.number]
-    if wanted.held is not None:
-        yield record.held == int(wanted.held)
-    if wanted.text:
-        yield record.record.icontains(_inside_json(wanted.text), autoescape=True)
-    if wanted.least is not None:
-        yield record.confidence >= wanted.least
-    if wanted.most is not None:
-        yield record.confidence <= wanted.most
-    if wanted.label is not None:
-        quoted = _json(wanted.label)
-        ruled = exists().where(*judged, decision.target.contains(quoted, autoescape=True))
-        yield or_(exists().where(*given, label.target.contains(quoted, autoescape=True)), ruled)
-    chosen = [*([] if wanted.annotator is None else [label.annotator == wanted.annotator])]
-    chosen += [] if wanted.state is None else [label.state == wanted.state]
-    if chosen:
-        yield exists().where(*given, *chosen)
-    done = [*given, label.state == "done"]
-    if wanted.differs:
-        yield exists().where(*done, label.target != record.suggestion)
-    if wanted.disagree:
-        yield select(func.count(label.target.distinct())).where(*done).scalar_subquery() > 1
-    if wanted.undecided:
-        yield ~exists().where(*judged)
 
 
 def _free_expired(connection: Connection, project: str, now: datetime) -> None:
@@ -389,9 +351,40 @@ def _free_expired(connection: Connection, project: str, now: datetime) -> None:
     found = list(connection.execute(select(table.number, table.annotator).where(*over)))
     if not found:
         return
-    connection.execute(delete(schema.labels).where(*over))
+    with tallied(connection, project, sorted({number for number, _ in found})):
+        connection.execute(delete(schema.labels).where(*over))
     for number, _ in found:  # one by one, because several annotators may have left the same record
         _add_places(connection, project, [number], 1)
+
+
+@contextmanager
+def tallied(connection: Connection, project: str, numbers: Sequence[int]) -> Iterator[None]:
+    """Keep the tallies of a project right while labels of records with these numbers are changed in the `with` block."""
+    before = _tally(connection, project, numbers)
+    yield
+    changed = _tally(connection, project, numbers)
+    changed.subtract(before)
+    rows = [
+        {"project": project, "annotator": annotator, "state": state, "count": by}
+        for (annotator, state), by in sorted(changed.items())
+        if by
+    ]
+    if rows:
+        statement = insert(connection, schema.tallies)
+        total = {"count": schema.tallies.c.count + statement.excluded["count"]}
+        connection.execute(statement.on_conflict_do_update(index_elements=list(schema.tallies.primary_key.columns), set_=total), rows)
+
+
+def _tally(connection: Connection, project: str, numbers: Sequence[int]) -> Counter[tuple[str, str]]:
+    """Count the labels of records by annotator and state, and the records that somebody labelled."""
+    found = Counter[tuple[str, str]]()
+    done: set[int] = set()
+    for row in _rows(connection, project, numbers, None):
+        found[row.annotator, row.state] += 1
+        if row.state == "done":
+            done.add(row.number)
+    found["", "done"] = len(done)
+    return found
 
 
 def _add_places(connection: Connection, project: str, numbers: Iterable[int], by: int) -> None:
@@ -445,8 +438,3 @@ def _label(row: Row[Any]) -> Label:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def _inside_json(text: str) -> str:
-    """Return a text as it stands inside a string of JSON."""
-    return orjson.dumps(text).decode()[1:-1]

@@ -177,26 +177,8 @@ def remove(database: Database, id: str) -> None:
             with database.writing() as connection:
                 connection.execute(delete(table).where(table.c.project == id, table.c.number < first + _STEP))
     with database.writing() as connection:
+        connection.execute(delete(schema.tallies).where(schema.tallies.c.project == id))
         connection.execute(delete(schema.projects).where(schema.projects.c.id == id))
-
-
-def remove_records(database: Database, fingerprints: Sequence[bytes], customer: str | None) -> tuple[int, list[str]]:
-    """Delete records with one of these fingerprints, with all that people said of them, of a customer or with None of all.
-
-    Return how many they were, and the ids of the projects that they belonged to.
-    """
-    table, owner = schema.records.c, schema.projects.c
-    statement = select(table.project, table.number, table.held).where(table.fingerprint.in_(fingerprints))
-    if customer is not None:
-        statement = statement.where(table.project.in_(select(owner.id).where(owner.customer == customer)))
-    with database.writing() as connection:
-        found = list(connection.execute(statement))
-        for project, number, held in found:
-            for other in (schema.decisions, schema.labels, schema.records):
-                connection.execute(delete(other).where(other.c.project == project, other.c.number == number))
-            fewer = {"records": owner.records - 1, "held": owner.held - held}
-            connection.execute(update(schema.projects).where(owner.id == project).values(fewer))
-    return len(found), sorted({project for project, _, _ in found})
 
 
 def free_records(connection: Connection, project: str) -> int:

@@ -275,6 +275,16 @@ labels = Table(
 """What each annotator says of a record, or, in the state `pending`, that the record is reserved for this annotator until a time.
 `version` grows with each change that an annotator makes, so that a delayed request does not replace a later one."""
 
+tallies = Table(
+    "tallies", metadata,
+    Column("project", String(32), primary_key=True),
+    Column("annotator", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)  # fmt: skip
+"""How many labels of each state an annotator gave. The annotator '' with the state `done` stands for the records with at least one label.
+They are changed with the labels, because counting a million labels takes a second."""
+
 decisions = Table(
     "decisions", metadata,
     Column("project", String(32), primary_key=True),

@@ -24,7 +24,8 @@ from vertune.steps.label import checked_target, task_of
 from vertune.steps.rank import neighbours
 from vertune.store import labels, projects
 from vertune.store.database import format_time
-from vertune.store.labels import Decision, Filter, LabelledRecord, LabelState
+from vertune.store.label_search import Filter
+from vertune.store.labels import Decision, LabelledRecord, LabelState
 from vertune.store.projects import Project
 
 resource = Resource("labels")

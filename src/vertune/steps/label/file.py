@@ -83,8 +83,8 @@ def _fields(frame: pl.DataFrame, task: Task, texts: Sequence[str], where: str) -
         raise DataError(
             f"{where} has {len(found)} columns with texts, but the task '{task.name}' reads {len(needed)}. Name them with --text."
         )
-    places = {one.name: frame.columns.index(one.name) for one in likely}
-    return dict(zip(needed, sorted(places, key=places.__getitem__), strict=True))
+    chosen = {one.name for one in likely}
+    return dict(zip(needed, [name for name in frame.columns if name in chosen], strict=True))
 
 
 def _likeness(column: ColumnProfile) -> tuple[float, ...]:

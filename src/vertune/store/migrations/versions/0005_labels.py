@@ -49,6 +49,12 @@ def upgrade() -> None:
     op.create_index("labels_by_batch", "labels", ["batch"])
     pending = text("state = 'pending'")
     op.create_index("labels_pending", "labels", ["project", "until"], sqlite_where=pending, postgresql_where=pending)
+    op.create_table(
+        "tallies",
+        Column("project", String(32), primary_key=True),
+        *(Column(name, Text, primary_key=True) for name in ("annotator", "state")),
+        Column("count", BigInteger, nullable=False),
+    )
     _add_decisions()
     _add_people()
 
