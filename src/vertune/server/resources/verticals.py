@@ -64,6 +64,8 @@ class VerticalInfo(BaseModel):
     labels: list[str] | None = None
     fault: str | None = None
     """What is wrong with the outputs of the model that is served now; null if nothing is."""
+    candidate: str | None = None
+    """The id of the model that this server compares with it; see GET …/rollout."""
     coming: PendingModel | None = None
     """The live model if it is not served yet; null otherwise."""
 
@@ -222,6 +224,8 @@ def _info(request: Request, name: str) -> VerticalInfo:
         info.optional = [column.name for column in task.input_columns if not column.required]
         info.labels = list(task.known_labels) or None
         info.fault = deployment.health.fault or None
+    comparison = None if service.rollouts is None else service.rollouts.comparisons.get(name)
+    info.candidate = None if comparison is None else comparison.rollout.model
     pending = service.aliases.pending.get(name)
     if pending is not None:
         # an error names files of the server, which concern its operators alone

@@ -15,6 +15,10 @@ const LOOKING = 10_000;
 const RECENT = 3 * 24 * 3_600_000;
 /** Most projects whose reviews are counted. */
 const PROJECTS = 8;
+/** Most verticals whose metrics are shown. */
+const MEASURED = 24;
+/** The versions of verticals, which are asked for again when another model is live. */
+const known = new Map();
 
 export default async function home({ root, signal }) {
   const content = h("div", {});
@@ -46,9 +50,8 @@ async function everything(signal) {
     ask(may("label"), "/v1/projects", {}, { projects: [] }),
   ]);
   const open = projects.filter((project) => project.state === "open");
-  const [rollouts, versions, reviews] = await Promise.all([
-    Promise.all(verticals.map((one) => ask(true, at`/v1/verticals/${one.name}/rollout`, {}, null))),
-    Promise.all(verticals.map((one) => ask(true, at`/v1/verticals/${one.name}/versions`, {}, { versions: [] }))),
+  const [versions, reviews] = await Promise.all([
+    Promise.all(verticals.map((one, place) => (place < MEASURED ? versionsOf(one, ask) : { versions: [] }))),
     Promise.all(
       open
         .slice(0, PROJECTS)
@@ -61,11 +64,17 @@ async function everything(signal) {
     projects: open,
     jobs: [...running.jobs, ...queued.jobs],
     failed: recent,
-    rollouts: rollouts.filter(Boolean),
     versions,
     reviews,
     errors,
   };
+}
+
+async function versionsOf(vertical, ask) {
+  const key = `${vertical.name} ${vertical.model ?? vertical.coming?.model}`;
+  const found = known.get(key) ?? (await ask(true, at`/v1/verticals/${vertical.name}/versions`, {}, { versions: [] }));
+  if (found.versions.length) known.set(key, found);
+  return found;
 }
 
 function sections(found) {
@@ -119,7 +128,7 @@ function welcome() {
 }
 
 /** Return what needs a person, the worst first. */
-function attention({ verticals, failed, rollouts, projects, reviews, errors }) {
+function attention({ verticals, failed, projects, reviews, errors }) {
   const item = (kind, text, address, name, why = "") =>
     h(
       "li",
@@ -149,9 +158,9 @@ function attention({ verticals, failed, rollouts, projects, reviews, errors }) {
         job.why,
       ),
     ),
-    ...rollouts.map((one) =>
-      item("warn", t("home.rollout", { name: one.vertical, model: one.model }), modelPage(one.vertical), t("home.look")),
-    ),
+    ...verticals
+      .filter((one) => one.candidate)
+      .map((one) => item("warn", t("home.rollout", { name: one.name, model: one.candidate }), modelPage(one.name), t("home.look"))),
     ...disputed.map(([project, page]) => {
       const count = page.records.length;
       const text =

@@ -180,7 +180,9 @@ async function showCard(vertical, model) {
     { class: "model-card", tabindex: "-1", autofocus: true },
     found.card ? cardParts(found.card) : h("p", {}, t("model.card.none")),
   );
-  await dialog(model, content, [], { wide: true });
+  const closed = dialog(model, content, [], { wide: true });
+  content.closest("dialog").scrollTop = 0;
+  await closed;
 }
 
 /** Return the text of a card as elements, its tables included. */

@@ -207,7 +207,7 @@ class Train {
     if (!about || (folder === "tasks" ? this.task : this.method).value !== name) return;
     const form = new OptionsForm(about.schema, ["inputs"]);
     keep(form);
-    replace(place, h("details", {}, h("summary", {}, t("train.options", { name })), h("p", { class: "help" }, about.help), form.element));
+    replace(place, h("details", {}, h("summary", {}, t("train.options", { name })), helpOf(about.help), form.element));
   }
 
   /** Return the request that starts the training: its path and its body. */
@@ -250,6 +250,11 @@ class Train {
     this.start.disabled = false;
     if (job) go(link("/jobs/{id}", { id: job.id }));
   }
+}
+
+/** Return a help text as paragraphs; its lines are wrapped for a terminal. */
+function helpOf(text) {
+  return text.split(/\n\s*\n/).map((part) => h("p", { class: "help" }, part.replaceAll("\n", " ")));
 }
 
 /** Return a name for a vertical from that of a file. */

@@ -5,6 +5,7 @@ import { lineChart } from "../chart.js";
 import { h, replace } from "../dom.js";
 import { attempt, confirm, say } from "../messages.js";
 import { duration, hasPhrase, moment, number, t } from "../phrases.js";
+import { every } from "./lists.js";
 import { metricName } from "./metrics.js";
 
 const RUNNING = new Set(["queued", "running"]);
@@ -13,6 +14,8 @@ const KINDS = { queued: "warn", running: "accent", done: "good", failed: "bad", 
 const MOST_POINTS = 60;
 /** Milliseconds between two drawings of the curves. */
 const DRAWING = 800;
+/** Milliseconds between two looks at the state. */
+const LOOKING = 3000;
 /** Most events in the list. */
 const MOST_EVENTS = 500;
 
@@ -62,6 +65,7 @@ export class JobView {
     );
     this.#show();
     this.#follow();
+    every(LOOKING, () => this.over || this.#refresh(), signal); // the stream does not tell when a job that waits begins
   }
 
   async #cancel() {
@@ -109,6 +113,7 @@ export class JobView {
     replace(this.badge, stateBadge(job));
     this.cancel.hidden = !isRunning(job);
     if (job.state === "queued") this.stage.textContent = t("job.waits");
+    else if (this.stage.textContent === t("job.waits")) this.stage.textContent = t("job.begins");
     if (isRunning(job)) return;
     this.bar.hidden = true;
     this.stage.textContent = job.why ?? "";
@@ -118,7 +123,9 @@ export class JobView {
 
   #event(event) {
     const { event: kind, time, ...fields } = event;
-    if (typeof fields.step === "number" && typeof fields.steps === "number") this.#progress(kind, fields);
+    if (kind === "evaluated")
+      this.#drawSoon(); // it interrupts the training, whose progress stays
+    else if (typeof fields.step === "number" && typeof fields.steps === "number") this.#progress(kind, fields);
     else if (kind !== "note" && kind !== "checkpoint") this.#stage(sentence(kind, fields));
     if (typeof fields.loss === "number" && typeof fields.step === "number") this.#point("loss", fields.step, fields.loss);
     if (kind === "evaluated" && typeof fields.metric === "number") this.#point(fields.name ?? "metric", fields.step ?? 0, fields.metric);

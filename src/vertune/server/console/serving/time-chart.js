@@ -4,7 +4,9 @@ import { h, svg } from "../dom.js";
 import { number, t } from "../phrases.js";
 import { table } from "./lists.js";
 
-const WIDTH = 640;
+/** Width of a chart in its own units, which are about pixels; less on a narrow screen, so that texts can be read. */
+const WIDE = 640;
+const NARROW = 360;
 const HEIGHT = 200;
 const MARGIN = { top: 12, right: 12, bottom: 28, left: 56 };
 const FLOOR = HEIGHT - MARGIN.bottom;
@@ -18,19 +20,22 @@ export function timeChart({ title, times, series, bars = false, format = number,
   const values = bars ? sums : series.flatMap((one) => one.values.filter((value) => value !== null));
   const top = most ?? (round(Math.max(...values, 0)) || 1);
   const y = (value) => FLOOR - (Math.min(value, top) / top) * (FLOOR - MARGIN.top);
-  const width = (WIDTH - MARGIN.left - MARGIN.right) / times.length;
+  const whole = innerWidth < WIDE ? NARROW : WIDE;
+  const width = (whole - MARGIN.left - MARGIN.right) / times.length;
   const x = (place) => MARGIN.left + place * width;
   const drawn = bars
     ? stacked(series, times, { x, y, width, format })
     : series.map((one, hue) => line(one, hue, { x, y, width, times, format }));
   const about = svg(
     "svg",
-    { class: "chart time", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title },
+    { class: "chart time", viewBox: `0 0 ${whole} ${HEIGHT}`, role: "img", "aria-label": title },
     [0, top / 2, top].map((tick) => [
-      svg("line", { class: "grid", x1: MARGIN.left, x2: WIDTH - MARGIN.right, y1: y(tick), y2: y(tick) }),
+      svg("line", { class: "grid", x1: MARGIN.left, x2: whole - MARGIN.right, y1: y(tick), y2: y(tick) }),
       svg("text", { x: MARGIN.left - 6, y: y(tick) + 4, "text-anchor": "end" }, format(tick)),
     ]),
-    ticks(times.length).map((place) => svg("text", { x: x(place) + width / 2, y: HEIGHT - 8, "text-anchor": "middle" }, times[place])),
+    ticks(times.length, whole / 100).map((place) =>
+      svg("text", { x: x(place) + width / 2, y: HEIGHT - 8, "text-anchor": "middle" }, times[place]),
+    ),
     drawn,
   );
   return h(
@@ -114,9 +119,9 @@ function asTable(title, times, series, format) {
   );
 }
 
-/** Return the places of at most six times that are written below the axis. */
-function ticks(count) {
-  const step = Math.max(1, Math.ceil(count / 6));
+/** Return the places of at most so many times that are written below the axis. */
+function ticks(count, most) {
+  const step = Math.max(1, Math.ceil(count / most));
   return Array.from({ length: Math.ceil(count / step) }, (_, place) => place * step);
 }
 
