@@ -340,6 +340,28 @@ def test_without_a_database_in_the_browser_labels_are_sent_all_the_same(chromium
     person.left_no_trace(lost=True)
 
 
+def test_labels_wait_for_the_next_sign_in_and_for_a_project_that_is_closed(chromium, console, tmp_path) -> None:
+    project(console, "waiting", "classify", tmp_path)
+    person = Person(chromium, console, "ann0")
+    person.go("#/label/waiting", ".input-text")
+    chromium.cdp("Network.clearBrowserCookies")
+    chromium.press("1")
+    chromium.until("document.querySelector('[name=username]')")
+    chromium.type("[name=username]", "ann0")
+    chromium.type("[name=password]", f"{PASSWORD}\ue007")
+    chromium.until("document.querySelector('.input-text')")
+    person.saved()
+    assert len(person.labels("waiting")) == 1
+    assert console.ask.patch("/v1/projects/waiting", json={"state": "closed"}).status_code == 200
+    chromium.press("2")
+    chromium.click("button.badge", "1 refused")
+    chromium.until("document.querySelector('dialog[open] li').textContent.includes('closed')")
+    assert console.ask.patch("/v1/projects/waiting", json={"state": "open"}).status_code == 200
+    chromium.click("dialog button", "Send them again")
+    until(lambda: len(person.labels("waiting")) == 2)
+    person.saved()
+
+
 def test_a_manager_makes_a_project_of_a_file(chromium, tmp_path, start) -> None:
     """Uploading and reading the file is the work of child processes."""
     home = Home(tmp_path / "home")

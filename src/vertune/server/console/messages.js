@@ -20,8 +20,7 @@ export function installMessages() {
 
 /** Have screen readers read a text; sighted people see the change itself. */
 export function say(text) {
-  spoken.textContent = "";
-  spoken.textContent = text;
+  spoken.textContent = spoken.textContent === text ? `${text}\u00a0` : text; // only a change is read out
 }
 
 /** Show a message. `action` is {label, run}; a kind "bad" stays until it is closed. */

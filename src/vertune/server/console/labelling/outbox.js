@@ -16,8 +16,8 @@ const LONGEST = 30_000;
 const CHANNEL = "vertune.labels";
 
 export class Outbox {
-  /** {waiting, refused, offline, durable}: the labels that are not on the server, and why. */
-  state = signal({ waiting: 0, refused: 0, offline: false, durable: true });
+  /** {counted, waiting, refused, offline, durable}: the labels that are not on the server, and why; not `counted` in the beginning. */
+  state = signal({ counted: false, waiting: 0, refused: 0, offline: false, durable: true });
   #owner;
   #storage = openStorage();
   #channel = "BroadcastChannel" in globalThis ? new BroadcastChannel(CHANNEL) : null;
@@ -35,6 +35,7 @@ export class Outbox {
     document.addEventListener("visibilitychange", () => this.#soon(0), options);
     this.#channel?.addEventListener("message", ({ data }) => this.#heard(data), options);
     addEventListener("beforeunload", (event) => !this.state.value.durable && event.preventDefault(), options);
+    this.#count();
     this.#soon(0);
   }
 
@@ -70,6 +71,12 @@ export class Outbox {
   /** Return the labels that the server refused, each with the reason `why`. */
   async refused() {
     return (await (await this.#storage).all(this.#owner)).filter((row) => row.why);
+  }
+
+  /** Send labels again that the server refused. */
+  async retry(rows) {
+    await (await this.#storage).settle(rows, ({ why, ...row }) => row);
+    await this.flush();
   }
 
   /** Forget labels that the server refused. */
@@ -148,7 +155,8 @@ export class Outbox {
     const rows = await storage.all(this.#owner);
     const refused = rows.filter((row) => row.why).length;
     const waiting = rows.length - refused;
-    this.state.value = { waiting, refused, offline: offline && waiting > 0, durable: storage.durable || waiting === 0 };
+    const durable = storage.durable || waiting === 0;
+    this.state.value = { counted: true, waiting, refused, offline: offline && waiting > 0, durable };
   }
 }
 

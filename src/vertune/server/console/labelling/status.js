@@ -37,7 +37,8 @@ export function sendingState(outbox, stop) {
   const refused = h("button", { type: "button", class: "plain badge bad", hidden: true, onclick: () => showRefused(outbox) });
   outbox.state.listen(
     (found) => {
-      state.className = `badge ${found.offline ? "warn" : found.waiting ? "accent" : "good"}`;
+      state.hidden = !found.counted;
+      state.className = `badge ${found.offline ? "warn" : found.waiting ? "accent" : found.counted ? "good" : ""}`;
       state.textContent = text(found);
       refused.hidden = found.refused === 0;
       refused.textContent = t("label.refused", { count: found.refused });
@@ -59,6 +60,9 @@ async function showRefused(outbox) {
   const list = h("ul", {}, rows.map(entry));
   const content = h("div", {});
   replace(content, h("p", {}, t("label.refused.text")), list);
-  const discard = await dialog(t("label.refused.title"), [content], [{ label: t("label.refused.discard"), value: true, kind: "danger" }]);
-  if (discard) await outbox.discard(rows);
+  const chosen = await dialog(t("label.refused.title"), [content], [
+    { label: t("label.refused.discard"), value: "discard", kind: "danger" },
+    { label: t("label.refused.retry"), value: "retry" },
+  ]);
+  if (chosen) await outbox[chosen](rows);
 }
