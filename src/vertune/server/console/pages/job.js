@@ -68,7 +68,7 @@ function made(ended) {
       [t("job.rows"), typeof result.rows === "number" ? String(result.rows) : null],
       [t("job.errors"), result.errors ? String(result.errors) : null],
       [t("job.labels"), typeof result.labels === "number" ? String(result.labels) : null],
-      ...metrics.map(([name, value]) => [metricName(name), metricValue(value)]),
+      ...metrics.map(([name, value]) => [metricName(name), metricValue(value, name)]),
     ]),
     result.worse_than && h("p", { class: "notice warn" }, t("job.worse", { baseline: String(result.worse_than) })),
     h("div", { class: "buttons" }, links),

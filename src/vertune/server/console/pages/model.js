@@ -129,7 +129,12 @@ function versionRow(vertical, version, reload) {
   const split = (name) => (hasPhrase(`serving.split.${name}`) ? t(`serving.split.${name}`) : name);
   const others = Object.entries(version.metrics).map(([name, metrics]) => [
     h("h3", {}, split(name)),
-    facts(Object.entries(metrics).map(([metric, value]) => [metricName(metric), withInterval(value, version.intervals?.[name]?.[metric])])),
+    facts(
+      Object.entries(metrics).map(([metric, value]) => [
+        metricName(metric),
+        withInterval(metric, value, version.intervals?.[name]?.[metric]),
+      ]),
+    ),
   ]);
   const press = (text, about, run) =>
     h("button", { type: "button", class: "plain", "aria-label": `${about}: ${model}`, onclick: run }, text);
@@ -167,9 +172,11 @@ function versionRow(vertical, version, reload) {
   );
 }
 
-function withInterval(value, interval) {
-  const ends = interval ? ` (${t("serving.metric.interval", { low: metricValue(interval[0]), high: metricValue(interval[1]) })})` : "";
-  return `${metricValue(value)}${ends}`;
+function withInterval(name, value, interval) {
+  const ends = interval
+    ? ` (${t("serving.metric.interval", { low: metricValue(interval[0], name), high: metricValue(interval[1], name) })})`
+    : "";
+  return `${metricValue(value, name)}${ends}`;
 }
 
 async function showCard(vertical, model) {

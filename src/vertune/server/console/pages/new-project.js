@@ -20,10 +20,11 @@ const TASKS = {
 };
 const MEDIA = { csv: "text/csv", jsonl: "application/x-ndjson", ndjson: "application/x-ndjson", parquet: "application/vnd.apache.parquet" };
 
-export default async function newProject({ root, signal }) {
+export default async function newProject({ root, query, signal }) {
   const [{ datasets }, queries] = await Promise.all([get("/v1/datasets", { limit: 200 }, { signal }), partsOf("queries", signal)]);
   const page = new NewProject(datasets, queries);
   root.append(h("header", {}, h("h1", {}, t("page.newProject"))), page.element);
+  if (datasets.some((one) => one.id === query.dataset)) page.begin(query.dataset);
 }
 
 class NewProject {
@@ -57,6 +58,12 @@ class NewProject {
       h("div", { class: "buttons" }, this.create, h("a", { class: "button", href: link("/projects") }, t("action.cancel"))),
     );
     this.#chooseTask();
+  }
+
+  /** Begin with an uploaded file, by its id. */
+  begin(id) {
+    this.uploaded.value = id;
+    this.#choose(id);
   }
 
   #source() {

@@ -8,10 +8,13 @@ export function metricName(name) {
   return hasPhrase(`metric.${name}`) ? t(`metric.${name}`) : name.replaceAll("_", " ");
 }
 
-/** Return the value of a metric: a percentage if it is a share. */
-export function metricValue(value) {
+/** Metrics that are no shares, although they may lie between 0 and 1. */
+const PLAIN = new Set(["mcc", "mae", "mse", "rmse", "r2", "pearson", "spearman", "mrr", "ndcg"]);
+
+/** Return the value of the metric `name`: a percentage if it is a share. */
+export function metricValue(value, name = "") {
   if (value === null || value === undefined) return "–";
-  return value >= 0 && value <= 1 ? percent(value, 1) : number(value, 3);
+  return value >= 0 && value <= 1 && !PLAIN.has(name) ? percent(value, 1) : number(value, 3);
 }
 
 /** Return {split, name, value, interval} of the figure by which a version is judged: the first one on test rows, else on others. */
@@ -29,9 +32,14 @@ export function metricLine(metric) {
   return h(
     "span",
     { class: "metric" },
-    h("strong", {}, metricValue(metric.value)),
+    h("strong", {}, metricValue(metric.value, metric.name)),
     ` ${metricName(metric.name)} `,
-    metric.interval && h("span", { class: "muted" }, t("serving.metric.interval", { low: metricValue(low), high: metricValue(high) })),
+    metric.interval &&
+      h(
+        "span",
+        { class: "muted" },
+        t("serving.metric.interval", { low: metricValue(low, metric.name), high: metricValue(high, metric.name) }),
+      ),
     h("span", { class: "badge" }, hasPhrase(`serving.split.${metric.split}`) ? t(`serving.split.${metric.split}`) : metric.split),
   );
 }
