@@ -32,6 +32,8 @@ from vertune.store.traffic import fingerprint_key, idempotency_hash
 
 _COMPARED = 2000
 """Largest number of records on which the agreement of annotators is measured: those that were labelled by several last."""
+MOST_FREE = 10_000
+"""Number of free records from which they are no longer counted."""
 _STEP = 500
 """Number of records that are read or written at once."""
 _MOST = 10_000
@@ -128,7 +130,7 @@ def progress(database: Database, project: Project) -> dict[str, Any]:
             for name, states in sorted(counted.items())
         ]  # fmt: skip
         labelled, decided = labels.labelled_records(connection, project.id), labels.decided_records(connection, project.id)
-        free = projects.free_records(connection, project.id)
+        free = projects.free_records(connection, project.id, MOST_FREE)
         several = _several(connection, project)
     return {
         "records": project.records, "labelled": labelled, "open": free, "held": project.held, "decided": decided, "annotators": people,

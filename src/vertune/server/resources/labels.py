@@ -99,7 +99,7 @@ class NextRecords(BaseModel):
 
     records: list[Item]
     left: int
-    """The number of records of which nobody has reserved all places."""
+    """The number of records that can still be given to annotators; 10,000 stands for that many or more."""
 
 
 class GivenLabel(BaseModel):
@@ -306,7 +306,7 @@ def next_records(project: str, body: NextRequest, request: Request) -> NextRecor
     if request.app.state.service.jobs is not None:
         labelling.ask_for_ranking(database, found, call_of(request).key)
     with database.reading() as connection:
-        left = projects.free_records(connection, found.id)
+        left = projects.free_records(connection, found.id, labelling.MOST_FREE)
     return NextRecords(records=[_item(found, one) for one in items], left=left)
 
 

@@ -141,7 +141,7 @@ class Progress(BaseModel):
     records: int
     labelled: int
     open: int
-    """The number of records that can still be given to annotators."""
+    """The number of records that can still be given to annotators; 10,000 stands for that many or more."""
     held: int
     decided: int
     annotators: list[AnnotatorProgress]
