@@ -124,6 +124,11 @@ def test_skipping_and_undoing_move_places(database, project):
     labels.save(database, project, "ann", [change(1, None, 2, "pending")], NOW)
     assert set(numbers(labels.reserve(database, project, "ann", 2, NOW))) == {1, 3}
     assert places(database, project) == {**dict.fromkeys(range(20), 1), **dict.fromkeys(range(4), 0)}
+    saved = labels.save(database, project, "ann", [change(0, "a", 2), change(1, "b", 3)], NOW)  # bob has the one that she skipped
+    assert (saved.taken, saved.stored) == ([0], [1])
+    labels.save(database, project, "bob", [change(0, None, 1, "skipped")], NOW)
+    assert labels.save(database, project, "ann", [change(0, "a", 2)], NOW).stored == [0]
+    assert places(database, project)[0] == 0
 
 
 def test_many_annotators_at_once_lose_nothing_and_take_no_place_twice(opened, database):

@@ -30,7 +30,7 @@ from vertune.store.labels import Change, LabelledRecord
 from vertune.store.projects import Project, StoredRecord
 from vertune.store.traffic import fingerprint_key, idempotency_hash
 
-_COMPARED = 2000
+_COMPARED = 10_000
 """Largest number of records on which the agreement of annotators is measured: those that were labelled by several last."""
 MOST_FREE = 10_000
 """Number of free records from which they are no longer counted."""
@@ -81,6 +81,8 @@ def store(database: Database, project: Project, annotator: str, sent: Sequence[A
     saved = labels.save(database, project, annotator, changes, datetime.now(UTC)) if changes else labels.Saved()
     for number in saved.unknown:
         refused[number] = _missing(number)
+    for number in saved.taken:
+        refused[number] = f"Enough others have the record {number}, which you skipped. Label another one."
     return Outcome(saved.stored, saved.stale, refused)
 
 

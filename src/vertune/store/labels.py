@@ -64,6 +64,8 @@ class Saved:
     """Those that were older than what is stored."""
     unknown: list[int] = field(default_factory=list)
     """Those whose record does not exist."""
+    taken: list[int] = field(default_factory=list)
+    """Those that would take a skip back although as many others as must see the record have it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +150,17 @@ def save(
         projects.lock(connection, project.id)
         numbers = [change.number for change in changes]
         before = {row.number: row for row in _rows(connection, project.id, numbers, annotator)}
-        there = _existing(connection, project.id, numbers)
+        places = _places(connection, project.id, numbers)
         rows: dict[int, dict[str, Any]] = {}
         moved: dict[int, int] = {}
         for change in sorted(changes, key=lambda one: one.version):
             old = rows.get(change.number) or (dict(before[change.number]._mapping) if change.number in before else None)
-            if change.number not in there:
+            if change.number not in places:
                 saved.unknown.append(change.number)
             elif old is not None and old["version"] >= change.version:
                 (saved.stored if old["version"] == change.version else saved.stale).append(change.number)
+            elif old is not None and old["state"] == "skipped" and _occupies(change.state) and places[change.number] < 1:
+                saved.taken.append(change.number)
             else:
                 rows[change.number] = row = _row(project.id, annotator, change, now, batch)
                 moved[change.number] = (
@@ -394,14 +398,13 @@ def _add_places(connection: Connection, project: str, numbers: Iterable[int], by
         connection.execute(chosen.values(places=table.c.places + by))
 
 
-def _existing(connection: Connection, project: str, numbers: Sequence[int]) -> set[int]:
-    table = schema.records.c
-    parts = in_parts(numbers, _STEP)
-    return {
-        number
-        for part in parts
-        for number in connection.scalars(select(table.number).where(table.project == project, table.number.in_(part)))
-    }
+def _places(connection: Connection, project: str, numbers: Sequence[int]) -> dict[int, int]:
+    """Return the number of free places of those of the records that exist."""
+    table, found = schema.records.c, dict[int, int]()
+    for part in in_parts(numbers, _STEP):
+        statement = select(table.number, table.places).where(table.project == project, table.number.in_(part))
+        found |= {row.number: row.places for row in connection.execute(statement)}
+    return found
 
 
 def _rows(connection: Connection, project: str, numbers: Sequence[int], annotator: str | None) -> list[Row[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -18,6 +19,8 @@ from vertune.store.database import Database
 ProjectState = Literal["filling", "open", "closed"]
 _STEP = 2000
 """Maximum number of records that one transaction writes, because other writers wait for it."""
+_SHORT_STEP, _PAUSE = 500, 0.05
+"""The same while people label, and the seconds between two transactions: SQLite looks every 0.1 s whether a lock is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +163,10 @@ def set_suggestions(database: Database, project: str, rows: Iterable[Mapping[str
     """Store what a model suggests: each row has `of` (the number of the record), `says` (JSON) and `sure` (its confidence)."""
     table = schema.records
     statement = update(table).where(table.c.project == project, table.c.number == bindparam("of"))
-    for part in in_parts(rows, _STEP):
+    for part in in_parts(rows, _SHORT_STEP):
         with database.writing() as connection:
             connection.execute(statement.values(suggestion=bindparam("says"), confidence=bindparam("sure")), list(part))
+        time.sleep(_PAUSE)
 
 
 def remove(database: Database, id: str) -> None:
