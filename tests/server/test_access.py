@@ -61,6 +61,7 @@ def test_without_a_key_nothing_is_done(server, method, path, said) -> None:
 
 PUBLIC = {
     "/health/live": 200, "/health/ready": 200, "/docs": 200, "/openapi.json": 200, "/": 200, "/console/{file:path}": 404,
+    "/try/{name}": 200,
     "/v1/session": 401, "/v1/session/providers": 200, "/v1/session/password": 405, "/v1/session/openid/start": 404,
     "/v1/session/openid/callback": 404,
 }  # fmt: skip
