@@ -158,7 +158,7 @@ def _share(request: dict[str, Any], home: Home, progress: Callable[..., None]) -
 
     model = home.get("models", request["model"])
     if why := make_servable([model], home, progress).get(model.id):
-        raise ModelError(f"The model {model.id} can't be served: {why}")
+        raise ModelError(f"The model {model.id} can't be served: {why} Train another one, or ask the operator of the server.")
     return {"model": model.id}
 
 

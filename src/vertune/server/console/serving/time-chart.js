@@ -12,8 +12,8 @@ const MARGIN = { top: 12, right: 12, bottom: 28, left: 56 };
 const FLOOR = HEIGHT - MARGIN.bottom;
 
 /**
- * Return a chart of `series`, a list of {name, values, rest}: one value or null for each of the texts in `times`; what is the `rest` is grey.
- * `bars` draws the values of all series on top of one another; otherwise each is a line. `most` is the end of the axis, if it is fixed.
+ * Return a chart of `series`, a list of {name, values, rest}: one value or null for each of the texts in `times`; a `rest` is grey. `bars`
+ * draws the values of all series on top of one another; otherwise each is a line. `most` is the end of the axis, if it is fixed.
  */
 export function timeChart({ title, times, series, bars = false, format = number, most = null }) {
   const sums = times.map((_, place) => series.reduce((sum, one) => sum + (one.values[place] ?? 0), 0));
