@@ -8,6 +8,7 @@ import { bytes, listed, moment, number, t } from "../phrases.js";
 import { go, link } from "../router.js";
 import { facts, PagedList, table } from "../serving/lists.js";
 import { taskName } from "../serving/metrics.js";
+import { fieldName } from "../serving/parts.js";
 import { deleteDataset, guessed } from "./data.js";
 
 /** Milliseconds after the last key until rows are searched. */
@@ -41,7 +42,7 @@ export default async function dataset({ root, params, signal, title }) {
 
 function report({ report: about, bytes: size, at: when, format }) {
   const guess = about.guess;
-  const fields = Object.entries(guess?.fields ?? {}).map(([name, columns]) => `${name} ← ${listed([columns].flat())}`);
+  const fields = Object.entries(guess?.fields ?? {}).map(([name, columns]) => `${fieldName(name)} ← ${listed([columns].flat())}`);
   return h(
     "section",
     { class: "card" },

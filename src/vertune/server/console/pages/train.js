@@ -10,6 +10,7 @@ import { may } from "../session.js";
 import { merged, TrainingOptions } from "../serving/training-options.js";
 import { OptionsForm } from "../serving/options-form.js";
 import { taskName } from "../serving/metrics.js";
+import { fieldName, partAbout } from "../serving/parts.js";
 
 /** The fields of a task, and whether each is needed; of another task, those that the file seems to be made for. */
 const FIELDS = {
@@ -161,7 +162,10 @@ class Train {
 
   async #chooseTask() {
     const name = this.task.value;
-    this.about.textContent = this.kinds.tasks.find((part) => part.name === name)?.about ?? "";
+    this.about.textContent = partAbout(
+      "tasks",
+      this.kinds.tasks.find((part) => part.name === name),
+    );
     const { report } = this.dataset;
     const guessed = this.guess?.name === name ? report.guess.fields : {};
     const needed = this.guess?.inputs && this.guess.name === name ? {} : (FIELDS[name] ?? {});
@@ -187,12 +191,18 @@ class Train {
     ];
     const input = select(options, chosen, { required });
     this.fields.set(name, { input, several });
-    return field(t("train.column", { name }), input);
+    return field(t("train.column", { name: fieldName(name) }), input);
   }
 
   async #chooseMethod() {
     const name = this.method.value;
-    this.methodAbout.textContent = name === "auto" ? "" : (this.kinds.methods.find((part) => part.name === name)?.about ?? "");
+    this.methodAbout.textContent =
+      name === "auto"
+        ? ""
+        : partAbout(
+            "methods",
+            this.kinds.methods.find((part) => part.name === name),
+          );
     this.methodForm = null;
     replace(this.methodOptions);
     if (name === "auto") return;

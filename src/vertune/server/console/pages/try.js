@@ -9,6 +9,7 @@ import { go, link } from "../router.js";
 import { may } from "../session.js";
 import { AnswerCard } from "../serving/answer.js";
 import { taskName, verticalBadge } from "../serving/metrics.js";
+import { fieldName } from "../serving/parts.js";
 
 /** What was typed, kept while the page of another vertical is shown. */
 const typed = new Map();
@@ -69,7 +70,11 @@ class Try {
     this.results = h("div", { class: "answers", "aria-live": "polite" });
     const optional = new Set(vertical.optional ?? []);
     const shown = ([name, about]) =>
-      field(fields.length - optional.size === 1 && !optional.has(name) ? t("try.text") : name, this.inputs.get(name), about);
+      field(
+        fields.length - optional.size === 1 && !optional.has(name) ? t("try.text") : fieldName(name),
+        this.inputs.get(name),
+        fieldName(name) === name ? about : "",
+      );
     this.element = h(
       "form",
       { onsubmit: (event) => this.#ask(event) },

@@ -3,6 +3,7 @@
 import { h } from "../dom.js";
 import { checkbox, field, select } from "../forms.js";
 import { moment, t } from "../phrases.js";
+import { partAbout } from "./parts.js";
 
 export class TrainingOptions {
   /** `kinds` are the parts by folder, and `datasets` the uploaded files. */
@@ -23,8 +24,8 @@ export class TrainingOptions {
     );
     const options = datasets.map((one) => [one.id, t("train.dataset.option", { name: one.name || one.id, at: moment(one.at) })]);
     this.test = select([["", t("train.test.cut")], ...options], "");
-    this.cleaners = choices(kinds.cleaners);
-    this.augmenters = choices(kinds.augmenters);
+    this.cleaners = choices("cleaners", kinds);
+    this.augmenters = choices("augmenters", kinds);
     this.other = h("textarea", { rows: 3, spellcheck: "false", placeholder: '{"training": {"patience": 3}}' });
     this.element = h(
       "div",
@@ -97,12 +98,12 @@ function isObject(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-function choices(parts) {
-  return parts.map((part) => [part, checkbox(part.name, false)]);
+function choices(folder, kinds) {
+  return kinds[folder].map((part) => [part, checkbox(part.name, false), partAbout(folder, part)]);
 }
 
 function group(name, boxes) {
-  const rows = boxes.map(([part, box]) => h("div", {}, box.element, h("p", { class: "hint indented" }, part.about)));
+  const rows = boxes.map(([, box, about]) => h("div", {}, box.element, h("p", { class: "hint indented" }, about)));
   return h("fieldset", { class: "field" }, h("legend", {}, name), rows);
 }
 
