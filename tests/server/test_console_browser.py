@@ -201,6 +201,22 @@ def test_answers_are_undone_twenty_back_and_skipped_and_rejected(chromium, conso
     person.left_no_trace()
 
 
+def test_the_end_is_reached_and_more_records_are_looked_for(chromium, console, tmp_path) -> None:
+    project(console, "few", "classify", tmp_path, [{"text": text} for text in TEXTS[:3]])
+    person = Person(chromium, console, "ann0")
+    person.go("#/label/few", ".input-text")
+    chromium.press("1", "1", "1")
+    chromium.until("document.querySelector('.record .empty')?.innerText.includes('All records are labelled')")
+    assert len(person.labels("few")) == 3
+    chromium.press("u")
+    assert person.record.strip() in TEXTS[:3]
+    chromium.press(" ")
+    chromium.until("document.querySelector('.record .empty')")
+    chromium.click(".record .primary", "Look for more records")
+    person.saved()
+    person.left_no_trace()
+
+
 def test_several_labels_are_a_draft_until_they_are_confirmed(chromium, console, tmp_path) -> None:
     project(console, "topics", "multilabel", tmp_path)
     person = Person(chromium, console, "ann0")
@@ -355,7 +371,7 @@ def test_labels_wait_for_the_next_sign_in_and_for_a_project_that_is_closed(chrom
     assert console.ask.patch("/v1/projects/waiting", json={"state": "closed"}).status_code == 200
     chromium.press("2")
     chromium.click("button.badge", "1 refused")
-    chromium.until("document.querySelector('dialog[open] li').textContent.includes('closed')")
+    chromium.until("document.querySelector('dialog[open] li')?.textContent.includes('closed')")
     assert console.ask.patch("/v1/projects/waiting", json={"state": "open"}).status_code == 200
     chromium.click("dialog button", "Send them again")
     until(lambda: len(person.labels("waiting")) == 2)

@@ -15,9 +15,9 @@ const ANSWERED = new Set(["done", "skipped", "rejected"]);
 export class Feed {
   items = [];
   place = 0;
-  /** Records that are left, as the server counted them last. */
-  left = null;
-  #seen = new Map();
+  /** Whether labels were on their way to the server at the last request, so that it could not yet tell what is left. */
+  waits = false;
+  #seen = new Set();
   #project;
   #queue;
   #outbox;
@@ -90,7 +90,7 @@ export class Feed {
 
   /** Note that a record got a label in another tab. */
   answeredElsewhere(label) {
-    const item = this.#seen.get(label.record);
+    const item = this.items.find((one) => one.record === label.record);
     if (!item || item === this.current) return;
     item.label = { ...item.label, ...label };
     item.elsewhere = ANSWERED.has(label.state);
@@ -114,13 +114,21 @@ export class Feed {
     let added = 0;
     for (const item of found) {
       const local = unsent.get(item.record);
-      if (local) item.label = { ...item.label, ...local };
+      if (local?.why) this.#reopen(local);
+      else if (local) item.label = { ...item.label, ...local };
       if (this.#seen.has(item.record) || (this.#queue === "pending" && !this.open(item))) continue;
-      this.#seen.set(item.record, item);
+      this.#seen.add(item.record);
       this.items.push(item);
       added += 1;
     }
-    if (this.#queue === "pending" && !added && !unsent.size) this.#ended = true;
+    this.waits = [...unsent.values()].some((row) => !row.why);
+    if (this.#queue === "pending" && !added && !this.waits) this.#ended = true;
+  }
+
+  /** Let a record be labelled again whose label the server refused. */
+  #reopen(refused) {
+    const item = this.items.find((one) => one.record === refused.record);
+    if (item?.label.version === refused.version) item.label = { ...item.label, state: "pending" };
   }
 
   /** Return records without an answer; in the beginning, those with a draft come first. */
@@ -130,7 +138,6 @@ export class Feed {
     const path = at`/v1/projects/${this.#project}/next`;
     const count = Math.min(MOST, FETCHED + unsent + this.items.filter((item) => this.open(item)).length);
     const answer = await send("POST", path, { count }, { signal: this.#stop, attempts: 3 });
-    this.left = answer.left;
     return [...drafts, ...answer.records];
   }
 

@@ -269,20 +269,24 @@ class LabelPage {
     this.filling = true;
     const idle = this.desk.item === null;
     try {
-      for (let failures = 0; ; failures += 1) {
-        try {
-          await this.feed.fill();
-          break;
-        } catch (error) {
-          if (!error.temporary) throw error;
-          await pause(backOff(failures, error.wait), this.stop);
-        }
-      }
+      do await this.#fetched();
+      while (!this.desk.item && !this.feed.ended && this.feed.waits && this.outbox.state.value.waiting === 0);
       if (idle && (this.desk.item || this.feed.ended)) this.desk.begin();
     } catch (error) {
       showError(error);
     } finally {
       this.filling = false;
+    }
+  }
+
+  async #fetched() {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        return await this.feed.fill();
+      } catch (error) {
+        if (!error.temporary) throw error;
+        await pause(backOff(failures, error.wait), this.stop);
+      }
     }
   }
 
