@@ -16,7 +16,7 @@ import sqlalchemy
 
 from tests.server.conftest import admin
 from tests.server.running import Wire, request
-from tests.server.test_jobs import as_csv, config, ended
+from tests.server.test_jobs import LONG, as_csv, config, ended
 from tests.server.test_tracing import collector as collector
 from vertune.core import base as bases
 from vertune.core.kinds import Mask
@@ -36,8 +36,13 @@ FULL = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 """From the characters of ASCII to those of full width."""
 LEAST_DIGITS = 7
 """Numbers with fewer digits also occur in times and sizes."""
-OF_CUSTOMERS = ("table uploads", "table jobs", "table job_events")
-"""The tables that describe uploads and jobs, which are the customer's own data and say what is in them."""
+OF_CUSTOMERS = (
+    "table uploads",
+    "table jobs",
+    "table job_events",
+    *(f"table {name}" for name in ("projects", "records", "labels", "decisions")),
+)
+"""The tables of uploads, jobs and labelling projects, which are the customer's own data and say what is in them."""
 
 
 def forms(value: str) -> Iterator[bytes]:
@@ -281,7 +286,7 @@ def test_uploads_and_jobs_hold_what_they_must_and_are_forgotten(collector, home,
     """Uploads are the customer's own: they, their jobs and what these make may contain texts, nothing else, and not after a deletion."""
     monkeypatch.setitem(bases.ALIASES, str(tiny_base), str(tiny_base))
     running = start(home, admin(home), traces=collector[0], jobs=JobSettings(cores=1))
-    secret = running.keys.create("app", ["train"], customer="bank")[0]
+    secret = running.keys.create("app", ["train", "label", "review"], customer="bank")[0]
     bank = running.stranger
     bank.headers["Authorization"] = f"Bearer {secret}"
     texts = [text for text, _ in EXAMPLES]
@@ -305,15 +310,45 @@ def test_uploads_and_jobs_hold_what_they_must_and_are_forgotten(collector, home,
     keys = [{"Idempotency-Key": header(text)} for text in texts]
     ids = [bank.post("/v1/jobs", json=one, headers=key).json()["id"] for one, key in zip(wanted, keys, strict=False)]
     assert [ended(bank, id)["state"] for id in ids] == ["done", "failed", "done"]
+    label(bank, dataset, texts)
     folders = tuple(f"file {name}" for name in ("uploads/", "outputs/", "datasets/", "runs/", "server.db"))
     said = capfd.readouterr()
     kept = seen.leaks(running, said.out + said.err)
     assert {place.partition("/")[0] for place in kept} >= {"file uploads", "file datasets", "table uploads", "table jobs"}
     assert seen.leaks(running, said.out + said.err, folders + OF_CUSTOMERS) == {}
     gone = running.ask.post("/v1/deletions", json={"customer": "bank"}).json()
-    assert (gone["uploads"], gone["jobs"], gone["remaining"]) == (3, 3, {})
+    assert (gone["uploads"], gone["jobs"], gone["projects"], gone["remaining"]) == (3, 4, 1, {})
     running.service.tracer.stop()
     assert seen.leaks(running, said.out + said.err) == {}
+
+
+def label(client, dataset: str, texts: list[str]) -> None:
+    """Send texts through all that takes labels, as they are and where they do not belong."""
+    labels = [{"name": "food"}, {"name": "place", "description": texts[0], "examples": texts[:3]}]
+    project = {
+        "name": "mails",
+        "dataset": dataset,
+        "task": "classify",
+        "settings": {"labels": labels, "guidelines": "\n".join(texts), "overlap": 2},
+    }
+    assert client.post("/v1/projects", json=project, timeout=LONG).status_code == 201
+    (job,) = [one for one in client.get("/v1/jobs").json()["jobs"] if one["kind"] == "rank"]
+    assert ended(client, job["id"])["state"] == "done"
+    items = client.post("/v1/projects/mails/next", json={"count": 3}).json()["records"]
+    given = [
+        {"record": one["record"], "state": "draft", "target": {"label": text}, "version": 1}
+        for one, text in zip(items, texts, strict=False)
+    ]
+    assert client.put("/v1/projects/mails/labels", json={"labels": given}).json()["stored"]
+    refused = [{**one, "state": "done", "version": 2} for one in given]
+    assert client.put("/v1/projects/mails/labels", json={"labels": refused}).json()["refused"]
+    decision = {"record": 0, "target": {"label": "food"}, "reason": texts[4]}
+    assert client.put("/v1/projects/mails/decisions", json=decision).status_code == 200
+    for text in texts:
+        client.get("/v1/projects/mails/records", params={"text": text[:200], "label": text[:200]})
+        client.get(f"/v1/projects/{text[:80].replace('/', ' ')}/progress")
+    for path in ("export", "progress", "labels", "reviews?kind=held"):
+        assert client.get(f"/v1/projects/mails/{path}").status_code == 200
 
 
 def post(client, content: bytes, kind: str, name: str) -> str:

@@ -28,9 +28,10 @@ def run(
     set: options.Set = None,
     home: options.Home = None,
 ) -> None:
-    """Label the records of a file in the browser; the model asks for those from which it learns most.
+    """Label the records of a file in the browser.
 
-    The same command opens the project again. Only this machine can reach it; for several people, use `vertune serve`.
+    The model asks for the records from which it learns most. The same command opens the project again. Only this machine can reach it;
+    for several people, use `vertune serve`.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from vertune.cli.progress import show_progress

@@ -65,6 +65,11 @@ class Deleted(BaseModel):
     feedback: int
     users: int = 0
     """Number of users of the customer, who can't sign in any more."""
+    records: int = 0
+    """Number of records of labelling projects, with their labels."""
+    labels: int = 0
+    """Number of labels that were given with a key, where a key is meant."""
+    projects: int = 0
     uploads: int = 0
     jobs: int = 0
     datasets: int = 0
@@ -90,7 +95,7 @@ def delete_stored(body: DeletionRequest, request: Request) -> Deleted:
     """Delete what is stored of a text, a vertical, a key, a customer or a time, for good. The audit tells it, without the text.
 
     Without a text or record, uploads are deleted too, with the predictions, datasets and reports that jobs made of them. With a customer
-    alone, its users are deleted, too.
+    alone, its users and labelling projects are deleted, too; with a text, the records that are equal to it, with their labels.
     """
     deployments = request.app.state.service.answers.fleet.deployments.values()
     wanted = body.deletion(one.predictor for one in deployments)
