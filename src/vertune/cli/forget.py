@@ -25,10 +25,10 @@ def run(
 ) -> None:
     """Delete what the server stored of a text or a customer.
 
-    Answers, requests, feedback, labels, uploads and jobs are deleted for good: those to which all given options apply, with the predictions,
-    datasets and reports that jobs made. A text is found although it is stored masked or not at all; uploads that contain it, and models
-    trained on it, are only listed, unless --uploads is given. --customer alone deletes its users, too. Counted usage stays. The audit
-    tells what was deleted, without the text.
+    Answers, requests, feedback, labels, uploads and jobs are deleted for good: those to which all given options apply, with the
+    predictions, datasets and reports that jobs made. A text is found although it is stored masked or not at all; uploads that contain it,
+    and models trained on it, are only listed, unless --uploads is given. --customer alone deletes its users and labelling projects, too.
+    Counted usage stays. The audit tells what was deleted, without the text.
     """
     from vertune.server.searching import searcher
     from vertune.steps.forget import forget
