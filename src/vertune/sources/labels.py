@@ -1,7 +1,7 @@
 """Labels that annotators gave to the records of a labelling project, as training records.
 
-The columns are the fields of the task, such as `text` and `label`, and what says more about each row: `label_by` (the annotators, or the
-reviewer who decided), `label_at` and `label_decided`. Records on which annotators disagree are left out until a reviewer decides.
+The columns are the fields of the task, such as `text` and `label`, and what says more about each row: `labelled_by` (the annotators, or
+the reviewer who decided), `labelled_at` and `labelled_decision`. Records on which annotators disagree are left out until a reviewer decides.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Labels(Source):
                     yield {
                         **one.record.fields,
                         **one.final,
-                        "label_by": ", ".join(by),
-                        "label_at": at,
-                        "label_decided": one.decision is not None,
+                        "labelled_by": ", ".join(by),
+                        "labelled_at": at,
+                        "labelled_decision": one.decision is not None,
                     }
