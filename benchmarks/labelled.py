@@ -9,7 +9,8 @@ from written import Figure, bar_figures, figures_table, machines, results, table
 
 SHOWN = {
     "banking77-full": "Banking77, 77 intents", "trec6-full": "TREC-6, 6 kinds of questions",
-    "phrasebank-full": "Financial PhraseBank, 3 sentiments", "smp2019-domain": "SMP2019, 24 domains (Chinese)", "ncbi-disease": "NCBI Disease, spans",
+    "phrasebank-full": "Financial PhraseBank, 3 sentiments", "smp2019-domain": "SMP2019, 24 domains (Chinese)",
+    "ncbi-disease": "NCBI Disease, spans",
 }  # fmt: skip
 
 

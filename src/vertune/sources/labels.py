@@ -1,7 +1,8 @@
 """Labels that annotators gave to the records of a labelling project, as training records.
 
 The columns are the fields of the task, such as `text` and `label`, and what says more about each row: `labelled_by` (the annotators, or
-the reviewer who decided), `labelled_at` and `labelled_decision`. Records on which annotators disagree are left out until a reviewer decides.
+the reviewer who decided), `labelled_at` and `labelled_decision`. Records on which annotators disagree are left out until a reviewer
+decides.
 """
 
 from __future__ import annotations

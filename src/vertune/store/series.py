@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, func, literal, select
 
 from vertune.core.ids import first_id_of
 from vertune.store import schema
@@ -30,6 +30,9 @@ _FEEDBACK = 5000
 """Number of the last feedback of a series that is counted."""
 _MILLISECONDS = 12
 """Number of digits of an id that are its time in milliseconds since 1970."""
+_FIRST: BindParameter[str] = bindparam("first")
+_END: BindParameter[str] = bindparam("end")
+"""The ids between which a statement looks; it is made once for all parts, because making it takes longer than running it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +79,23 @@ class Series:
 def read_series(connection: Connection, window: Window) -> Series:
     """Return what a vertical answered in each step of a window."""
     parts = max(1, -(-_PARTS // window.steps))
-    steps = []
+    steps, statements = [], (_sample(window.vertical, window.customer), _count(window.vertical, window.customer))
     for number in range(window.steps):
         begin = window.since + number * window.step
         step = Step(format_time(begin))
         for part in range(parts):
-            _add(connection, window, step, (begin + part * window.step / parts, begin + (part + 1) * window.step / parts))
+            _add(connection, statements, step, (begin + part * window.step / parts, begin + (part + 1) * window.step / parts))
         steps.append(step)
     return Series(steps, _add_feedback(connection, window, steps))
 
 
-def _add(connection: Connection, window: Window, step: Step, span: tuple[datetime, datetime]) -> None:
+def _add(
+    connection: Connection, statements: tuple[Select[Any], Select[*tuple[Any, ...]]], step: Step, span: tuple[datetime, datetime]
+) -> None:
     """Count and sample the answers of a part of a step."""
-    first, end = map(first_id_of, span)
-    rows = connection.execute(_sample(window.vertical, first, end, window.customer)).all()
+    sample, count = statements
+    between = {"first": first_id_of(span[0]), "end": first_id_of(span[1])}
+    rows = connection.execute(sample, between).all()
     for row in rows:
         if row.answer is not None:
             step.seconds.append(row.seconds)
@@ -98,8 +104,8 @@ def _add(connection: Connection, window: Window, step: Step, span: tuple[datetim
     if len(rows) < _READ:
         step.answers += sum(row.answer is not None for row in rows)
         return
-    counted, found, last = connection.execute(_count(window.vertical, first, end, window.customer)).one()
-    if counted < (_COUNTED if window.customer is None else _COUNTED_OF_CUSTOMER):
+    counted, found, last, most = connection.execute(count, between).one()
+    if counted < most:
         step.answers += found
         return
     begin = span[0].timestamp()
@@ -109,41 +115,42 @@ def _add(connection: Connection, window: Window, step: Step, span: tuple[datetim
     step.exact = False
 
 
-def _sample(vertical: str, first: str, end: str, customer: str | None) -> Select[Any]:
+def _sample(vertical: str, customer: str | None) -> Select[Any]:
     """Return the first answers of a part; of a customer, those of its first requests, with null for requests to other verticals."""
     answers, requests = schema.answers.c, schema.requests.c
-    columns = (requests.seconds, answers.answer, answers.confidence)
     if customer is None:
-        return (
-            select(*columns).join_from(schema.answers, schema.requests, answers.request == requests.id)
-            .where(answers.vertical == vertical, answers.request >= first, answers.request < end)
-            .order_by(answers.request, answers.number).limit(_READ)
+        found = (  # limited before the join, because PostgreSQL would otherwise read all requests
+            select(answers.request, answers.answer, answers.confidence)
+            .where(answers.vertical == vertical, answers.request >= _FIRST, answers.request < _END)
+            .order_by(answers.request, answers.number).limit(_READ).subquery()
         )  # fmt: skip
-    mine = _requests(customer, first, end, _READ)
+        of = found.c.request == requests.id
+        return select(requests.seconds, found.c.answer, found.c.confidence).join_from(found, schema.requests, of)
+    mine = _requests(customer, _READ)
     on = and_(answers.request == mine.c.id, answers.vertical == vertical)
     return select(mine.c.seconds, answers.answer, answers.confidence).select_from(mine.outerjoin(schema.answers, on)).limit(2 * _READ)
 
 
-def _count(vertical: str, first: str, end: str, customer: str | None) -> Select[*tuple[Any, ...]]:
-    """Return how many rows of a part were counted, how many of them are answers of the vertical, and the id of the last one."""
+def _count(vertical: str, customer: str | None) -> Select[*tuple[Any, ...]]:
+    """Return how many rows of a part were counted, how many of them are answers of the vertical, the id of the last one, and the limit."""
     answers = schema.answers.c
     if customer is None:
         found = (
-            select(answers.request).where(answers.vertical == vertical, answers.request >= first, answers.request < end)
+            select(answers.request).where(answers.vertical == vertical, answers.request >= _FIRST, answers.request < _END)
             .order_by(answers.request).limit(_COUNTED).subquery()
         )  # fmt: skip
-        return select(func.count(), func.count(), func.max(found.c.request)).select_from(found)
-    mine = _requests(customer, first, end, _COUNTED_OF_CUSTOMER)
+        return select(func.count(), func.count(), func.max(found.c.request), literal(_COUNTED)).select_from(found)
+    mine = _requests(customer, _COUNTED_OF_CUSTOMER)
     on = and_(answers.request == mine.c.id, answers.vertical == vertical)
-    return select(func.count(mine.c.id.distinct()), func.count(answers.number), func.max(mine.c.id)).select_from(
-        mine.outerjoin(schema.answers, on)
-    )
+    return select(
+        func.count(mine.c.id.distinct()), func.count(answers.number), func.max(mine.c.id), literal(_COUNTED_OF_CUSTOMER)
+    ).select_from(mine.outerjoin(schema.answers, on))
 
 
-def _requests(customer: str, first: str, end: str, limit: int) -> Any:
+def _requests(customer: str, limit: int) -> Any:
     """Return the first requests of a customer in a part."""
     requests = schema.requests.c
-    conditions = (requests.customer == customer, requests.id >= first, requests.id < end)
+    conditions = (requests.customer == customer, requests.id >= _FIRST, requests.id < _END)
     return select(requests.id, requests.seconds).where(*conditions).order_by(requests.id).limit(limit).subquery()
 
 
