@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.server.conftest import admin
-from tests.server.running import problem
+from tests.server.running import problem, until
 from tests.server.test_jobs import ended
 from vertune.runtime.shared_store import VERTICALS
 from vertune.server.settings import JobSettings
@@ -70,4 +70,12 @@ def test_a_job_prepares_a_model_that_can_then_be_compared(home, start) -> None:
     job = ended(running.ask, id)
     assert (job["state"], job["result"], job["vertical"]) == ("done", {"model": other}, "intent"), job["why"]
     assert all(one["prepared"] for one in running.ask.get(f"{path}/versions").json()["versions"])
+    assert running.ask.get(path).json()["candidate"] is None
     assert running.ask.post(f"{path}/rollout", json={"model": other}).status_code == 201
+    until(lambda: running.ask.get(path).json()["candidate"] == other)
+
+
+def test_fields_that_may_be_left_out_are_named(running) -> None:
+    found = running.ask.get("/v1/verticals/intent").json()
+    assert (list(found["fields"]), found["optional"]) == (["text", "text_pair"], ["text_pair"])
+    assert running.ask.get("/v1/verticals/faq").json()["optional"] == []
