@@ -3,13 +3,17 @@
     python docs/pictures.py WORK
 
 WORK is a folder in which the two commands of README were run: it holds run.yaml and .vertune/ with one model and its report.
-Writes docs/images/report.png (the newest report), docs/images/dataset.png (the newest dataset's page) and docs/images/terminal.svg
-(the output of three commands, as rich exports it).
+Writes docs/images/report.png (the newest report), docs/images/dataset.png (the newest dataset's page), docs/images/terminal.svg (the output
+of three commands, as rich exports it), and of the console docs/images/label.png, progress.png and try.png, once some of the messages were
+labelled in a project. With --all FOLDER, every page of the console is written to a folder instead, at two widths, light and dark, to be
+looked at.
 """
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import os
 import pty
 import re
@@ -17,8 +21,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 from rich.text import Text
@@ -72,25 +80,107 @@ def _read(leader: int) -> bytes:
 
 def page(path: Path, name: str, height: int) -> None:
     """A picture of the top of an HTML page, at the width of a desktop, in 256 colours."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        sys.exit("Chromium was not found. Install it, for example: apt-get install chromium")
     with tempfile.TemporaryDirectory() as profile:
         options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}", f"--window-size=1100,{height}"]
         target = IMAGES / f"{name}.png"
-        subprocess.run([browser, *options, f"--screenshot={target}", path.absolute().as_uri()], check=True, capture_output=True)
+        subprocess.run([_browser(), *options, f"--screenshot={target}", path.absolute().as_uri()], check=True, capture_output=True)
     if target.stat().st_size > LIMIT:
         sys.exit(f"{target} has {target.stat().st_size:,} bytes; at most {LIMIT:,} are committed. Make it less high.")
+
+
+def _browser() -> str:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("Chromium was not found. Install it, for example: apt-get install chromium")
+    return browser
+
+
+LABELS, BATCH = 150, 50
+PAGES = (
+    "/", "/projects", "/projects/new", "/label/chosen", "/records/chosen", "/review/chosen", "/progress/chosen", "/settings/chosen",
+    "/data", "/train", "/jobs", "/models", "/models/messages", "/try/messages", "/traffic", "/usage", "/people", "/keys",
+)  # fmt: skip
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+
+
+@contextmanager
+def console(work: Path) -> Iterator[str]:
+    """A server with a project of messages, some of which were labelled in batches, and the live model of the folder."""
+    rows = list(csv.DictReader((work / "messages.csv").open(encoding="utf-8")))
+    text, label = list(rows[0])[:2]
+    right = {row[text]: row[label] for row in rows}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(work / ".vertune", folder / ".vertune")
+        (folder / "chosen.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in right), "utf-8")
+        command = ["vertune", "label", "chosen.jsonl", "--labels", ",".join(sorted(set(right.values()))), "--port", "0", "--no-browser"]
+        environment = {**os.environ, "COLUMNS": "200"}
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            url = next(line for line in process.stdout if "Label at" in line).split()[2].partition("/#")[0]
+            try:
+                with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                    _label(client, right)
+                yield url
+            finally:
+                process.terminate()
+
+
+def _label(client: httpx.Client, right: dict[str, str]) -> None:
+    """Give right labels in batches, each after the records were ranked, and decide on part of the hold-out."""
+    for _ in range(LABELS // BATCH):
+        _wait_for(client, client.post("/v1/projects/chosen/rank").json()["id"])
+        items = client.post("/v1/projects/chosen/next", json={"count": BATCH}).json()["records"]
+        given = [
+            {"record": one["record"], "state": "done", "target": {"label": right[one["fields"]["text"]]}, "seconds": 3.2, "version": 1}
+            for one in items
+        ]
+        client.put("/v1/projects/chosen/labels", json={"labels": given}).raise_for_status()
+        held = client.get("/v1/projects/chosen/reviews", params={"kind": "held", "limit": 40}).json()["records"]
+        for one in held:
+            decision = {"record": one["record"], "target": {"label": right[one["fields"]["text"]]}}
+            client.put("/v1/projects/chosen/decisions", json=decision).raise_for_status()
+    _wait_for(client, client.post("/v1/projects/chosen/rank").json()["id"])
+    client.post("/v1/verticals/messages/predict", json={"texts": list(right)[:20]}).raise_for_status()
+
+
+def _wait_for(client: httpx.Client, job: str) -> None:
+    while client.get(f"/v1/jobs/{job}").json()["state"] in ("queued", "running"):
+        time.sleep(0.5)
+
+
+def shot(address: str, target: Path, size: tuple[int, int], dark: bool = False) -> None:
+    """A picture of a page of the console, once it has loaded what it shows."""
+    options = [f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=8000", f"--screenshot={target}"]
+    options += ["--blink-settings=preferredColorScheme=0"] if dark else []
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(
+            [_browser(), "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}", *options, address],
+            check=True, capture_output=True,
+        )  # fmt: skip
 
 
 def main() -> None:
     """Make all pictures."""
     work = Path(sys.argv[1])
+    if "--all" in sys.argv:
+        folder = Path(sys.argv[sys.argv.index("--all") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        with console(work) as url:
+            for path in PAGES:
+                for name, size in SIZES.items():
+                    for dark in (False, True):
+                        file = f"{path.strip('/').replace('/', '-') or 'home'}-{name}-{'dark' if dark else 'light'}.png"
+                        shot(f"{url}/?lang={'zh' if dark else 'en'}#{path}", folder / file, size, dark)
+        return
     IMAGES.mkdir(exist_ok=True)
     newest = {shelf: max((work / ".vertune" / shelf).glob("*/report.html"), key=os.path.getmtime) for shelf in ("datasets", "reports")}
     page(newest["reports"], "report", 700)
     page(newest["datasets"], "dataset", 600)
     terminal(work)
+    with console(work) as url:
+        for name, path in (("label", "/label/chosen"), ("progress", "/progress/chosen"), ("try", "/try/messages")):
+            shot(f"{url}/?lang=en#{path}", IMAGES / f"{name}.png", (1100, 640))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ MANY_POSITIONAL: dict[str, str] = {
     "store/schema.py::Table": _COLUMNS,
     "store/migrations/versions/0001_keys.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0002_traffic.py::op.create_table": _COLUMNS,
+    "server/resources/session.py::problems.documented": "each is a status, of which a route can have many",
     "store/migrations/versions/0005_labels.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0003_jobs.py::op.create_table": _COLUMNS,
 }
