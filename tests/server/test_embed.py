@@ -18,18 +18,19 @@ def ancestors(response) -> str:
     return re.search(r"frame-ancestors ([^;]+)", response.headers["content-security-policy"])[1]
 
 
-def test_only_named_origins_may_contain_the_form(fleet, start, server) -> None:
+def test_only_named_origins_may_contain_the_form(home, start, server) -> None:
     page = server.stranger.get("/try/intent")
     assert page.status_code == 200
     assert ancestors(page) == "'none'"
-    named = start(fleet, admin(fleet), embed_in=("https://www.example.com", "http://localhost:3000"))
+    key = admin(home)
+    named = start(home, key, embed_in=("https://www.example.com", "http://localhost:3000"))
     page = named.stranger.get("/try/intent")
     assert ancestors(page) == "https://www.example.com http://localhost:3000"
     assert ancestors(named.stranger.get("/")) == "'none'"
     script = re.search(r'src="(/console/[0-9a-f]{16}/embed\.js)"', page.text)[1]
     text = named.stranger.get(script).text
     assert 'credentials: "omit"' in text
-    off = start(fleet, admin(fleet), console=False)
+    off = start(home, key, console=False)
     problem(off.stranger.get("/try/intent"), 404)
 
 

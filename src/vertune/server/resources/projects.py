@@ -234,7 +234,7 @@ def delete_project(project: str, request: Request) -> None:
     labelling.delete(database, request.app.state.service.home.folder, found, actor_of(request))
 
 
-@resource.post("/v1/projects/{project}/rank", scope="label", status_code=202)
+@resource.post("/v1/projects/{project}/rank", scope="label", status_code=202, responses=problems.documented(409, 422))
 def rank_project(project: str, request: Request, response: Response) -> JobInfo:
     """Rank the records anew, so that the next ones are those that a model of the labels so far can learn most from."""
     jobs_of(request)

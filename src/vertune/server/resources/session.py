@@ -154,7 +154,7 @@ def start_openid(request: Request) -> Response:
     return RedirectResponse(url, 303, headers)
 
 
-@resource.get("/v1/session/openid/callback", scope=None, status_code=303, responses={**_ERRORS, **problems.documented(404, 409)})
+@resource.get("/v1/session/openid/callback", scope=None, status_code=303, responses={**_ERRORS, **problems.documented(404, 409, 431)})
 def finish_openid(
     request: Request,
     state: Annotated[str, Query(max_length=500)] = "",
