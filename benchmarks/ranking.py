@@ -149,7 +149,7 @@ def main() -> None:
         turns = small(folder)
         bars = {"fitting": 3.0, "choosing": 2.0}
         results["after a batch"] = {"turns": turns} | {
-            shown: servers.bar([float(np.median(values))], bars.get(shown, float("inf"))) for shown, values in turns.items()
+            shown: servers.bar(values, limit) for shown, limit in bars.items() if (values := turns[shown])
         }
         if options.only != "small":
             enlarge(folder)

@@ -95,7 +95,8 @@ def _browser() -> str:
     return browser
 
 
-LABELS, BATCH = 150, 50
+LABELS, BATCH, RECORDS_OF = 150, 50, 5
+"""Numbers of labels that are given, in all and at once, and of how many messages one is a record of the project."""
 PAGES = (
     "/", "/projects", "/projects/new", "/label/chosen", "/records/chosen", "/review/chosen", "/progress/chosen", "/settings/chosen",
     "/data", "/train", "/jobs", "/models", "/models/messages", "/try/messages", "/traffic", "/usage", "/people", "/keys",
@@ -108,7 +109,7 @@ def console(work: Path) -> Iterator[str]:
     """A server with a project of messages, some of which were labelled in batches, and the live model of the folder."""
     rows = list(csv.DictReader((work / "messages.csv").open(encoding="utf-8")))
     text, label = list(rows[0])[:2]
-    right = {row[text]: row[label] for row in rows}
+    right = {row[text]: row[label] for row in rows[::RECORDS_OF]}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(work / ".vertune", folder / ".vertune")
