@@ -130,7 +130,7 @@ def choose(folder: Path) -> None:
     labelled[rows] = True
     picked = query_of("auto").pick(Pool(pool.vectors(), labelled, labelled, pool.beliefs(head), 0), BATCH)
     assert len(set(picked.tolist())) == BATCH
-    seconds, memory = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024
+    seconds, memory = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(json.dumps({"seconds": seconds, "gigabytes": memory}))
 
 

@@ -116,7 +116,7 @@ def console(work: Path) -> Iterator[str]:
         (folder / "chosen.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in right), "utf-8")
         command = ["vertune", "label", "chosen.jsonl", "--labels", ",".join(sorted(set(right.values()))), "--port", "0", "--no-browser"]
         environment = {**os.environ, "COLUMNS": "200"}
-        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
             assert process.stdout is not None
             url = next(line for line in process.stdout if "Label at" in line).split()[2].partition("/#")[0]
             try:

@@ -89,6 +89,28 @@ def test_a_table_becomes_labels_decisions_and_a_model(working, project) -> None:
     assert dataset.manifest["rows"]["test"] == 32
 
 
+def test_records_are_ranked_once_for_each_batch_of_labels(working, project) -> None:
+    ask = working.ask
+
+    def rankings():
+        return [one["id"] for one in ask.get("/v1/jobs").json()["jobs"] if one["kind"] == "rank"]
+
+    (first,) = rankings()
+    assert ask.post("/v1/projects/mails/rank").json()["id"] == first  # it is queued or running
+    ended(ask, first)
+    items = ask.post("/v1/projects/mails/next", json={"count": 5}).json()["records"]
+    ask.put("/v1/projects/mails/labels", json=given(items[:4]))
+    ask.post("/v1/projects/mails/next", json={"count": 1})
+    assert rankings() == [first]  # a batch is five labels
+    ask.put("/v1/projects/mails/labels", json=given(items[4:]))
+    for _ in range(3):
+        ask.post("/v1/projects/mails/next", json={"count": 1})
+    second, _ = rankings()
+    ended(ask, second)
+    ask.post("/v1/projects/mails/next", json={"count": 1})
+    assert rankings() == [second, first]
+
+
 def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(working, project) -> None:
     ask = working.ask
     first, second, third = ask.post("/v1/projects/mails/next", json={"count": 3}).json()["records"]

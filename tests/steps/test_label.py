@@ -134,6 +134,7 @@ def test_records_are_ranked_by_a_model_of_the_labels(database, tmp_path, tiny_ba
     assert [one.record.number for one in labels.reserve(database, current(), "bob", 3, NOW)] == first.order[:3]
     held = [one for one in records.values() if one.held]
     answer(database, made, [records[number] for number in first.order[3:]] + [one for one in records.values() if not one.held][:20], held)
+    labels.decide(database, made, Decision(held[0].number, "", "rita", {"label": "c"}, "a label that nobody gave"))
     second = rank(database, home, current())
     assert not {*second.order} & {one.record.number for one in labels.each_labelled(database, made.id)}
     (point,) = current().found["curve"]

@@ -310,7 +310,7 @@ def test_a_database_that_is_too_large_loses_its_oldest_requests(tmp_path):
     entries = [entry(text="a" * 1000) for _ in range(3 * _STEP)]
     with database.writing() as connection:
         write(connection, entries)
-    limit = 4.0
+    limit = 5.0
     retention = Retention(database, days=2, megabytes=limit)
     steps = 0
     while retention.step():

@@ -31,6 +31,45 @@ _ROWS = 1 << 16
 """Number of states that are read at once."""
 
 
+class _StoredFeatures(Sequence[Feature]):
+    """Features that are made when they are read: a million of them would take half a gigabyte."""
+
+    def __init__(self, numbers: NDArray[np.int64], parts: NDArray[np.int64], places: tuple[NDArray[Any], NDArray[Any]] | None) -> None:
+        """`numbers` has the record, cost, truncated tokens and window of each feature; `places` are segments and offsets of all tokens."""
+        self.numbers, self.parts, self.places = numbers, parts, places
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The index of the record of each feature."""
+        owners: NDArray[np.int64] = self.numbers[:, 0]
+        return owners
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        record, cost, truncated, window = self.numbers[index].tolist()
+        place = None
+        if self.places is not None:
+            tokens = slice(self.parts[index], self.parts[index + 1])
+            place = Places(*(array[tokens] for array in self.places))
+        return Feature(record, "", cost, None, place, truncated=truncated, window=window)
+
+
+class _Members(Sequence[NDArray[np.int64]]):
+    """For each record, the indices of its features, which follow one another."""
+
+    def __init__(self, owners: NDArray[np.int64]) -> None:
+        count = int(owners[-1]) + 1 if len(owners) else 0
+        self.ends = np.searchsorted(owners, np.arange(count + 1))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, row: Any) -> Any:
+        return np.arange(self.ends[row], self.ends[row + 1])
+
+
 Head = dict[str, NDArray[np.float32]]
 """The weights of a linear head by name, as `Task.apply` reads them."""
 
@@ -43,12 +82,12 @@ class StatePool:
     """The task, fitted: it knows the labels."""
     records: Sequence[Record]
     """Empty for a pool that was opened."""
-    features: list[Feature]
+    features: Sequence[Feature]
     states: NDArray[np.floating[Any]]
     """The states that enter the head, of all features (model inputs) one after the other, shape (states, width)."""
     parts: NDArray[np.int64]
     """Where the states of each feature begin, and where those of the last one end, shape (features + 1,)."""
-    members: list[NDArray[np.int64]]
+    members: Sequence[NDArray[np.int64]]
     """The indices of the features of each record."""
 
     @classmethod
@@ -97,14 +136,12 @@ class StatePool:
     def open(cls, task: Task, folder: Path) -> StatePool:
         """Open what `save` wrote; states are read from the file as they are needed."""
         states, parts, numbers = (np.load(folder / f"{name}.npy", "r", allow_pickle=False) for name in ("states", "parts", "features"))
-        places: list[Places | None] = [None] * len(numbers)
+        places: tuple[NDArray[Any], NDArray[Any]] | None = None
         if task.states == "tokens":
             segments, offsets = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("segments", "offsets"))
-            places = [Places(segments[start:end], offsets[start:end]) for start, end in pairwise(parts.tolist())]
-        rows = zip(numbers.tolist(), places, strict=True)
-        features = [Feature(row[0], "", row[1], None, place, truncated=row[2], window=row[3]) for row, place in rows]
-        count = features[-1].record + 1 if features else 0
-        return cls(task, [], features, states, np.asarray(parts), members=by_record(features, count)[0])
+            places = segments, offsets
+        features = _StoredFeatures(np.asarray(numbers), np.asarray(parts), places)
+        return cls(task, [], features, states, np.asarray(parts), members=_Members(features.owners))
 
     def __len__(self) -> int:
         return len(self.members)
@@ -117,7 +154,8 @@ class StatePool:
     @property
     def _owners(self) -> NDArray[np.int64]:
         """The index of the record of each state."""
-        return np.repeat(windows.owners(self.features), np.diff(self.parts))
+        owners = self.features.owners if isinstance(self.features, _StoredFeatures) else windows.owners(self.features)
+        return np.repeat(owners, np.diff(self.parts))
 
     def vectors(self) -> NDArray[np.float32]:
         """Return the mean state of each record, scaled to length 1, shape (records, width)."""

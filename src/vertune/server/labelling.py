@@ -38,6 +38,8 @@ _STEP = 500
 """Number of records that are read or written at once."""
 _MOST = 10_000
 """Largest number of records that are labelled together."""
+_AGAIN = 600
+"""Seconds after which a ranking that failed is tried again."""
 _TIMED = 200
 """Number of last labels of an annotator whose times are averaged."""
 
@@ -102,17 +104,20 @@ def _target(task: Task, sent: Answered, fields: Mapping[str, Any]) -> dict[str, 
 def ask_for_ranking(database: Database, project: Project, key: str | None, again: bool = False) -> Job | None:
     """Start the job that ranks the records of a project, if enough labels were given since the last time, or with `again` in any case.
 
-    Returns None if it is not time yet, or if the task can't be ranked. Of several servers that find that it is time, one starts it.
+    Returns the job that is queued or running already, if there is one, and None if it is not time yet, or if the task can't be ranked. Of
+    several servers that find that it is time, one starts it; if it fails, another one is started after a while.
     """
     task, settings = task_of(project), ProjectSettings.model_validate(project.settings)
     if not task.linear_head or project.state != "open":
         return None
     with database.reading() as connection:
-        done = sum(states.get("done", 0) for name, states in labels.counts(connection, project.id).items())
-    since = done - int(project.found.get("given", 0))
-    if not again and project.turn and since < settings.batch:
-        return None
-    mark = f"{project.id}-{project.turn}" if not again else time_ordered_id()
+        done = sum(states.get("done", 0) for states in labels.counts(connection, project.id).values())
+        since = done - int(project.found.get("given", 0))
+        if not again and project.turn and since < settings.batch:
+            return None
+        if (there := jobs.unfinished(connection, project.customer, "rank", project.name)) is not None:
+            return there
+    mark = time_ordered_id() if again else f"{project.id}-{project.turn}-{int(time.time() / _AGAIN)}"
     wanted = {"project": project.name, "given": done}
     row = {
         "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "customer": project.customer, "key": key, "kind": "rank",

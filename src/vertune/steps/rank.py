@@ -174,13 +174,14 @@ class _Fitted:
             return None
         import polars as pl
 
-        records = table.labelled(rows)
-        task = _unfitted(pool.task).fit(pl.from_dicts(records, infer_schema_length=None))
+        records, decided = table.labelled(rows), table.decided
+        # with the labels of the hold-out, because a label that nobody has given yet outside of it must count as missed
+        everything = pl.from_dicts([*records, *table.labelled(decided)], infer_schema_length=None)
+        task = _unfitted(pool.task).fit(everything)
         if task.activation == "softmax" and task.size < 2:
             return None
         pool.task = task
         head, strength = pool.solved(rows, records)
-        decided = table.decided
         if len(decided) >= LEAST_DECIDED:
             score = _score(task, table.labelled(decided), pool.answers_of(head, decided, table.plain(decided)))
             return cls(pool, task, rows, head, score=score, measured=len(decided), held_out=True)

@@ -91,6 +91,14 @@ def add(database: Database, row: dict[str, Any], sent: str | None = None) -> tup
     return _found(stored), new
 
 
+def unfinished(connection: Connection, customer: str, kind: Kind, vertical: str) -> Job | None:
+    """Return a job of this kind about a vertical that is queued or running; None if there is none."""
+    table = schema.jobs.c
+    mine = [table.customer == customer, table.kind == kind, table.vertical == vertical, table.state.in_(("queued", "running"))]
+    row = connection.execute(select(schema.jobs).where(*mine).order_by(table.id.desc()).limit(1)).one_or_none()
+    return None if row is None else _found(row)
+
+
 def find(connection: Connection, wanted: Filter, limit: int) -> list[Job]:
     """Return jobs, newest first, at most `limit`."""
     table = schema.jobs.c

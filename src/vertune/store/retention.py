@@ -15,6 +15,8 @@ _STEP = 2000
 """Maximum number of requests that one transaction deletes, so that other writers wait for a short time."""
 _CHECK_INTERVAL = 10.0
 """Seconds until it is checked again whether there is something to delete; meanwhile, a busy server adds some megabytes."""
+_FILLED = 0.9
+"""Share of the largest size from which requests are deleted, so that what arrives until the next check does not exceed it."""
 _FREED_PAGES = 1000
 """Maximum number of pages of SQLite that one step gives back to the disk."""
 _SAMPLE = 1000
@@ -30,7 +32,7 @@ class Retention:
     days: float
     """Requests that are older are deleted."""
     megabytes: float
-    """While the database takes more space, the oldest requests are deleted."""
+    """The largest size; as soon as nine tenths of it are taken, the oldest requests are deleted."""
     _next: float = field(default=0.0, init=False)
     """The monotonic time of the next check."""
 
@@ -47,7 +49,7 @@ class Retention:
     def _delete(self, connection: Connection) -> int:
         """Delete at most `_STEP` of the requests that must go, and return how many were."""
         oldest = list(connection.scalars(select(schema.requests.c.id).order_by(schema.requests.c.id).limit(_STEP)))
-        if size(connection) <= self.megabytes * 1e6:
+        if size(connection) <= _FILLED * self.megabytes * 1e6:
             limit = first_id_at(time.time() - self.days * _DAY)
             oldest = [id for id in oldest if id < limit]
         if oldest:
