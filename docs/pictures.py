@@ -180,8 +180,8 @@ def main() -> None:
     page(newest["datasets"], "dataset", 600)
     terminal(work)
     with console(work) as url:
-        for name, path in (("label", "/label/chosen"), ("progress", "/progress/chosen"), ("try", "/try/messages")):
-            shot(f"{url}/?lang=en#{path}", IMAGES / f"{name}.png", (1100, 640))
+        for name, path, height in (("label", "/label/chosen", 640), ("progress", "/progress/chosen", 1000), ("try", "/try/messages", 640)):
+            shot(f"{url}/?lang=en#{path}", IMAGES / f"{name}.png", (1100, height))
 
 
 if __name__ == "__main__":

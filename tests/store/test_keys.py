@@ -241,7 +241,7 @@ def test_the_database_is_queried_once_in_the_delay_however_many_keys_are_checked
     assert len(queries) <= 1 + (time.monotonic() - start) / REVOCATION_DELAY
     queries.clear()
     start = time.monotonic()
-    for _ in range(1000):
+    for _ in range(100):
         with pytest.raises(AccessError):
             keys.check(f"{secret}x")
     assert len(queries) <= 2 + (time.monotonic() - start) / cached.MIN_QUERY_INTERVAL
