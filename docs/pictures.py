@@ -146,8 +146,10 @@ def _label(client: httpx.Client, right: dict[str, str]) -> None:
 
 
 def _wait_for(client: httpx.Client, job: str) -> None:
-    while client.get(f"/v1/jobs/{job}").json()["state"] in ("queued", "running"):
+    while (found := client.get(f"/v1/jobs/{job}").json())["state"] in ("queued", "running"):
         time.sleep(0.5)
+    if found["state"] != "done":
+        sys.exit(f"The job {job} failed: {found['why']}")
 
 
 def shot(address: str, target: Path, size: tuple[int, int], dark: bool = False) -> None:

@@ -9,7 +9,7 @@ from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, Conflict, DataError, UnknownName
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
-from vertune.steps.label import NewProject, checked_target, label, task_of
+from vertune.steps.label import NewProject, checked_label, label, task_of
 from vertune.steps.label.settings import LabelHelp, ProjectSettings
 from vertune.steps.rank import rank
 from vertune.store import labels, projects
@@ -38,7 +38,8 @@ def new(folder, rows, task="classify", settings=AB, **options):
 
 
 def stored(database, project):
-    return list(projects.each_record(database, project.id))
+    with database.reading() as connection:
+        return list(projects.records(connection, project.id, [number for number, _ in projects.numbers(connection, project.id)]).values())
 
 
 def test_every_row_is_in_the_project_or_counted(database, tmp_path):
@@ -104,9 +105,9 @@ def test_a_project_without_labels_or_records_is_refused(database, tmp_path):
 def test_targets_are_what_the_task_accepts(database, tmp_path, task, fields, good, bad):
     made = label(database, new(tmp_path, [fields], task))
     known = task_of(made.project)
-    assert checked_target(known, good, fields) == good
+    assert checked_label(known, good, fields) == good
     with pytest.raises((DataError, UnknownName)):
-        checked_target(known, bad, fields)
+        checked_label(known, bad, fields)
 
 
 def answer(database, project, rows, decide=()):

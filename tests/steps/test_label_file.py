@@ -25,7 +25,8 @@ def file(folder, name="mails.csv", **columns):
 
 
 def first_fields(database, project):
-    return next(iter(projects.each_record(database, project.id))).fields
+    with database.reading() as connection:
+        return projects.records(connection, project.id, [0])[0].fields
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vertune.core.columns import named, without
-from vertune.core.errors import ConfigError, DataError
+from vertune.core.errors import ConfigError, DataError, UnknownName
 from vertune.core.kinds import Task
 from vertune.core.records import Record
 from vertune.data import frames
@@ -43,6 +43,36 @@ def validate_records(predictor: Predictor, records: Sequence[Mapping[str, Any]])
     cleaned = predictor.task.clean(model_columns(frame, predictor))
     raise_first({int(row["row"]): str(row["reason"]) for row in sorted(cleaned.rejected, key=lambda row: int(row["row"]))})
     return list(cleaned.frame.drop(MARKS, strict=False).to_dicts())
+
+
+def checked_target(task: Task, record: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the right answer of a record as the task's rules write it.
+
+    Raises DataError if the task does not accept it, for example because a span lies outside of the text.
+    """
+    names = [column.name for column in task.target_columns]
+    if unknown := sorted(target.keys() - set(names)):
+        raise DataError(f"The target has the field '{unknown[0][:80]}'; expected {' and '.join(names)}. Send one of these.")
+    cleaned = task.clean(frame_of_records([{**record, **target}]).with_row_index("__row", offset=0))
+    if cleaned.rejected:
+        raise DataError(f"The target can't be used: {cleaned.rejected[0]['reason']}. Send a right answer as training data have it.")
+    (row,) = cleaned.frame.to_dicts()
+    return {name: row[name] for name in names if name in row}
+
+
+def labels_in(task: Task, target: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the labels in a right answer, each as often as it occurs; empty if it has other fields than an answer of the task."""
+    try:
+        return task.named(cast(Any, target))
+    except (KeyError, TypeError):
+        return ()
+
+
+def check_labels(task: Task, target: Mapping[str, Any]) -> None:
+    """Raise UnknownName for a label in a right answer that the task does not know, which is often misspelt."""
+    for label in labels_in(task, target):
+        if label not in task.known_labels:
+            raise UnknownName("label", label, task.known_labels)
 
 
 def text_records(predictor: Predictor, records: Sequence[Mapping[str, Any]] | pl.DataFrame) -> list[Record] | None:

@@ -27,6 +27,12 @@ def text_of(task: Task) -> Column:
     return next(column for column in task.input_columns if column.required)
 
 
+def columns(task: Task) -> dict[str, str]:
+    """Return the columns from which a text and its labels or spans are read again, where the source calls them `text`, `label`, `spans`."""
+    target = target_of(task)
+    return {text_of(task).name: "text", target.name: "spans" if target.type == "spans" else "label"}
+
+
 def choices(row: Labelled, target: Column) -> list[str]:
     """Return the labels of a record: of a field with one label, or with any number of them."""
     value = row.target[target.name]

@@ -23,8 +23,7 @@ class Prodigy(Format):
 
     def columns(self, task: Task) -> dict[str, str]:
         """Return the columns of the rows that are read again."""
-        target = _rows.target_of(task)
-        return {_rows.text_of(task).name: "text", target.name: "spans" if target.type == "spans" else "label"}
+        return _rows.columns(task)
 
     def write(self, task: Task, rows: Sequence[Labelled]) -> Iterator[bytes]:
         """Yield one line for each label."""

@@ -22,8 +22,7 @@ class Spacy(Format):
 
     def columns(self, task: Task) -> dict[str, str]:
         """Return the columns of the rows that are read again."""
-        target = _rows.target_of(task)
-        return {_rows.text_of(task).name: "text", target.name: "spans" if target.type == "spans" else "label"}
+        return _rows.columns(task)
 
     def write(self, task: Task, rows: Sequence[Labelled]) -> Iterator[bytes]:
         """Yield one pair for each label; what else is known about a label has no place in this form and is left out.

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vertune.core.errors import Busy, ConfigError, DataError, NotFound, UnknownName
+from vertune.core.errors import Busy, ConfigError, DataError, NotFound
 from vertune.core.ids import time_ordered_id
 from vertune.core.records import Record
-from vertune.data.validate import frame_of_records, read_fields, records_of_texts, select_fields, validate_records
+from vertune.data.validate import check_labels, checked_target, read_fields, records_of_texts, select_fields, validate_records
 from vertune.runtime.fleet import Deployment
 from vertune.server.texts import StoredTexts, as_json, masked_name
 from vertune.store.database import Database, format_time
@@ -174,17 +174,10 @@ class FeedbackBox:
             raise ConfigError(f"The task '{task.name}' has no right answers, so a 'target' has no meaning. Leave it out.")
         if record is None or (places and not exact):
             raise DataError("The text of this answer is not kept, so the target can't be checked with it. Send the text or record too.")
-        names = [column.name for column in task.target_columns]
-        fields = body.target if isinstance(body.target, dict) else {names[0]: body.target}
-        if unknown := sorted(fields.keys() - set(names)):
-            raise DataError(f"The target has the field '{unknown[0][:80]}'; expected {' and '.join(names)}. Send one of these.")
-        cleaned = task.clean(frame_of_records([{**record, **fields}]).with_row_index("__row", offset=0))
-        if cleaned.rejected:
-            raise DataError(f"The target can't be used: {cleaned.rejected[0]['reason']}. Send a right answer as training data have it.")
-        (row,) = cleaned.frame.to_dicts()
-        target = {name: row[name] for name in names if name in row}
+        fields = body.target if isinstance(body.target, dict) else {task.target_columns[0].name: body.target}
+        target = checked_target(task, record, fields)
         if task.names_labels and not body.new_labels:
-            _check_labels(deployment, target)
+            check_labels(task, target)
         return target
 
     def _row(
@@ -235,18 +228,6 @@ def _is_same(given: Any, target: Any) -> bool:
     if isinstance(given, list) and isinstance(target, list):
         return sorted(map(as_json, given)) == sorted(map(as_json, target))
     return bool(given == target)
-
-
-def _check_labels(deployment: Deployment, target: dict[str, Any]) -> None:
-    """Raise UnknownName for a label that the model does not know, which is often misspelt."""
-    known = deployment.task.known_labels
-    try:
-        labels = deployment.task.named(cast(Any, target))
-    except (KeyError, TypeError):  # the target has other fields than an answer
-        return
-    for label in labels:
-        if label not in known:
-            raise UnknownName("label", label, known)
 
 
 def _is_recent(id: str) -> bool:

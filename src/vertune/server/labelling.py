@@ -18,14 +18,13 @@ from vertune.core.kinds import Task
 from vertune.metrics.agreement import agreement
 from vertune.metrics.consensus import accuracies
 from vertune.server.job_requests import JobRequest
-from vertune.steps.label import FROM_FILE, checked_target, task_of
+from vertune.steps.label import FROM_FILE, checked_label, task_of
 from vertune.steps.label.settings import ProjectSettings
 from vertune.steps.rank import LEAST_DECIDED, remove_states
 from vertune.store import jobs, labels, projects
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job
-from vertune.store.label_search import Filter, find
 from vertune.store.labels import Change, LabelledRecord
 from vertune.store.projects import Project, StoredRecord
 from vertune.store.traffic import fingerprint_key, idempotency_hash
@@ -98,7 +97,7 @@ def _target(task: Task, sent: Answered, fields: Mapping[str, Any]) -> dict[str, 
         return None
     if sent.state == "draft":
         return None if sent.target is None else dict(sent.target)
-    return checked_target(task, sent.target or {}, fields)
+    return checked_label(task, sent.target or {}, fields)
 
 
 def ask_for_ranking(database: Database, project: Project, key: str | None, again: bool = False) -> Job | None:
@@ -221,12 +220,6 @@ def changed_settings(project: Project, given: Mapping[str, Any]) -> dict[str, An
     return settings.model_dump(mode="json")
 
 
-def matching(database: Database, project: Project, wanted: Filter, after: int, limit: int) -> tuple[list[LabelledRecord], int | None]:
-    """Return records that are meant, and the number after which to go on."""
-    with database.reading() as connection:
-        return find(connection, project.id, wanted, after, limit)
-
-
 def unlabelled(
     database: Database, project: Project, near: Sequence[tuple[int, float]], annotator: str, limit: int = _MOST
 ) -> list[tuple[StoredRecord, float]]:
@@ -252,7 +245,7 @@ def label_all(database: Database, project: Project, annotator: str, numbers: Seq
         free = [
             one.record for one in labels.read(connection, project.id, numbers, annotator) if all(_is_free(label) for label in one.labels)
         ]
-    changes = [Change(one.number, "done", checked_target(task, target, one.fields), None, version) for one in free]
+    changes = [Change(one.number, "done", checked_label(task, target, one.fields), None, version) for one in free]
     for part in projects.in_parts(changes, _STEP):
         labels.save(database, project, annotator, part, datetime.now(UTC), batch=batch)
     return batch, len(changes)

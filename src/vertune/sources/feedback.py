@@ -8,7 +8,6 @@ answer, or on texts that the server does not keep, is left out.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -18,12 +17,11 @@ from typing import Any, Self
 import polars as pl
 from pydantic import Field, field_validator
 
-from vertune.core.artifact import Home
-from vertune.core.errors import ConfigError, DataError, MissingExtra, NotFound
+from vertune.core.errors import ConfigError, DataError
 from vertune.core.ids import first_id_of
 from vertune.core.kinds import Source
 from vertune.masking import standard_masker
-from vertune.sources import _table
+from vertune.sources import _stored, _table
 
 
 class Feedback(Source):
@@ -78,18 +76,11 @@ class Feedback(Source):
         return cls(vertical="support", home=str(folder))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        try:
-            from vertune.store.database import VARIABLE, Database, file_in
+        with _stored.opened(self.home, "feedback") as database:
             from vertune.store.feedback import Filter, each
-        except ImportError as error:
-            raise MissingExtra("Reading feedback", "serve", "sqlalchemy") from error
-        folder = Home(None if self.home is None else Path(self.home)).folder
-        remote = os.environ.get(VARIABLE) if self.home is None else None
-        if not remote and not file_in(folder).exists():
-            raise NotFound(f"There is no database of a server in {folder}. Name the home of the server: `home: FOLDER`.")
-        author = None if self.author is None else standard_masker().text(self.author)  # as the server stores it
-        wanted = Filter(self.customer, [self.vertical], None, author, after=self._first_id(), least_trust=self.trust, usable=True)
-        with closing(Database(remote or file_in(folder))) as database:
+
+            author = None if self.author is None else standard_masker().text(self.author)  # as the server stores it
+            wanted = Filter(self.customer, [self.vertical], None, author, after=self._first_id(), least_trust=self.trust, usable=True)
             for one in each(database, wanted):
                 yield one.as_row()
 

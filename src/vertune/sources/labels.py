@@ -8,7 +8,6 @@ decides.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,10 +16,9 @@ from typing import Any, Self
 
 import polars as pl
 
-from vertune.core.artifact import Home
-from vertune.core.errors import DataError, MissingExtra, NotFound
+from vertune.core.errors import DataError
 from vertune.core.kinds import Source
-from vertune.sources import _table
+from vertune.sources import _stored, _table
 
 
 class Labels(Source):
@@ -70,27 +68,15 @@ class Labels(Source):
         return cls(project="mails", home=str(folder))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        try:
+        with _stored.opened(self.home, "labels") as database:
             from vertune.store import labels, projects
-            from vertune.store.database import VARIABLE, Database, file_in
             from vertune.store.key import DEFAULT_CUSTOMER
-        except ImportError as error:
-            raise MissingExtra("Reading labels", "serve", "sqlalchemy") from error
-        folder = Home(None if self.home is None else Path(self.home)).folder
-        remote = os.environ.get(VARIABLE) if self.home is None else None
-        if not remote and not file_in(folder).exists():
-            raise NotFound(f"There is no database of a server in {folder}. Name the home of the server: `home: FOLDER`.")
-        with closing(Database(remote or file_in(folder))) as database:
+
             with database.reading() as connection:
                 project = projects.get(connection, self.project, self.customer or DEFAULT_CUSTOMER)
             for one in labels.each_labelled(database, project.id, self.held):
                 if one.final is not None:
                     by = [one.decision.reviewer] if one.decision else [label.annotator for label in one.labels if label.state == "done"]
                     at = one.decision.at if one.decision else one.labels[-1].at
-                    yield {
-                        **one.record.fields,
-                        **one.final,
-                        "labelled_by": ", ".join(by),
-                        "labelled_at": at,
-                        "labelled_decision": one.decision is not None,
-                    }
+                    about = {"labelled_by": ", ".join(by), "labelled_at": at, "labelled_decision": one.decision is not None}
+                    yield {**one.record.fields, **one.final, **about}

@@ -160,6 +160,8 @@ class _Fitted:
     task: Task
     rows: NDArray[np.int64]
     head: Head
+    beliefs: Beliefs
+    """What it says of all records."""
     score: float
     """The main metric, on the hold-out or by cross-validation."""
     measured: int
@@ -184,8 +186,11 @@ class _Fitted:
         head, strength = pool.solved(rows, records)
         if len(decided) >= LEAST_DECIDED:
             score = _score(task, table.labelled(decided), pool.answers_of(head, decided, table.plain(decided)))
-            return cls(pool, task, rows, head, score=score, measured=len(decided), held_out=True)
-        return cls(pool, task, rows, head, score=_cross_validated(pool, table, rows, strength), measured=len(rows), held_out=False)
+        else:
+            score = _cross_validated(pool, table, rows, strength)
+        held_out = len(decided) >= LEAST_DECIDED
+        measured = len(decided if held_out else rows)
+        return cls(pool, task, rows, head, pool.beliefs(head), score=score, measured=measured, held_out=held_out)
 
 
 def remove_states(home: Path, project: str) -> None:
@@ -247,7 +252,7 @@ def _chosen(
     labelled[table.training] = True
     closed = labelled | table.held
     closed[table.closed] = True
-    beliefs: Beliefs | None = None if fitted is None else pool.beliefs(fitted.head)
+    beliefs = None if fitted is None else fitted.beliefs
     chooser = first_query() if beliefs is None and query.needs_beliefs else query
     picked = chooser.pick(Pool(pool.vectors(), labelled, closed, beliefs, project.turn), _AHEAD * settings.batch)
     return [int(number) for number in table.numbers[picked]]
@@ -306,7 +311,7 @@ def _stability(fitted: _Fitted, folder: Path) -> dict[str, float | None]:
     if not names:
         return {"changed": None, "kappa": None}
     marks = np.array([int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") for name in names], np.uint32)
-    now = marks[fitted.pool.beliefs(fitted.head).probabilities.argmax(1)]
+    now = marks[fitted.beliefs.probabilities.argmax(1)]
     file = folder / "last.npy"
     before = np.load(file, allow_pickle=False) if file.exists() else None
     with storage_errors(file):

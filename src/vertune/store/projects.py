@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -72,7 +72,9 @@ def add(database: Database, project: Project) -> None:
         raise Conflict(f"There is a project '{project.name}' already. Choose another name, or delete that project.") from error
 
 
-def add_records(database: Database, project: Project, rows: Iterable[Mapping[str, Any]], done: Any = lambda number: None) -> None:
+def add_records(
+    database: Database, project: Project, rows: Iterable[Mapping[str, Any]], done: Callable[[int], None] = lambda number: None
+) -> None:
     """Store the records of a new project, and open it. `done` is called with the number of stored records.
 
     Each row has the values of the columns of the table `records`, apart from the project.
@@ -120,7 +122,7 @@ def records(connection: Connection, project: str, wanted: Sequence[int]) -> dict
     table, found = schema.records.c, {}
     for part in in_parts(wanted, 500):
         for row in connection.execute(select(schema.records).where(table.project == project, table.number.in_(part))):
-            found[row.number] = stored_record(row)
+            found[row.number] = _record(row)
     return found
 
 
@@ -129,19 +131,6 @@ def numbers(connection: Connection, project: str) -> list[tuple[int, bool]]:
     table = schema.records.c
     statement = select(table.number, table.held).where(table.project == project).order_by(table.number)
     return [(number, bool(held)) for number, held in connection.execute(statement)]
-
-
-def each_record(database: Database, project: str) -> Iterator[StoredRecord]:
-    """Yield the records of a project in the order of their numbers, in pages, so that no long read holds up the database."""
-    table, after = schema.records.c, -1
-    while True:
-        statement = select(schema.records).where(table.project == project, table.number > after).order_by(table.number).limit(_STEP)
-        with database.reading() as connection:
-            page = [stored_record(row) for row in connection.execute(statement)]
-        yield from page
-        if len(page) < _STEP:
-            return
-        after = page[-1].number
 
 
 def set_ranks(database: Database, project: Project, order: Sequence[int]) -> None:
@@ -199,8 +188,7 @@ def in_parts(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield part
 
 
-def stored_record(row: Row[Any]) -> StoredRecord:
-    """Return the record of a row of the table `records`."""
+def _record(row: Row[Any]) -> StoredRecord:
     suggestion = None if row.suggestion is None else orjson.loads(row.suggestion)
     return StoredRecord(row.number, orjson.loads(row.record), bool(row.held), suggestion, row.confidence)
 

@@ -20,11 +20,11 @@ from vertune.server.labelling import Answered
 from vertune.server.resource import Resource
 from vertune.server.resources.projects import project_of
 from vertune.server.stored import database_of
-from vertune.steps.label import checked_target, task_of
+from vertune.steps.label import checked_label, task_of
 from vertune.steps.rank import neighbours
 from vertune.store import labels, projects
 from vertune.store.database import format_time
-from vertune.store.label_search import Filter
+from vertune.store.label_search import Filter, find
 from vertune.store.labels import Decision, LabelledRecord, LabelState
 from vertune.store.projects import Project
 
@@ -391,7 +391,7 @@ def decide(project: str, body: NewDecision, request: Request) -> DecisionInfo:
         record = projects.records(connection, found.id, [body.record]).get(body.record)
     if record is None:
         raise NotFound(f"There is no record {body.record} in this project; it may have been deleted. Label another one.")
-    target = checked_target(task_of(found), body.target, record.fields)
+    target = checked_label(task_of(found), body.target, record.fields)
     made = Decision(body.record, format_time(datetime.now(UTC)), _annotator(request), target, body.reason)
     labels.decide(database, found, made)
     return _decision(made)
@@ -431,7 +431,8 @@ def _annotator(request: Request) -> str:
 
 
 def _page(request: Request, project: Project, wanted: Filter, after: int, limit: int) -> RecordPage:
-    found, following = labelling.matching(database_of(request), project, wanted, after, limit)
+    with database_of(request).reading() as connection:
+        found, following = find(connection, project.id, wanted, after, limit)
     return RecordPage(records=[_reviewed(one) for one in found], next=following)
 
 

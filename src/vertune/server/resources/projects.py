@@ -175,9 +175,10 @@ class Quality(BaseModel):
 @resource.get("/v1/projects", scope="label")
 def list_projects(request: Request) -> ProjectList:
     """List the labelling projects of the customer that owns the API key, newest first."""
+    person = request.app.state.access.person(request)
     with database_of(request).reading() as connection:
-        found = projects.find(connection, call_of(request).customer)
-    return ProjectList(projects=[_info(request, one) for one in found if one.state != "filling"])
+        found = [one for one in projects.find(connection, call_of(request).customer) if one.state != "filling"]
+        return ProjectList(projects=[_described(one, labels.counts(connection, one.id), person) for one in found])
 
 
 @resource.post("/v1/projects", scope="train", status_code=201, responses=problems.documented(404, 409, 422))
@@ -276,14 +277,19 @@ def project_of(request: Request, name: str) -> Project:
 
 
 def _info(request: Request, project: Project) -> ProjectInfo:
-    task, settings = task_of(project), ProjectSettings.model_validate(project.settings)
-    target = task.target_columns[0]
     with database_of(request).reading() as connection:
         counted = labels.counts(connection, project.id)
+    return _described(project, counted, request.app.state.access.person(request))
+
+
+def _described(project: Project, counted: dict[str, dict[str, int]], person: str) -> ProjectInfo:
+    """Return a project as clients see it; `counted` are the labels of each annotator by state, and `person` is who asks."""
+    task, settings = task_of(project), ProjectSettings.model_validate(project.settings)
+    target = task.target_columns[0]
     return ProjectInfo(
         id=project.id, at=project.at, customer=project.customer, name=project.name, task=task.name,
         fields={column.name: column.type for column in task.input_columns}, target=target.name, target_type=target.type,
         labels=settings.labels, settings=settings, state=project.state, records=project.records, held=project.held,
-        notes=project.found.get("notes", []), mine=counted.get(request.app.state.access.person(request), {}),
+        notes=project.found.get("notes", []), mine=counted.get(person, {}),
         given=sum(states.get("done", 0) for states in counted.values()),
     )  # fmt: skip

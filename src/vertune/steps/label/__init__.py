@@ -13,13 +13,14 @@ import orjson
 
 from vertune.core.artifact import Progress, check_name
 from vertune.core.columns import named, only, without
-from vertune.core.errors import Conflict, DataError, NotFound, UnknownName
+from vertune.core.errors import Conflict, DataError, NotFound
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
-from vertune.core.records import Cleaned, Note
+from vertune.core.records import Note
 from vertune.data.chain import ChainLog
 from vertune.data.fields import map_fields
+from vertune.data.validate import check_labels, checked_target, labels_in
 from vertune.steps.init.tables import as_config
 from vertune.steps.label.settings import LabelHelp, ProjectSettings, needs_labels
 from vertune.store import labels, projects
@@ -97,32 +98,15 @@ def task_of(project: Project) -> Task:
     return build(Task, {**project.task, "labels": names}) if names and needs_labels(task) else task
 
 
-def checked_target(task: Task, target: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def checked_label(task: Task, target: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a right answer of a record as the task's rules write it.
 
-    Raises DataError if the task does not accept it, for example because a span lies outside of the text, or a label does not exist.
+    Raises DataError if the task does not accept it, and UnknownName for a label that the project does not have.
     """
-    from vertune.data.validate import frame_of_records
-
-    names = [column.name for column in task.target_columns]
-    if unknown := sorted(target.keys() - set(names)):
-        raise DataError(f"The target has the field '{unknown[0][:80]}'; expected {' and '.join(names)}. Send one of these.")
-    cleaned: Cleaned = task.clean(frame_of_records([{**fields, **target}]).with_row_index("__row", offset=0))
-    if cleaned.rejected:
-        raise DataError(f"The target can't be used: {cleaned.rejected[0]['reason']}. Send a right answer as training data have it.")
-    (row,) = cleaned.frame.to_dicts()
-    found = {name: row[name] for name in names if name in row}
-    for label in _labels_in(found) if needs_labels(task) else ():
-        if label not in task.known_labels:
-            raise UnknownName("label", label, task.known_labels)
+    found = checked_target(task, fields, target)
+    if needs_labels(task):
+        check_labels(task, found)
     return found
-
-
-def _labels_in(target: Any) -> Iterator[str]:
-    """Yield the labels in a target: a label, a list of labels, or a list of spans with labels."""
-    for value in target.values():
-        for one in value if isinstance(value, list) else [value]:
-            yield str(one["label"]) if isinstance(one, Mapping) else str(one)
 
 
 def _remove_unfinished(database: Database, new: NewProject) -> None:
@@ -193,7 +177,7 @@ def _with_labels(settings: ProjectSettings, task: Task, frame: pl.DataFrame, tar
     """Return the settings with the labels that the table contains, after those that were named, the most frequent first."""
     if not needs_labels(task):
         return settings
-    counts = Counter(label for target in targets.values() for label in _labels_in(target))
+    counts = Counter(label for target in targets.values() for label in labels_in(task, target))
     there = {one.name for one in settings.labels}
     new = [LabelHelp(name=name) for name, _ in counts.most_common() if name not in there]
     return settings.model_copy(update={"labels": [*settings.labels, *new]}) if new else settings
