@@ -54,6 +54,7 @@ MANY_POSITIONAL: dict[str, str] = {
     "server/resources/session.py::problems.documented": "each is a status, of which a route can have many",
     "store/migrations/versions/0005_labels.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0003_jobs.py::op.create_table": _COLUMNS,
+    "store/migrations/versions/0006_watching.py::op.create_table": _COLUMNS,
 }
 """`file::function` that is called with more than 5 positional arguments, each with its reason."""
 

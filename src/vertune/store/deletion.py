@@ -6,16 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
-from vertune.store import audit, schema, users
+from vertune.store import alerts, audit, measurements, retrainings, schema, users
 from vertune.store.cached import touch
-from vertune.store.database import Database, without_index
+from vertune.store.database import Database, format_time, without_index
 from vertune.store.sessions import Sessions
 from vertune.store.traffic import fingerprint, fingerprint_key
 
@@ -90,8 +90,27 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
             touch(connection, Sessions.revision)
             if gone := users.remove_customer(connection, wanted.whole_customer):
                 deleted["users"] = gone
+        _delete_monitoring(connection, wanted, deleted)
         audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted, **(details or {})})
     return dict(deleted)
+
+
+def _delete_monitoring(connection: Connection, wanted: Deletion, deleted: Counter[str]) -> None:
+    """Delete what was measured of a vertical or before a time; of anything narrower, the texts that measurements and alerts may quote."""
+    if wanted.key is not None or wanted.customer is not None or wanted.records:
+        measurements.forget_evidence(connection, wanted.vertical)
+        alerts.forget_evidence(connection, wanted.vertical)
+        return
+    zone = None if wanted.before is None else wanted.before.tzinfo or UTC  # one without a time zone is in UTC
+    before = None if wanted.before is None else format_time(wanted.before.replace(tzinfo=zone).astimezone(UTC))
+    gone = {
+        "measurements": measurements.remove(connection, wanted.vertical, before),
+        "alerts": alerts.remove(connection, wanted.vertical, before, unsolved_too=before is None),
+    }
+    if wanted.vertical is not None and before is None:
+        alerts.remove_rules(connection, wanted.vertical)
+        gone["retrainings"] = retrainings.remove(connection, wanted.vertical)
+    deleted.update({kind: count for kind, count in gone.items() if count})
 
 
 def _delete_feedback(database: Database, wanted: Deletion, marks: Sequence[bytes], deleted: Counter[str]) -> None:

@@ -1,15 +1,16 @@
-"""Deletes requests that are older than they may be, or more than they may take, in small steps; knows nothing of models."""
+"""Deletes requests and measurements that are older than they may be, or requests that take too much space; knows nothing of models."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Table, delete, func, select, text
 
 from vertune.core.ids import first_id_at
-from vertune.store import schema
-from vertune.store.database import Database
+from vertune.store import alerts, measurements, schema
+from vertune.store.database import Database, format_time
 
 _STEP = 2000
 """Maximum number of requests that one transaction deletes, so that other writers wait for a short time."""
@@ -26,11 +27,14 @@ _DAY = 24 * 60 * 60
 
 @dataclass(slots=True)
 class Retention:
-    """Keeps the stored requests and answers below an age and a size; feedback stays until somebody deletes it."""
+    """Keeps the stored requests and answers below an age and a size; feedback stays until somebody deletes it.
+
+    Measurements and alerts may quote requests, so they are kept no longer, but for alerts whose reason lasts.
+    """
 
     database: Database
     days: float
-    """Requests that are older are deleted."""
+    """Requests, measurements and alerts that are older are deleted."""
     megabytes: float
     """The largest size; as soon as nine tenths of it are taken, the oldest requests are deleted."""
     _next: float = field(default=0.0, init=False)
@@ -42,6 +46,10 @@ class Retention:
             return False
         with self.database.writing() as connection:
             deleted = self._delete(connection)
+            if deleted < _STEP:
+                before = format_time(datetime.now(UTC) - timedelta(days=self.days))
+                measurements.remove(connection, None, before)
+                alerts.remove(connection, None, before, unsolved_too=False)
         if deleted < _STEP:
             self._next = time.monotonic() + _CHECK_INTERVAL
         return deleted == _STEP

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, text
 
-REVISION = "0005"
+REVISION = "0006"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
 _USABLE = "record IS NOT NULL AND target IS NOT NULL"
 """Which feedback a model can learn from."""
@@ -322,3 +322,79 @@ sessions = Table(
     Index("sessions_by_user", "user"),
 )  # fmt: skip
 """Signed-in browsers. `id` is the SHA-256 of the cookie, in hexadecimal, and `token` protects against requests of other sites (CSRF)."""
+
+measurements = Table(
+    "measurements", metadata,
+    Column("vertical", Text, primary_key=True),
+    Column("monitor", Text, primary_key=True),
+    Column("at", Text, primary_key=True),
+    Column("window_end", Text, nullable=False),
+    *(Column(name, Double) for name in ("value", "low", "high", "p")),
+    Column("n", BigInteger, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("verdict", "why", "evidence")),
+    Index("measurements_by_end", "window_end"),
+)  # fmt: skip
+"""What monitors found in the window of requests from `at` to `window_end`. `evidence` is JSON, and may quote words of stored texts."""
+
+alerts = Table(
+    "alerts", metadata,
+    Column("id", String(32), primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("vertical", "rule", "monitor", "severity", "state", "began", "changed")),
+    Column("ended", Text),
+    Column("value", Double),
+    *(Column(name, Text, nullable=False) for name in ("why", "evidence")),
+    *(Column(name, Text) for name in ("actor", "comment")),
+    Column("messages", Integer, nullable=False),
+    Index("alerts_by_vertical", "vertical", "id"),
+    Index("alerts_by_state", "state", "id"),
+)  # fmt: skip
+"""What people are told about a vertical. `actor` and `comment` are those of the last person who changed it, and `messages` is the number
+of times that channels were to tell of it."""
+
+deliveries = Table(
+    "deliveries", metadata,
+    Column("alert", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("id", String(32), nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("payload", "state")),
+    Column("attempts", Integer, nullable=False),
+    Column("next", Text, nullable=False),
+    Column("error", Text),
+    Index("deliveries_by_state", "state", "next"),
+)  # fmt: skip
+"""Messages about alerts, each once for a channel. `next` is when it is tried next; the receiver knows a repeated one by its `id`."""
+
+silences = Table(
+    "silences", metadata,
+    Column("id", String(32), primary_key=True),
+    *(Column(name, Text) for name in ("vertical", "rule")),
+    *(Column(name, Text, nullable=False) for name in ("until", "actor", "reason")),
+)  # fmt: skip
+"""Times in which nobody is told of a rule's alerts; a null vertical or rule stands for all."""
+
+rules = Table(
+    "rules", metadata,
+    *(Column(name, Text, primary_key=True) for name in ("vertical", "rule")),
+    Column("weight", Double, nullable=False),
+    Column("state", Text, nullable=False),
+)  # fmt: skip
+"""What a rule remembers between two runs, in JSON, and how much it is believed: people who call its alerts false lower the weight."""
+
+leases = Table(
+    "leases", metadata,
+    Column("name", Text, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("holder", "token", "changed")),
+)  # fmt: skip
+"""Work that one of several servers does. Its holder changes the token again and again; others look whether it changes."""
+
+retrainings = Table(
+    "retrainings", metadata,
+    Column("id", String(32), primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("vertical", "at", "stage", "request")),
+    *(Column(name, Text) for name in ("job", "dataset", "model", "report", "why")),
+    Column("changed", Text, nullable=False),
+    Index("retrainings_by_vertical", "vertical", "id"),
+    Index("retrainings_by_stage", "stage"),
+)  # fmt: skip
+"""Trainings of a vertical on what it learnt since, and how far each has come. `request` is JSON: why it began, and with what."""
