@@ -112,7 +112,8 @@ def slices(sample: Sample, tally: NDArray[Any], columns: Sequence[str]) -> list[
     """
     if len(tally) != len(sample.records):
         return []
-    parts = [("length", _by_length(sample)), *((column, _by_value(sample.records, column)) for column in columns)]
+    texts = [column.name for column in sample.task.input_columns if column.type == "text"]
+    parts = [("length", by_length(sample.records, texts)), *((column, by_value(sample.records, column)) for column in columns)]
     return [
         {"column": column, "values": [_values(sample, tally, name, rows) for name, rows in groups.items() if len(rows)]}
         for column, groups in parts
@@ -135,13 +136,12 @@ def _summary(sample: Sample, rows: NDArray[np.int64], tally: NDArray[Any]) -> di
     return {name: interval_entry(interval) for name, interval in found.items()}
 
 
-def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """Divide the records into thirds by the length of their texts in characters.
+def by_length(records: Sequence[Record], fields: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """Divide records into thirds by the length of their texts, which are in `fields`, in characters.
 
     Return the indices of the records of each third; the keys are names such as `short, to 40 characters`.
     """
-    fields = [column.name for column in sample.task.input_columns if column.type == "text"]
-    lengths = np.array([sum(len(str(record.get(field) or "")) for field in fields) for record in sample.records])
+    lengths = np.array([sum(len(str(record.get(field) or "")) for field in fields) for record in records])
     first, second = (int(value) for value in np.quantile(lengths, [1 / 3, 2 / 3]))
     groups = {
         f"short, to {first} characters": np.flatnonzero(lengths <= first),
@@ -151,7 +151,7 @@ def _by_length(sample: Sample) -> dict[str, NDArray[np.int64]]:
     return {name: rows for name, rows in groups.items() if len(rows)}
 
 
-def _by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.int64]]:
+def by_value(records: Sequence[Record], column: str) -> dict[str, NDArray[np.int64]]:
     """Group the records by their values in a column; return, by name of the group, the indices of its records.
 
     Each of the 12 most frequent values forms a group, the most frequent first. All other values form one more group.
