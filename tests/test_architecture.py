@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "vertune"
 KINDS = (
     "sources", "cleaners", "masks", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports", "queries", "formats",
+    "channels",
 )  # fmt: skip
 PARTS = [(folder, name) for folder in KINDS for name in part.names(folder)]
 HEAVY = ("torch", "transformers", "accelerate", "peft", "sklearn", "datasets", "sentence_transformers", "fastapi")
@@ -160,7 +161,12 @@ def _named_parts() -> dict[str, set[str]]:
     return {folder: {name for kind, name in PARTS if kind == folder} for folder in KINDS}
 
 
-HOMONYMS = frozenset({"text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx", "table", "length", "labels"})
+HOMONYMS = frozenset(
+    {
+        "text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx", "table", "length", "labels", "file", "command",
+        "mail",
+    }
+)  # fmt: skip
 """Names of parts that are also words for something else, such as a type of column: a bare comparison with them proves nothing."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from vertune.core.artifact import Progress
+from vertune.core.channel import Channel as Channel
 from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.core.format import Format as Format
