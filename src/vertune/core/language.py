@@ -107,6 +107,12 @@ def detect(texts: Sequence[str]) -> Language:
     return Language(_name(shares), shares, len(sample))
 
 
+def language_of(text: str) -> str:
+    """Return the language of most of a text; an empty text where it has no letters, or only words that can be of any language."""
+    weights = _weights(text[:_CHARACTERS])
+    return max(weights, key=lambda language: weights[language]) if weights else ""
+
+
 def _name(shares: dict[str, float]) -> str:
     """Return the name for languages with these shares, of which the largest is first."""
     if not shares:

@@ -20,7 +20,8 @@ SIZES = (2, 3, 4, 5)
 """Lengths of the character n-grams; they don't cross white space, which counts as one character before and after each word."""
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Kana and Chinese characters, which are written without spaces: each counts as a word."""
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
+WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
+"""What counts as a word."""
 _FACTOR, _PAIR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 """Odd numbers by which hashes are multiplied, modulo 2 to the 64th."""
 _POWERS = np.cumprod(np.full(LONGEST, _FACTOR))
@@ -54,7 +55,7 @@ def _padded(text: str) -> str:
 
 def _words(joined: str, codes: NDArray[np.uint64], owners: NDArray[np.int64]) -> Grams:
     """Return the words, and the pairs of successive words of a text."""
-    spans = np.array([match.span() for match in _WORD.finditer(joined)], np.int64).reshape(-1, 2)
+    spans = np.array([match.span() for match in WORD.finditer(joined)], np.int64).reshape(-1, 2)
     if not len(spans):
         return Grams(np.empty(0, np.uint64), np.empty(0, np.int64))
     starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]

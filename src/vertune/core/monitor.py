@@ -1,0 +1,206 @@
+"""The base class of monitors, which compare requests with a reference, and the windows and findings that they exchange.
+
+A window is what a vertical was asked in a stretch of time, and what it answered. Whether a finding is worth a message is decided
+elsewhere: a monitor knows two windows, and nothing of other monitors, of earlier findings or of people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from vertune.core.part import Part
+from vertune.core.records import Answer, Record
+from vertune.core.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Need = Literal["records", "answers", "states", "feedback", "times", "shadow"]
+"""What a monitor can need of a window: texts, answers, vectors of texts, what is right, when and how fast, answers of a candidate."""
+Unit = Literal["share", "number", "seconds"]
+"""The unit of a value: a share from 0 to 1 (or a difference of shares), any number, or seconds."""
+States = Callable[[Sequence[int]], "NDArray[np.float32] | None"]
+"""Returns the vectors of the records at these positions, shape (positions, width); None if no engine is at hand."""
+UNKNOWN = -1
+"""The number of tokens of a record whose tokens were not counted."""
+
+
+def no_states(positions: Sequence[int]) -> None:
+    """Return None, for windows of which nothing can compute vectors."""
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Requests of one vertical in a stretch of time, oldest first; all sequences have one length, one item per record."""
+
+    task: Task
+    at: NDArray[np.float64]
+    """When each record arrived, in seconds since 1970; NaN if this is not known, as for rows of a dataset."""
+    records: Sequence[Mapping[str, Any] | None]
+    """The fields of each record; None where texts are not kept."""
+    answers: Sequence[Answer | None]
+    """None where the request failed."""
+    confidences: NDArray[np.float64]
+    """The probability that the model gave its answer; NaN where there is none."""
+    seconds: NDArray[np.float64]
+    """How long the request took; NaN where this is not known."""
+    tokens: NDArray[np.int64]
+    """Number of tokens of each record; `UNKNOWN` where they were not counted."""
+    cut: NDArray[np.int64]
+    """Number of tokens that did not fit into the model's input; `UNKNOWN` where they were not counted."""
+    unknown: NDArray[np.int64]
+    """Number of tokens that the tokenizer does not know; `UNKNOWN` where they were not counted."""
+    right: NDArray[np.float64]
+    """1 if feedback or a label says that the answer is right, 0 if it is wrong, NaN if nothing is known."""
+    targets: Sequence[Mapping[str, Any] | None]
+    """The right answers that feedback or labels name, as fields of the task."""
+    shadow: Sequence[Answer | None]
+    """What a candidate answered in shadow; None where there is none."""
+    states: States = no_states
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @classmethod
+    def of(cls, task: Task, records: Sequence[Record | None], answers: Sequence[Answer | None], **columns: Any) -> Self:
+        """Return a window of these records and answers; `columns` are other fields of this class, and what is missing is not known.
+
+        Confidences are those that the task finds in the answers, unless they are given.
+        """
+        import numpy as np
+
+        count = len(records)
+        given = {name: value for name, value in columns.items() if value is not None}
+        if "confidences" not in given:
+            sure = [None if answer is None else task.confidence(answer) for answer in answers]
+            given["confidences"] = np.array([np.nan if one is None else one for one in sure], np.float64)
+        for name, missing in _MISSING.items():
+            kind = np.int64 if missing == UNKNOWN else np.float64
+            given[name] = np.asarray(given[name], kind) if name in given else np.full(count, missing, kind)
+        nothing = [None] * count
+        return cls(task, records=records, answers=answers, **{"targets": nothing, "shadow": nothing, **given})
+
+    @property
+    def has(self) -> frozenset[Need]:
+        """What this window holds for at least one record; vectors are not computed to find out."""
+        import numpy as np
+
+        found: dict[Need, bool] = {
+            "records": any(record is not None for record in self.records),
+            "answers": any(answer is not None for answer in self.answers),
+            "states": self.states is not no_states,
+            "feedback": bool(np.isfinite(self.right).any()),
+            "times": bool(np.isfinite(self.at).any()),
+            "shadow": any(answer is not None for answer in self.shadow),
+        }
+        return frozenset(need for need, present in found.items() if present)
+
+    def take(self, positions: Sequence[int] | NDArray[np.int64] | slice) -> Self:
+        """Return the window of the records at these positions, in this order."""
+        import numpy as np
+
+        rows = np.arange(len(self))[positions]
+        lists = {name: [getattr(self, name)[row] for row in rows] for name in ("records", "answers", "targets", "shadow")}
+        arrays = {name: getattr(self, name)[rows] for name in ("confidences", *_MISSING)}
+        taken = replace(self, **lists, **arrays)
+        if self.states is no_states:
+            return taken
+        states = self.states
+        return replace(taken, states=lambda wanted: states([int(rows[one]) for one in wanted]))
+
+    def where(self, mask: NDArray[np.bool_]) -> Self:
+        """Return the window of the records for which `mask`, shape (records,), is true."""
+        return self.take(mask.nonzero()[0])
+
+    def texts(self) -> list[str | None]:
+        """Return the text inputs of each record, joined by line breaks; None where texts are not kept."""
+        names = [column.name for column in self.task.input_columns if column.type in {"text", "category"}]
+        return [
+            None if record is None else "\n".join(str(record[name]) for name in names if record.get(name) is not None)
+            for record in self.records
+        ]
+
+    def labels(self) -> list[str]:
+        """Return the labels in all answers, each as often as it occurs."""
+        return [label for answer in self.answers if answer is not None for label in self.task.named(answer)]
+
+
+_MISSING = {
+    "at": float("nan"), "seconds": float("nan"), "tokens": UNKNOWN, "cut": UNKNOWN, "unknown": UNKNOWN, "right": float("nan")
+}  # fmt: skip
+"""The arrays of a window that need not be given, with the value that says that nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a monitor found in one window."""
+
+    value: float | None
+    """The quantity that the monitor measures, in the unit of the monitor; None if it can't be measured."""
+    low: float | None = None
+    high: float | None = None
+    """The ends of its 95 % interval."""
+    p: float | None = None
+    """The probability of a difference like this one, or a larger one, if nothing has changed; None for a sequential monitor."""
+    changed: bool | None = None
+    """Whether this is a change by this monitor alone: significant, and larger than its option `least`. None if that can't be told."""
+    why: str = ""
+    """One sentence with the figures, or with the reason why nothing can be told."""
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of a table that shows what has changed, as JSON values; all rows have the same keys, which are the titles of its columns."""
+    n: int = 0
+    """Number of records that the value is computed from."""
+
+    @classmethod
+    def silent(cls, why: str, n: int = 0) -> Self:
+        """Return the finding of a monitor that can't tell anything, for this reason."""
+        return cls(None, why=why, n=n)
+
+
+SIGNIFICANT = 0.01
+"""The probability below which a monitor alone calls a difference significant."""
+
+
+class Monitor(Part):
+    """A component that compares the requests of a window with those of a reference."""
+
+    folder: ClassVar[str] = "monitors"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What the window and the reference must hold; without it, the monitor is not asked."""
+    of_window: ClassVar[frozenset[Need]] = frozenset()
+    """What the window must hold, but not the reference."""
+    sequential: ClassVar[bool] = False
+    """Whether it watches a stream by itself, so that it gets all requests since the reference, and no correction for many tests applies."""
+    reaches_back: ClassVar[bool] = False
+    """Whether its window is extended into the past until it has enough requests with feedback."""
+    on_request: ClassVar[bool] = False
+    """Whether it works only if a config names it, because it needs an option that has no default."""
+    title: ClassVar[str] = ""
+    """What the value is, in a few words for a heading, such as `share of failed requests`."""
+    unit: ClassVar[Unit] = "number"
+
+    def compare(self, reference: Window, window: Window) -> Finding:
+        """Return what has changed in the window since the reference. The result depends on the content of both alone."""
+        raise NotImplementedError
+
+    def lacks(self, reference: Window, window: Window) -> str:
+        """Return why this monitor can't compare these windows, as a sentence; empty if it can."""
+        for name, one, needs in (("window", window, self.needs | self.of_window), ("reference", reference, self.needs)):
+            missing = sorted(needs - one.has)
+            if missing:
+                return f"The {name} has no {_NAMES[missing[0]]}."
+        return ""
+
+
+_NAMES: dict[str, str] = {
+    "records": "texts, because they are not kept",
+    "answers": "answers",
+    "states": "vectors, because no model is at hand that computes them",
+    "feedback": "feedback",
+    "times": "times",
+    "shadow": "answers of a candidate in shadow",
+}

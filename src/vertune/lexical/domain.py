@@ -1,0 +1,161 @@
+"""Tells two collections of texts apart by their words, and names the words that tell the most; knows nothing of labels and models.
+
+A classifier that learns which collection a text is from can't do better than chance if both are alike (Rabanser, Günnemann and Lipton
+2019). It weights TF-IDF vectors of words and pairs of words by logarithms of odds, as naive Bayes does (Wang and Manning 2012), because
+that takes one pass over the texts.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.lexical.grams import LONGEST, WORD
+from vertune.metrics.drift import area_interval, area_under_curve, higher_scores
+
+_FOLDS = 5
+_SMOOTHING = 1.0
+"""What is added to the number of texts with a word, so that a rare one says little."""
+_LEAST_TEXTS = 2
+"""Number of texts from which a word is read."""
+_WORDS = 12
+"""Number of words that are named."""
+_TELLING = 3.0
+"""Least standard score of the difference of a word's shares for it to be named."""
+
+
+class Word(NamedTuple):
+    """A word with the shares of texts in which it occurs."""
+
+    word: str
+    reference: float
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well two collections of texts can be told apart."""
+
+    area: float
+    """The area under the ROC curve; 0.5 if they can't be."""
+    low: float
+    high: float
+    z: float
+    """The standard score of the ranks of the scores, without a difference nearly normal with mean 0 and variance 1."""
+    scores: NDArray[np.float64]
+    """The score of each text, the reference first; the higher, the more it looks like one of the window."""
+    words: list[Word]
+    """The most telling words, the most telling first."""
+
+
+class _Entries(NamedTuple):
+    """Sparse binary vectors of texts: for each entry, its text and its word."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    names: list[str]
+
+
+def tell_apart(reference: Sequence[str], window: Sequence[str], seed: int = 0) -> Separation:
+    """Return how well the texts of a window can be told from those of a reference, each by a classifier that has not seen it."""
+    entries = _entries([*reference, *window])
+    first = len(reference)
+    is_window = np.arange(first + len(window)) >= first
+    values = _weighted(entries, len(is_window))
+    folds = np.random.default_rng(seed).permutation(len(is_window)) % _FOLDS
+    scores = np.zeros(len(is_window))
+    areas, standard = [], []
+    for fold in range(_FOLDS):
+        inside = folds != fold
+        odds = _odds(entries, is_window, inside)
+        scores += np.where(inside, 0.0, np.bincount(entries.rows, values * odds[entries.columns], len(is_window)))
+        one, other = scores[~inside & ~is_window], scores[~inside & is_window]
+        areas.append(area_under_curve(one, other) if len(one) and len(other) else 0.5)
+        standard.append(higher_scores(one, other) if len(one) and len(other) else 0.0)
+    low, high = area_interval(scores[:first], scores[first:], seed)
+    area, middle = float(np.mean(areas)), area_under_curve(scores[:first], scores[first:])
+    z = sum(standard) / math.sqrt(_FOLDS)
+    return Separation(area, low + area - middle, high + area - middle, z, scores, _telling(entries, is_window))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text as they are compared: in lower case, each character of Chinese and kana alone."""
+    return WORD.findall(unicodedata.normalize("NFKC", text[:LONGEST]).casefold())
+
+
+def _entries(texts: Sequence[str]) -> _Entries:
+    """Return the words and the pairs of successive words of texts, without those of a single text."""
+    known: dict[str, int] = {}
+    rows, columns = [], []
+    for row, text in enumerate(texts):
+        words = words_of(text)
+        found = {known.setdefault(word, len(known)) for word in {*words, *map(" ".join, pairwise(words))}}
+        rows += [row] * len(found)
+        columns += sorted(found)
+    all_rows, all_columns = np.array(rows, np.int64), np.array(columns, np.int64)
+    frequent = np.bincount(all_columns, minlength=len(known)) >= _LEAST_TEXTS
+    kept = frequent[all_columns]
+    places = np.cumsum(frequent) - 1
+    names = [word for word, often in zip(known, frequent.tolist(), strict=True) if often]
+    return _Entries(all_rows[kept], places[all_columns[kept]], names)
+
+
+def _weighted(entries: _Entries, count: int) -> NDArray[np.float64]:
+    """Return the TF-IDF value of each entry; the vector of each text has length 1."""
+    texts = np.bincount(entries.columns, minlength=len(entries.names))
+    values = np.log((1 + count) / (1 + texts))[entries.columns] + 1
+    norms = np.sqrt(np.bincount(entries.rows, values**2, count))
+    weighted: NDArray[np.float64] = values / norms[entries.rows]
+    return weighted
+
+
+def _odds(entries: _Entries, is_window: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return by how much each word raises the logarithm of the odds that a text is from the window, learnt from the texts `inside`."""
+    shares = []
+    for member in (is_window & inside, ~is_window & inside):
+        texts = np.bincount(entries.columns[member[entries.rows]], minlength=len(entries.names))
+        shares.append((texts + _SMOOTHING) / (member.sum() + 2 * _SMOOTHING))
+    odds: NDArray[np.float64] = np.log(shares[0] / shares[1])
+    return odds
+
+
+def _telling(entries: _Entries, is_window: NDArray[np.bool_]) -> list[Word]:
+    """Return the words whose shares differ the most, in standard errors; of a word and a pair with it that differ alike, the word."""
+    sizes = int((~is_window).sum()), int(is_window.sum())
+    if not entries.names or 0 in sizes:
+        return []
+    counts = [np.bincount(entries.columns[side[entries.rows]], minlength=len(entries.names)) for side in (~is_window, is_window)]
+    one, other = counts[0] / sizes[0], counts[1] / sizes[1]
+    pooled = (counts[0] + counts[1] + 1) / (sum(sizes) + 2)
+    z = (other - one) / np.sqrt(pooled * (1 - pooled) * (1 / sizes[0] + 1 / sizes[1]))
+    named: list[Word] = []
+    for place in np.argsort(-np.abs(z), kind="stable").tolist():
+        if abs(z[place]) < _TELLING or len(named) == _WORDS:
+            break
+        name = entries.names[place]
+        if not any(set(name.split()) & set(word.word.split()) for word in named):
+            named.append(Word(name, float(one[place]), float(other[place])))
+    return named
+
+
+def unlike(reference: Sequence[str], window: Sequence[str], share: float = 0.01) -> NDArray[np.bool_]:
+    """Return which texts of a window have fewer known words than nearly all texts of the reference, shape (texts,).
+
+    A word is known if another text of the reference has it. The limit is such that the `share` of the reference's texts is below it.
+    """
+    counts: dict[str, int] = {}
+    before = [set(words_of(text)) for text in reference]
+    for words in before:
+        for word in words:
+            counts[word] = counts.get(word, 0) + 1
+    own = np.array([sum(counts[word] > 1 for word in words) / max(1, len(words)) for words in before])
+    limit = np.quantile(own, share) if len(own) else 0.0
+    now = [set(words_of(text)) for text in window]
+    return np.array([sum(word in counts for word in words) / max(1, len(words)) < limit for words in now], bool)

@@ -1,0 +1,74 @@
+"""What monitors share: findings about shares of requests and about means, and how their figures are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.monitor import SIGNIFICANT, Finding, Window
+from vertune.metrics.drift import Difference, fisher, share_interval
+
+MOST_EXAMPLES = 8
+"""Number of texts that are shown as examples."""
+_LONGEST_EXAMPLE = 200
+
+
+def per_cent(share: float) -> str:
+    """Write a share in per cent, as `3.4 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def write_p(p: float) -> str:
+    """Write a probability, as `p = 0.03` or `p < 0.0001`."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
+def compare_shares(
+    reference: NDArray[np.bool_], window: NDArray[np.bool_], least: float, what: str, evidence: list[dict[str, Any]] | None = None
+) -> Finding:
+    """Return the finding on a share of requests, which has changed if it is higher by `least` or more.
+
+    The arrays say for each request whether it counts, and `what` is the end of a sentence such as `of the requests failed`.
+    """
+    hits, counts = (int(window.sum()), int(reference.sum())), (len(window), len(reference))
+    if not counts[0] or not counts[1]:
+        return Finding.silent("There is nothing to count.", counts[0])
+    share, before = hits[0] / counts[0], hits[1] / counts[1]
+    p, (low, high) = fisher(hits, counts), share_interval(*_pair(hits, counts))
+    why = f"{per_cent(share)} {what}, {per_cent(before)} in the reference ({write_p(p)})."
+    return Finding(share, low, high, p, p < SIGNIFICANT and share - before >= least, why, evidence or [], counts[0])
+
+
+def _pair(hits: tuple[int, int], counts: tuple[int, int]) -> tuple[int, int]:
+    """Return the numbers of the window."""
+    return hits[0], counts[0]
+
+
+def is_change(difference: Difference, least: float) -> bool:
+    """Return whether a difference is significant by itself, and at least so large."""
+    return difference.p < SIGNIFICANT and difference.size >= least
+
+
+def examples(window: Window, rows: Sequence[int] | NDArray[np.int64], title: str = "text") -> list[dict[str, Any]]:
+    """Return the first texts at these positions, as rows of a table."""
+    texts = window.texts()
+    shown = [text for text in (texts[row] for row in rows) if text]
+    return [{title: text[:_LONGEST_EXAMPLE]} for text in list(dict.fromkeys(shown))[:MOST_EXAMPLES]]
+
+
+def quantiles(reference: NDArray[np.float64], window: NDArray[np.float64], digits: int = 3) -> list[dict[str, Any]]:
+    """Return how numbers are distributed in both, as rows of a table."""
+    shown = {"5 % are below": 0.05, "half are below": 0.5, "95 % are below": 0.95, "99 % are below": 0.99}
+    return [
+        {"": title, "reference": round(float(np.quantile(reference, at)), digits), "window": round(float(np.quantile(window, at)), digits)}
+        for title, at in shown.items()
+    ]
+
+
+def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values that are known."""
+    known: NDArray[np.float64] = values[np.isfinite(values)]
+    return known

@@ -1,0 +1,91 @@
+"""Sees that answers for one group of requests have become worse than for the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.metrics.distributions import two_sided
+from vertune.monitors._shares import per_cent, write_p
+
+_FEWEST = 30
+"""Least number of records of a group, in the window and in the reference."""
+_MOST_GROUPS = 50
+
+
+class Fairness(Monitor):
+    """By how much the accuracy of a group differs from that of all others, and whether this has changed since the reference.
+
+    Groups are the values of a column. Without feedback in both, mean confidences are compared in place of accuracies. The p of the group
+    with the largest change is multiplied by the number of groups (Bonferroni).
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"records", "answers"})
+    reaches_back: ClassVar[bool] = True
+    on_request: ClassVar[bool] = True
+    title: ClassVar[str] = "largest gap of a group"
+    unit: ClassVar[Unit] = "share"
+    column: str = Field(default="", description="The field of a record by whose values requests are grouped.")
+    least: float = Field(default=0.05, ge=0, le=1, description="Change of a group's gap from which it counts as a change.")
+
+    def compare(self, reference: Window, window: Window) -> Finding:
+        """Return the largest gap of a group in the window."""
+        if not self.column:
+            return Finding.silent("No column is named by whose values requests are grouped.")
+        both = all("feedback" in one.has for one in (reference, window))
+        scores = [one.right if both else one.confidences for one in (reference, window)]
+        groups = [_groups(one, self.column) for one in (reference, window)]
+        rows = [(values, np.isfinite(values) & (names != "")) for values, names in zip(scores, groups, strict=True)]
+        named = sorted(set(groups[1][rows[1][1]]) & set(groups[0][rows[0][1]]))[:_MOST_GROUPS]
+        found = [_gap(name, groups, rows) for name in named]
+        found = [one for one in found if one is not None]
+        count = int(rows[1][1].sum())
+        if not found:
+            return Finding.silent(f"No group of '{self.column}' has {_FEWEST} records in the window and in the reference.", count)
+        worst = max(found, key=lambda one: abs(one["change"]) / one["spread"] if one["spread"] else 0.0)
+        z = worst["change"] / worst["spread"] if worst["spread"] else 0.0
+        p = min(1.0, two_sided(z) * len(found))
+        what = "accuracy" if both else "mean confidence"
+        side = "above" if worst["now"] > 0 else "below"
+        why = (
+            f"The {what} of {self.column} = {worst['group']} is {per_cent(abs(worst['now']))} {side} that of the others; the gap has "
+            f"changed by {per_cent(worst['change'])} ({write_p(p)})."
+        )
+        largest = max(found, key=lambda one: abs(one["now"]))
+        value, reach = abs(largest["now"]), 1.96 * largest["error"]
+        shown = [
+            {"group": one["group"], what: per_cent(one["score"]), "gap": per_cent(one["now"]), "records": one["count"]} for one in found
+        ]
+        changed = p < SIGNIFICANT and abs(worst["change"]) >= self.least
+        return Finding(value, max(0.0, value - reach), min(1.0, value + reach), p, changed, why, shown, count)
+
+
+def _groups(window: Window, column: str) -> NDArray[np.str_]:
+    """Return the group of each record; an empty text where it has none."""
+    names = ["" if record is None or record.get(column) is None else str(record[column]) for record in window.records]
+    return np.array(names, np.str_)
+
+
+def _gap(
+    name: str, groups: Sequence[NDArray[np.str_]], rows: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]
+) -> dict[str, Any] | None:
+    """Return how a group compares with the others in the window, and how much this has changed; None if it is too small."""
+    gaps, errors = [], []
+    for names, (values, known) in zip(groups, rows, strict=True):
+        inside, outside = values[known & (names == name)], values[known & (names != name)]
+        if min(len(inside), len(outside)) < _FEWEST:
+            return None
+        gaps.append(float(inside.mean() - outside.mean()))
+        errors.append(math.sqrt(float(inside.var()) / len(inside) + float(outside.var()) / len(outside)))
+    values, known = rows[1]
+    own = values[known & (groups[1] == name)]
+    return {
+        "group": name, "score": float(own.mean()), "count": len(own), "now": gaps[1], "change": gaps[1] - gaps[0], "error": errors[1],
+        "spread": math.hypot(*errors),
+    }  # fmt: skip

@@ -1,0 +1,86 @@
+"""Sees from feedback that more answers are wrong, however often one looks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.metrics.sequential import bounds
+from vertune.metrics.streams import Adwin, PageHinkley, last_change
+from vertune.monitors._shares import examples, per_cent
+
+_ALPHA = 0.05
+_LABELLED = 30
+"""Least number of labelled answers of the reference from which its error rate is compared."""
+
+
+class FeedbackQuality(Monitor):
+    """The error rate on feedback, with bounds that hold at all times together, ADWIN and Page-Hinkley on the stream of errors.
+
+    It is a change if one of the three sees a rise: the lower bound of the rate since the last change is above the upper bound of the
+    reference; ADWIN cuts its window, and the rate after the cut is higher; or the sum of Page-Hinkley rises too far. Rates are those of
+    answers with feedback: if people report wrong answers alone, the rate is no accuracy, and only its changes say something.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    of_window: ClassVar[frozenset[Need]] = frozenset({"feedback"})
+    sequential: ClassVar[bool] = True
+    title: ClassVar[str] = "error rate on feedback"
+    unit: ClassVar[Unit] = "share"
+    least: float = Field(default=0.03, gt=0, le=1, description="Rise of the error rate from which it counts as a change.")
+    delta: float = Field(default=0.002, gt=0, lt=1, description="Probability by which ADWIN sees a change where there is none.")
+    between: float = Field(default=100_000, ge=1000, description="Number of labelled requests between two false alarms of Page-Hinkley.")
+
+    def compare(self, reference: Window, window: Window) -> Finding:
+        """Return the error rate since the last change; `window` holds all requests since the reference."""
+        rows = np.isfinite(window.right).nonzero()[0]
+        errors = 1 - window.right[rows]
+        known = 1 - reference.right[np.isfinite(reference.right)]
+        usual = float(known.mean()) if len(known) >= _LABELLED else None
+        adwin = Adwin(self.delta)
+        last_change(errors, adwin)
+        recent = errors[len(errors) - adwin.count :]
+        rate, before = float(recent.mean()), usual if usual is not None else float(errors.mean())
+        low, high = bounds(int(recent.sum()), len(recent), _ALPHA)
+        seen = self._seen(errors, recent, known if usual is not None else None)
+        changed = bool(seen) and rate - before >= self.least
+        since = f"{per_cent(before)} in the reference" if usual is not None else f"{per_cent(before)} of all"
+        why = f"{per_cent(rate)} of the last {len(recent):,} answers with feedback are wrong, {since}"
+        why += f"; {' and '.join(seen)} sees a rise." if seen else "; there is no proof of a rise."
+        wrong = rows[len(errors) - len(recent) :][recent == 1]
+        return Finding(rate, low, high, None, changed, why, _evidence(window, wrong), len(recent))
+
+    def _seen(self, errors: NDArray[np.float64], recent: NDArray[np.float64], known: NDArray[np.float64] | None) -> list[str]:
+        """Return the detectors that see a rise of the errors, in words."""
+        seen = []
+        if len(recent) < len(errors) and recent.mean() > errors[: len(errors) - len(recent)].mean():
+            seen.append("ADWIN")
+        if known is None:
+            return seen
+        if bounds(int(recent.sum()), len(recent), _ALPHA / 2)[0] > bounds(int(known.sum()), len(known), _ALPHA / 2)[1]:
+            seen.insert(0, "the sequential interval")
+        detector = PageHinkley.of_rate(float(known.mean()), self.least, self.between)
+        place = last_change(errors, detector)
+        if place is not None and place >= len(errors) - len(recent):
+            seen.append("Page-Hinkley")
+        return seen
+
+
+def _evidence(window: Window, wrong: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Return the last wrong answers with their texts and right answers, as far as they are known."""
+    rows = []
+    for row in wrong[::-1][:8].tolist():
+        answer, target = window.answers[row], window.targets[row]
+        text = examples(window, [row])
+        rows.append(
+            {
+                "text": text[0]["text"] if text else "",
+                "answered": ", ".join(window.task.named(answer)) if answer else "",
+                "right": ", ".join(str(value) for value in (target or {}).values()),
+            }
+        )
+    return rows

@@ -1,0 +1,47 @@
+"""Sees that texts have become longer or shorter."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.metrics.drift import kolmogorov_smirnov
+from vertune.monitors._shares import is_change, quantiles, write_p
+
+
+class Length(Monitor):
+    """The number of tokens of a text (of characters, where tokens are not counted), compared by the test of Kolmogorov and Smirnov."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"records"})
+    title: ClassVar[str] = "mean length of a text"
+    unit: ClassVar[Unit] = "number"
+    least: float = Field(
+        default=0.1, ge=0, le=1, description="Share of texts that must be longer, or shorter, than in the reference to count as a change."
+    )
+
+    def compare(self, reference: Window, window: Window) -> Finding:
+        """Return the mean length of a text."""
+        counted = (reference.tokens >= 0).any() and (window.tokens >= 0).any()
+        before, now = (_tokens(one) if counted else _characters(one) for one in (reference, window))
+        if len(before) < 2 or len(now) < 2:
+            return Finding.silent("There are too few texts.", len(now))
+        found, mean = kolmogorov_smirnov(before, now), float(now.mean())
+        reach = 1.96 * float(now.std()) / np.sqrt(len(now))
+        unit = "tokens" if counted else "characters"
+        why = (
+            f"A text has {mean:.1f} {unit} on average, {before.mean():.1f} in the reference; the distributions differ by {found.size:.2f} "
+            f"({write_p(found.p)})."
+        )
+        return Finding(mean, mean - reach, mean + reach, found.p, is_change(found, self.least), why, quantiles(before, now, 1), len(now))
+
+
+def _tokens(window: Window) -> NDArray[np.float64]:
+    return window.tokens[window.tokens >= 0].astype(np.float64)
+
+
+def _characters(window: Window) -> NDArray[np.float64]:
+    return np.array([len(text) for text in window.texts() if text is not None], np.float64)
