@@ -31,18 +31,18 @@ def _place(record: Record) -> dict[str, Any]:
     return {name: record[name] for name in MARKS if record.get(name) is not None}
 
 
-def as_csv(errors: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(errors: Sequence[Mapping[str, Any]], marks: Sequence[str] = MARKS) -> str:
     """Return the wrong answers, as `locate` returns them, as a table in CSV with a header.
 
-    The columns are the file and the row in it, the texts, and what was expected and answered. A text that a spreadsheet
-    would run as a formula gets an apostrophe in front, because the texts may come from strangers.
+    The columns are the file and the row in it (`marks`), the texts, and what was expected and answered. A text that a
+    spreadsheet would run as a formula gets an apostrophe in front, because the texts may come from strangers.
     """
     names = [name for name in dict.fromkeys(name for error in errors for name in error) if name not in (*MARKS, "row")]
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\r\n")
-    writer.writerow([*(mark.strip("_") for mark in MARKS), *names])
+    writer.writerow([*(mark.strip("_") for mark in marks), *names])
     for error in errors:
-        writer.writerow([_cell(error.get(name)) for name in (*MARKS, *names)])
+        writer.writerow([_cell(error.get(name)) for name in (*marks, *names)])
     return table.getvalue()
 
 

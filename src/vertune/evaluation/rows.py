@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,3 +120,21 @@ def text_of(task: Task, record: Record) -> str:
     """Return what a record asks, for a list that people read: the values of its input fields, joined by ` | `."""
     values: list[Any] = [record.get(column.name) for column in task.input_columns]
     return " | ".join(str(value) for value in values if value is not None)
+
+
+def answer_text(task: Task, answer: Answer, record: Record) -> str:
+    """Return an answer in a few words, for a list that people read: its labels, or else the values of the target fields."""
+    if task.answers_with_places:
+        spans = [span for value in task.as_target(answer, record).values() for span in value]
+        text = str(record.get(task.marked_input) or "")
+        return ", ".join(_span_text(span, text) for span in spans) or "nothing"
+    if task.names_labels:
+        return ", ".join(task.named(answer)) or "nothing"
+    values = task.as_target(answer, record).values()
+    return ", ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values) or "another answer"
+
+
+def _span_text(span: Mapping[str, Any], text: str) -> str:
+    """Return the words that a span or an accepted answer marks, with the label if it has one."""
+    words = span["text"] if "text" in span else text[span["start"] : span["end"]]
+    return f"{words} ({span['label']})" if "label" in span else str(words)

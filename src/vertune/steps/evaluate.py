@@ -289,7 +289,7 @@ def _measured(subject: _Subject, answers: Sequence[Answer], recorder: Recorder) 
         "rounds": measure.ROUNDS,
         "seed": config.seed,
         "version": __version__,
-        "rows_hash": _hash(task, rows.records),
+        "rows_hash": hash_rows(task, rows.records),
     }
     return measured, units
 
@@ -336,7 +336,7 @@ def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
     return frame[np.sort(np.random.default_rng(seed).choice(frame.height, BASELINE_ROWS, replace=False))]
 
 
-def _hash(task: Task, records: Sequence[Record]) -> str:
+def hash_rows(task: Task, records: Sequence[Record]) -> str:
     """Return the SHA-256, in hexadecimal, of the inputs and the expected answers of all records, in order.
 
     Two reports with the same hash measured the same rows.
