@@ -24,6 +24,8 @@ Unit = Literal["share", "number", "seconds"]
 """The unit of a value: a share from 0 to 1 (or a difference of shares), any number, or seconds."""
 States = Callable[[Sequence[int]], "NDArray[np.float32] | None"]
 """Returns the vectors of the records at these positions, shape (positions, width); None if no engine is at hand."""
+Verdict = Literal["quiet", "changed", "unknown"]
+"""What is decided of a finding: nothing has changed, something has, or that can't be told."""
 UNKNOWN = -1
 """The number of tokens of a record whose tokens were not counted."""
 
@@ -61,6 +63,10 @@ class Window:
     shadow: Sequence[Answer | None]
     """What a candidate answered in shadow; None where there is none."""
     states: States = no_states
+    hours: Sequence[tuple[float, int]] = ()
+    """When each complete hour of the stretch began, with the number of its requests, where the records are a sample; else empty."""
+    total: int = 0
+    """Number of requests in the stretch, where the records are a sample; else 0."""
 
     def __len__(self) -> int:
         return len(self.records)

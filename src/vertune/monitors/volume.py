@@ -36,7 +36,8 @@ class Volume(Monitor):
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the number of requests in an hour."""
         before, now = (one.at[np.isfinite(one.at)] for one in (reference, window))
-        hours = _complete_hours(before)
+        hours = list(reference.hours) or _complete_hours(before)
+        total = window.total or len(now)
         length = float(now[-1] - now[0]) if len(now) > 1 else 0.0
         if len(hours) < _HOURS or length <= 0:
             return Finding.silent(f"The reference has {len(hours)} complete hours; expected {_HOURS} or more.", len(now))
@@ -49,14 +50,14 @@ class Volume(Monitor):
         freedom = max(1, len(hours) - (24 if _by_hour(hours) else 1))
         factor = max(1.0, float(((counts - rates) ** 2 / np.maximum(rates, 0.5)).sum()) / freedom)
         # a window that is too short for a whole number of requests begins and ends with one, so one is taken off
-        ratio = (len(now) - 1) / expected
+        ratio = (total - 1) / expected
         spread = math.sqrt(factor * (1 / max(expected, 1.0) + 1 / max(1.0, float(counts.sum()))))
         p = two_sided((ratio - 1) / spread)
-        per_hour = (len(now) - 1) / (length / _HOUR)
-        reach = _QUANTILE * per_hour * math.sqrt(factor / max(1, len(now) - 1))
+        per_hour = (total - 1) / (length / _HOUR)
+        reach = _QUANTILE * per_hour * math.sqrt(factor / max(1, total - 1))
         is_large = ratio >= 1 + self.least or ratio <= 1 / (1 + self.least)
         why = f"{per_hour:.3g} requests in an hour, {ratio:.2f} times as many as in the reference at this time ({write_p(p)})."
-        return Finding(per_hour, max(0.0, per_hour - reach), per_hour + reach, p, p < SIGNIFICANT and is_large, why, [], len(now))
+        return Finding(per_hour, max(0.0, per_hour - reach), per_hour + reach, p, p < SIGNIFICANT and is_large, why, [], total)
 
 
 def _complete_hours(at: NDArray[np.float64]) -> list[tuple[float, int]]:

@@ -13,7 +13,7 @@ from vertune.server.settings import TrafficSettings
 from vertune.server.texts import StoredTexts
 from vertune.store.database import Database, format_time
 from vertune.store.retention import Retention
-from vertune.store.traffic import Amounts, Entry, Used, fingerprint, fingerprint_key, idempotency_hash
+from vertune.store.traffic import Amounts, Entry, Used, failed_verticals, fingerprint, fingerprint_key, idempotency_hash
 from vertune.store.writer import Described, Writer
 
 
@@ -64,6 +64,7 @@ class Recorder:
             "id": call.id, "at": format_time(datetime.fromtimestamp(seconds, UTC)), "customer": call.customer, "key": call.key,
             "resource": call.resource, "status": call.status, "seconds": call.total, "records": len(call.records), "tokens": call.tokens,
             "cached_tokens": call.cached_tokens, "idempotency": idempotency_hash(call.idempotency, self._key),
+            "failed": None if call.status == 200 else failed_verticals([deployment.name for deployment in call.verticals]),
         }  # fmt: skip
         return Entry(request, self._answers(call) if call.status == 200 else [], usage_of(item))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, text
 
-REVISION = "0006"
+REVISION = "0007"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
 _USABLE = "record IS NOT NULL AND target IS NOT NULL"
 """Which feedback a model can learn from."""
@@ -53,11 +53,13 @@ requests = Table(
     Column("tokens", Integer, nullable=False),
     Column("cached_tokens", Integer, nullable=False),
     Column("idempotency", Text),
+    Column("failed", Text),
     Index("requests_by_customer", "customer", "id"),
     Index("requests_by_key", "key", "id"),
     Index("requests_by_idempotency", "customer", "idempotency", unique=True),
 )  # fmt: skip
-"""Requests that reached a model, with the time that each took."""
+"""Requests that reached a model, with the time that each took. `failed` is null for those with answers, which name their verticals; for
+others it has the names of the verticals, with a space before and after each."""
 
 answers = Table(
     "answers", metadata,

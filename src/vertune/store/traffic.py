@@ -84,6 +84,11 @@ def idempotency_hash(value: str | None, key: bytes) -> str | None:
     return None if value is None else hashlib.blake2b(value.encode(), digest_size=16, key=key).hexdigest()
 
 
+def failed_verticals(names: Iterable[str]) -> str:
+    """Return the names of the verticals of a request without answers, as its row has them, so that each can be searched for."""
+    return f" {' '.join(names)} "
+
+
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
     """Write finished requests, and add them to usage, all in the transaction of the connection.
 
