@@ -354,6 +354,7 @@ def test_sections_of_the_config_are_small() -> None:
     from vertune.core import config
 
     sections = [value for value in vars(config).values() if isinstance(value, type) and issubclass(value, config.Section)]
+    sections.remove(config.Config)  # it has one field for each section
     assert not {section.__name__: len(section.model_fields) for section in sections if len(section.model_fields) > 12}
 
 

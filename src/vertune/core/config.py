@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, field_validator, model_validator
 
 from vertune.core import part
 from vertune.core.artifact import check_name
@@ -14,30 +14,13 @@ from vertune.core.bounded_yaml import parse_yaml, read_yaml
 from vertune.core.errors import ConfigError, NotFound
 from vertune.core.kinds import Augmenter, Cleaner, Compressor, Encoder, Method, Source, Split, Task
 from vertune.core.parse import build
+from vertune.core.section import Section
 from vertune.core.spellings import log_notes, modernise, modernise_setting
+from vertune.core.watch import Watch
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 KeepText = Literal["no", "masked", "yes"]
 """How a server keeps the texts of requests: not at all, with placeholders for personal data, or as they are."""
-
-
-class Section(BaseModel):
-    """Base class of each group of options in the config, such as `training`; unknown options are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_defaults(cls, value: Any) -> Any:
-        """Where options of a part are set without its name, as in `encoder: {max_tokens: 16}`, add the name of the default part."""
-        if not isinstance(value, dict):
-            return value
-        unnamed = {
-            key: {"name": field.default, **value[key]}
-            for key, field in cls.model_fields.items()
-            if field.validate_default and isinstance(field.default, str) and isinstance(value.get(key), dict) and "name" not in value[key]
-        }
-        return {**value, **unnamed}
 
 
 def source_of(path: str) -> dict[str, Any]:
@@ -223,6 +206,7 @@ class Config(Section):
     evaluate: Evaluation = Evaluation()
     compress: Compression = Field(default_factory=Compression)
     serve: Serving = Serving()
+    watch: Watch = Field(default_factory=Watch)
 
     @model_validator(mode="before")
     @classmethod

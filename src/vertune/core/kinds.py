@@ -16,6 +16,7 @@ from vertune.core.edits import Edit
 from vertune.core.errors import ConfigError
 from vertune.core.format import Format as Format
 from vertune.core.mask import Mask as Mask
+from vertune.core.monitor import Monitor as Monitor
 from vertune.core.part import Part, having
 from vertune.core.query import Query as Query
 from vertune.core.records import Cleaned, Column, Feature, InputNames, InputType, Record, View
