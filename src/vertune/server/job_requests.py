@@ -23,6 +23,8 @@ from vertune.store.key import Scope
 _SOURCES = ("source", "validation", "test", "unlabelled")
 _PATHS = frozenset({"path", "paths", "file", "files", "folder", "home", "url", "teacher", "trackers", "command", "device"})
 """Options of parts that name what is not the customer's: files, machines and models."""
+_OPERATORS = ("channels", "retrain")
+"""Options of the section `watch` that the operator alone sets."""
 Name = Annotated[str, Field(min_length=1, max_length=120)]
 
 
@@ -98,6 +100,12 @@ class Sources:
             raise ConfigError("The config has no 'data' with a source. Add for example `data: {source: {dataset: ID}}`.")
         for where in _forbidden({**value, "data": {key: item for key, item in data.items() if key not in _SOURCES}}):
             raise ConfigError(f"The config of a job can't set '{where}', because it names what belongs to the machine. Leave it out.")
+        watch = value.get("watch")
+        if wrong := next((name for name in _OPERATORS if isinstance(watch, dict) and name in watch), None):
+            raise ConfigError(
+                f"The config of a job can't set 'watch.{wrong}', because the operator of the server decides where texts go and what is "
+                "trained without a person. Leave it out."
+            )
         encoder = value.get("encoder")
         for base in (value.get("base"), encoder.get("base") if isinstance(encoder, dict) else None):
             if base is not None:

@@ -60,6 +60,12 @@ def due(connection: Connection, channels: Collection[str], limit: int = 100) -> 
     return [one for one in first.values() if one.next <= now][:limit]
 
 
+def is_waiting(connection: Connection, id: str) -> bool:
+    """Return whether a message still waits to be sent."""
+    table = schema.deliveries.c
+    return connection.execute(select(table.id).where(table.id == id, table.state == "waiting")).first() is not None
+
+
 def waiting(connection: Connection) -> int:
     """Return the number of messages that wait to be sent."""
     return len(connection.execute(select(schema.deliveries.c.id).where(schema.deliveries.c.state == "waiting")).all())

@@ -1,0 +1,105 @@
+"""Writes what people are told of an alert, in English or Chinese: what happened, since when, how bad, on what evidence, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vertune.core import part
+from vertune.core.bounded_yaml import read_yaml
+from vertune.core.channel import Event, Message
+from vertune.core.errors import VertuneError
+from vertune.core.kinds import Monitor
+from vertune.core.watch import Rule
+from vertune.steps.alert.rules import suggestion
+from vertune.store.alerts import Alert, Memory
+
+_ROWS, _CHARACTERS = 8, 120
+"""How many rows of the evidence a message shows, and how many characters of each value."""
+
+
+def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: str) -> Message:
+    """Return the message about an alert, without an id. What monitors say of their figures is quoted in English."""
+    phrases = _phrases(language)
+    title = _title(alert.monitor, phrases)
+    about = {"vertical": alert.vertical, "rule": alert.rule, "title": title, "severity": phrases["severity"][alert.severity]}
+    opened = event != "resolved"
+    todo = [phrases["advice"].get(alert.monitor, phrases["advice"]["default"]), *_weight(rule, memory, phrases)]
+    parts = [(phrases["happened"], phrases["opened_text" if opened else "resolved_text"].format(**about, calm=rule.calm))]
+    parts += [(phrases["since"], _since(alert, phrases))]
+    if opened:
+        parts += [
+            (phrases["bad"], f"{about['severity']}. {phrases['value'].format(title=title, value=shown(alert.monitor, alert.value))}"),
+            (phrases["evidence"], "\n".join([alert.why, *_rows(alert.evidence, phrases)])),
+            (phrases["do"], "\n".join(todo)),
+            (phrases["reply"], phrases["answer"].format(alert=alert.id)),
+        ]
+    subject = phrases["opened" if opened else "resolved"].format(**about)
+    return Message(
+        "", event, alert.id, alert.vertical, alert.rule, alert.monitor, alert.severity, alert.began, alert.changed, alert.value, subject,
+        text="\n\n".join(f"{heading}\n{text}" for heading, text in parts) + "\n", evidence=alert.evidence,
+    )  # fmt: skip
+
+
+def shown(monitor: str, value: float | None) -> str:
+    """Return the value of a monitor in its unit, as people read it."""
+    if value is None:
+        return "–"
+    unit = getattr(_monitor(monitor), "unit", "number")
+    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.3g} s" if unit == "seconds" else f"{value:.3g}"
+
+
+def advice(rule: Rule, memory: Memory, language: str) -> list[str]:
+    """Return sentences on the weight of a rule, and on what to change, after people called its alerts false; empty if none was."""
+    return _weight(rule, memory, _phrases(language))
+
+
+def _weight(rule: Rule, memory: Memory, phrases: Mapping[str, Any]) -> list[str]:
+    about = suggestion(rule, memory)
+    if about is None:
+        return []
+    largest = [
+        phrases["threshold"].format(monitor=_title(monitor, phrases), value=shown(monitor, value))
+        for monitor, value in sorted(about["largest"].items())
+    ]
+    return [phrases["weight"].format(rule=rule.name, **about), *largest]
+
+
+def _since(alert: Alert, phrases: Mapping[str, Any]) -> str:
+    began = datetime.fromisoformat(alert.began).astimezone(UTC)
+    lasting = max(timedelta(0), datetime.fromisoformat(alert.changed) - began)
+    minutes = round(lasting.total_seconds() / 60)
+    unit, number = ("days", minutes / 1440) if minutes >= 2 * 1440 else ("hours", minutes / 60) if minutes >= 120 else ("minutes", minutes)
+    return str(phrases["began"].format(time=f"{began:%Y-%m-%d %H:%M}", lasting=phrases["lasting"][unit].format(round(number))))
+
+
+def _rows(evidence: list[dict[str, Any]], phrases: Mapping[str, Any]) -> list[str]:
+    rows = [f"- {', '.join(f'{name}: {_cell(value)}' for name, value in row.items())}" for row in evidence[:_ROWS]]
+    return rows + ([phrases["and_more"].format(len(evidence) - _ROWS)] if len(evidence) > _ROWS else [])
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1] + "…"
+
+
+def _title(monitor: str, phrases: Mapping[str, Any]) -> str:
+    return str(phrases["titles"].get(monitor) or getattr(_monitor(monitor), "title", "") or monitor)
+
+
+def _monitor(name: str) -> Any:
+    """Return the class of a monitor; None for one that is not installed any more."""
+    try:
+        return part.find(Monitor.folder, name)
+    except VertuneError:
+        return None
+
+
+@cache
+def _phrases(language: str) -> dict[str, Any]:
+    found: dict[str, Any] = read_yaml(Path(__file__).with_name(f"{language}.yaml"))
+    return found
