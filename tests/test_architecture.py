@@ -40,6 +40,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli/user.py::change": "likewise",
     "cli/deploy.py::run": "likewise",
     "cli/forget.py::run": "likewise",
+    "cli/gate.py::run": "likewise",
     "cli/predict.py::run": "likewise",
     "cli/serve.py::run": "likewise",
     "cli/label.py::run": "likewise",

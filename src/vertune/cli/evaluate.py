@@ -19,6 +19,9 @@ def run(
     model: options.Model,
     split: options.Split = "test",
     data: Annotated[Path | None, typer.Option("--data", help="A file with labelled records to use instead of a split.")] = None,
+    tests: Annotated[
+        Path | None, typer.Option("--tests", help="Behaviour tests to run; see `vertune check`.", show_default="the saved ones")
+    ] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
@@ -31,7 +34,8 @@ def run(
     store = Home(home)
     artifact = store.get("models", model)
     with show_progress("evaluate", quiet=json) as progress:
-        report = evaluate(artifact, store, split, progress, read_rows(data, Inputs.of(artifact)) if data else None)
+        frame = read_rows(data, Inputs.of(artifact)) if data else None
+        report = evaluate(artifact, store, split, progress, frame, tests=tests)
     show(report, json)
     if not json:
         advise(report)
@@ -57,6 +61,11 @@ def show(report: Artifact, json: bool = False) -> None:
             for name, value in metrics.items()
         ],
     )
+    failed = [test["name"] for test in measured.get("tests") or () if not test["passed"]]
+    if "tests" in measured:
+        output.say(
+            f"{len(measured['tests']) - len(failed)} of {len(measured['tests'])} behaviour tests passed.", "bold red" if failed else ""
+        )
     for text in measured["notes"]:
         output.note(text, "yellow")
     output.say()

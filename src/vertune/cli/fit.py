@@ -24,6 +24,8 @@ def run(
 ) -> None:
     """Prepare the data, train a model and evaluate it.
 
+    Behaviour tests in a file tests.yaml beside the config are saved in the home and run.
+
     If the argument is a data file or folder instead of a config, a config is guessed and written first, as by vertune init.
 
     The alias NAME@live selects the model that is served; NAME is the name in the config. If this alias does not exist
@@ -33,13 +35,17 @@ def run(
     from vertune.cli import evaluate, init, prepare, train
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
+    from vertune.core.behaviour import FILE
     from vertune.core.config import load
     from vertune.core.errors import ModelError
+    from vertune.steps import check
     from vertune.steps.fit import fit
 
     config = init.as_config(config)
     settings = load(config, set or [])
     place = Home(home)
+    if (tests := config.with_name(FILE)).exists():
+        check.save(settings.name, place, tests)
     with show_progress("fit") as progress, train.stoppable(settings, place, config, set):
         fitted = fit(settings, place, progress, accept=accept)
     prepare.show(fitted.dataset)

@@ -123,6 +123,8 @@ def _describe_report(report: Artifact, home: Home) -> Description:
     from vertune.core.files import read_json
     from vertune.reports.verdict import verdict
 
+    if not (report.folder / "metrics.json").exists():
+        return _describe_other_report(report)
     measured = read_json(report.folder / "metrics.json")
     errors = report.folder / "errors.csv"
     facts = {
@@ -134,6 +136,18 @@ def _describe_report(report: Artifact, home: Home) -> Description:
         "errors": output.relative(errors) if errors.exists() else None,
     }
     return facts, [f"vertune show {measured['model']}"]
+
+
+def _describe_other_report(report: Artifact) -> Description:
+    """Describe the report of another step than an evaluation, such as the gate."""
+    manifest = report.manifest
+    facts = {
+        "what": f"a report of the step {manifest.get('step')} on {' and '.join(report.parents)}",
+        "verdict": manifest.get("headline"),
+        "made": _when(manifest),
+        "page": output.relative(report.folder / "report.html"),
+    }
+    return facts, [f"vertune show {parent}" for parent in report.parents[:1]]
 
 
 def _describe_run(run: Artifact, home: Home) -> Description:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vertune.core.artifact import Artifact
+from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import StorageError
 from vertune.core.files import read_json, write_json
 from vertune.evaluation.scores import Entry
 from vertune.reports.verdict import KEYS
 
 FILE = "evaluation.json"
+_STEP = "evaluate"
 
 
 def record(model: Artifact, report: str, measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +36,11 @@ def recorded(model: Artifact) -> dict[str, Any] | None:
     except StorageError:
         return None
     return entries if isinstance(entries, dict) and set(KEYS) <= set(entries) else None
+
+
+def evaluations(home: Home) -> list[Artifact]:
+    """Return the reports of evaluations, oldest first, without those of other steps, such as the gate and monitoring."""
+    return [report for report in home.shelf("reports") if report.manifest_or_empty.get("step", _STEP) == _STEP]
 
 
 def metrics_by_split(artifact: Artifact) -> dict[str, dict[str, float | None]]:

@@ -304,6 +304,22 @@ def calibrated(difference: Interval | None, limit: float, look: Look) -> Check |
     return Check("calibration", verdict, found.value, found.low, found.high, limit, _sentence(why))
 
 
+def kept(results: Sequence[tuple[str, bool, bool]]) -> Check:
+    """Check that behaviour tests that pass with the live model pass with the candidate; each is a name, and whether it passes with both.
+
+    The candidate is first in each pair of truth values. A test that fails with both is no reason to refuse the candidate.
+    """
+    lost = [name for name, ours, theirs in results if theirs and not ours]
+    failed = [name for name, ours, theirs in results if not theirs and not ours]
+    share = sum(ours for _, ours, _ in results) / len(results)
+    why = f"{sum(ours for _, ours, _ in results)} of {plural(len(results), 'test')} passed"
+    if lost:
+        why += f". The live model passes, and the candidate fails: {_some(lost)}"
+    if failed:
+        why += f". Both fail: {_some(failed)}"
+    return Check("behaviour tests kept", FAILED if lost else PASSED, share, None, None, None, _sentence(why))
+
+
 def within(name: str, ratios: Sequence[float], limit: float, what: str) -> Check:
     """Check that a ratio, candidate over live, is at most `limit`; `ratios` are several measurements, of which the median counts.
 
@@ -348,6 +364,12 @@ def rounded_up(number: float) -> int:
     """Round up to two significant digits: 1234 becomes 1300."""
     step = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(number / step) * step
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name some tests."""
+    more = len(names) - _NAMED
+    return ", ".join(f"‘{name}’" for name in names[:_NAMED]) + (f" and {format_count(more)} more" if more > 0 else "")
 
 
 def _groups(groups: Sequence[Group]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from vertune.reports import render
+from vertune.reports import behaviour, render
 from vertune.reports.mix import mix
 from vertune.reports.scales import format_change, format_count, format_interval, format_value, plural, short
 from vertune.reports.tried import tried
@@ -54,6 +54,7 @@ def page(measured: Measured) -> str:
         confusion=_drawable(confusion) if confusion else None,
         classes=sorted(measured["details"].get("per_class", ()), key=lambda row: (row["f1"], -row["support"])),
         errors=_error_table(measured["details"].get("errors", ())),
+        tests=behaviour.rows(measured.get("tests")),
         slices=_slices(measured, goal),
         calibration=_calibration(measured["details"].get("calibration")),
         curves=_curves(measured["training"].get("curves", {}), goal),
@@ -208,7 +209,9 @@ def _weakness(measured: Measured) -> dict[str, str]:
 
 def _notices(measured: Measured) -> list[str]:
     """Return the warnings that the page shows above the figures, for example that many inputs were truncated."""
-    notices = [*measured["notes"], *(measured["training"].get("chosen") or {}).get("warnings", [])]
+    failed = sum(not test["passed"] for test in measured.get("tests") or ())
+    broken = [f"{failed} of {plural(len(measured['tests']), 'behaviour test')} failed; see below."] if failed else []
+    notices = [*broken, *measured["notes"], *(measured["training"].get("chosen") or {}).get("warnings", [])]
     if measured["truncated"] >= _CUT_SHARE:
         notices.append(
             f"{format_value(measured['truncated'], 'share')} of the inputs were longer than the model reads and were truncated. "

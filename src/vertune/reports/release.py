@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vertune.reports import render
+from vertune.reports import behaviour, render
 from vertune.reports.scales import MISSING, Unit, format_change, format_value, plural
 
 Content = Mapping[str, Any]
@@ -32,7 +32,7 @@ def page(content: Content) -> str:
         left_out=sum(not group["judged"] for group in content["groups"]),
         judged=len(groups),
         changes=_changes(content["changes"]),
-        tests=_tests(content.get("tests")),
+        tests=behaviour.rows(content.get("tests")),
         sets=[[name, one["rows"], one["changed"], _share(one)] for name, one in content["sets"].items()],
     )
 
@@ -122,22 +122,6 @@ def _changes(changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     rows = [[one["text"], one["live"], one["candidate"], _RIGHT[one["right"]], one["set"]] for one in changes]
     return {"columns": columns, "rows": rows}
-
-
-def _tests(tests: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-    """Return the rows of the table of behaviour tests, those that fail first."""
-    rows = [
-        {
-            "name": test["name"],
-            "held": f"{test['held']} of {plural(test['cases'], 'case')}",
-            "live": f"{test['live']} of {test['cases']}" if test.get("live") is not None else MISSING,
-            "tone": "good" if test["passed"] else "bad",
-            "verdict": "kept" if test["passed"] else "broken",
-            "example": test["failures"][0] if test["failures"] else "",
-        }
-        for test in tests or ()
-    ]
-    return sorted(rows, key=lambda row: row["tone"] == "good")
 
 
 def _share(one: Mapping[str, Any]) -> str:

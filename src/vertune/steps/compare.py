@@ -15,6 +15,7 @@ from vertune.core.errors import Conflict, NotFound
 from vertune.core.files import read_json
 from vertune.core.kinds import Task
 from vertune.core.parse import build
+from vertune.evaluation.recorded import evaluations
 from vertune.evaluation.scores import ROUNDS, interval_entry
 from vertune.metrics.bootstrap import Tallies, paired
 from vertune.reports.words import comparison_sentence
@@ -93,7 +94,7 @@ def _candidates(artifact: Artifact) -> list[Artifact]:
     if manifest["shelf"] == "reports":
         return [artifact]
     home = Home(artifact.folder.parents[1])
-    found = [report for report in reversed(home.shelf("reports")) if artifact.id in report.manifest.get("parents", ())]
+    found = [report for report in reversed(evaluations(home)) if artifact.id in report.manifest.get("parents", ())]
     if not found:
         raise NotFound(f"{artifact.id} has no report yet. Measure it first: vertune evaluate {artifact.id}")
     return found

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from vertune import __version__
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
-from vertune.core.errors import DataError, NotFound, StorageError
+from vertune.core.behaviour import Suite
+from vertune.core.errors import ConfigError, DataError, NotFound, StorageError
 from vertune.core.files import read_json, storage_errors, write_json, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
@@ -36,6 +37,7 @@ from vertune.reports.card import card
 from vertune.reports.scales import format_value as percent
 from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
+from vertune.steps import check
 
 BASELINE_ROWS = 20_000
 """Maximum number of training rows that baselines are fitted on: more rows take minutes and change the metrics little."""
@@ -70,15 +72,22 @@ class _Subject:
 
 
 def evaluate(
-    model: Artifact, home: Home, split: str = "test", progress: Progress | None = None, frame: pl.DataFrame | None = None
+    model: Artifact,
+    home: Home,
+    split: str = "test",
+    progress: Progress | None = None,
+    frame: pl.DataFrame | None = None,
+    tests: Path | None = None,
 ) -> Artifact:
     """Measure a model on a split of its dataset, or on a frame of labelled rows, and return the report as an artifact (a folder).
 
-    If there is no test split, the validation split is used instead, and the report says so. Raises NotFound if the dataset is
-    needed but was deleted, DataError if no row can be measured.
+    If there is no test split, the validation split is used instead, and the report says so. The behaviour tests in the file `tests`, or
+    else those of the vertical in the home, are run too. Raises NotFound if the dataset is needed but was deleted, DataError if no row can
+    be measured, ConfigError if the file `tests` is not valid.
     """
     manifest = model.manifest
     dataset = _dataset(manifest, home, needed=frame is None)
+    suite = check.suite_of(str(manifest["name"]), home, tests)
     parents = [model.id, *([dataset.id] if dataset else [])]
     run = home.begin("reports", manifest["name"], step="evaluate", config=manifest["config"], parents=parents, split=split)
     with recording(home, run, progress) as recorder:
@@ -91,6 +100,7 @@ def evaluate(
         wrong = measured["details"].get("errors", [])
         if "errors" in measured["details"]:
             measured["details"] |= {"errors": wrong[: mistakes.LISTED], "error_count": len(wrong)}
+        measured |= _behaviour(predictor, suite, measured["notes"], recorder)
         measured |= {"model": model.id, "dataset": dataset.id if dataset else None, "name": manifest["name"]}
         measured["training"] = _training(model, dataset, predictor.task)
         _write(run.folder, measured, rows, [predictor.task.brief(answer) for answer in answers], units)
@@ -103,6 +113,17 @@ def evaluate(
     if rows.split == "test":
         _add_to_card(model, dataset, report, measured)
     return report
+
+
+def _behaviour(predictor: Predictor, suite: Suite | None, notes: list[str], recorder: Recorder) -> dict[str, Any]:
+    """Run behaviour tests, if there are any, and return the entry `tests`; tests that can't be run on this model become a note."""
+    if suite is None:
+        return {}
+    try:
+        return {"tests": check.as_json(check.run_on(predictor, suite, recorder))}
+    except (ConfigError, DataError) as error:
+        notes.append(f"The behaviour tests could not be run. {error}")
+        return {}
 
 
 def _add_to_card(model: Artifact, dataset: Artifact | None, report: Artifact, measured: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from starlette.responses import FileResponse
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound
 from vertune.core.regular import is_present, regular_file
+from vertune.evaluation.recorded import evaluations
 from vertune.server.resource import Resource
 from vertune.server.resources.jobs import PAGE_POLICY
 
@@ -38,7 +39,7 @@ def version_card(vertical: str, model: str, request: Request) -> VersionCard:
 def version_report(vertical: str, model: str, request: Request) -> FileResponse:
     """Return the newest report on a model of a vertical, an HTML page. It quotes rows of the data, so it is for administrators."""
     found, home = _model(request, vertical, model), _home(request)
-    reports = [report for report in home.shelf("reports") if found.id in report.parents and is_present(report.folder, _REPORT)]
+    reports = [report for report in evaluations(home) if found.id in report.parents and is_present(report.folder, _REPORT)]
     if not reports:
         raise NotFound(f"There is no report on the model '{found.id}'. Make one with POST /v1/jobs and the kind 'evaluate'.")
     file = regular_file(reports[-1].folder, _REPORT)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from vertune.core.artifact import Artifact, check_name
 from vertune.core.errors import ConfigError, NotFound, StorageError
 from vertune.core.regular import is_present, regular_file
-from vertune.evaluation.recorded import intervals_by_split, metrics_by_split
+from vertune.evaluation.recorded import evaluations, intervals_by_split, metrics_by_split
 from vertune.server.prediction import find_deployments
 from vertune.server.preparing import State
 from vertune.server.resource import Resource
@@ -240,7 +240,7 @@ def _info(request: Request, name: str) -> VerticalInfo:
 def _versions(service: Service, name: str) -> list[Version]:
     deployment = service.answers.fleet.deployments.get(name)
     live = deployment.model.id if deployment else None
-    reported = {parent for report in service.home.shelf("reports") for parent in report.parents}
+    reported = {parent for report in evaluations(service.home) for parent in report.parents}
     models = [(model, model.manifest_or_empty) for model in service.home.shelf("models")]
     return [_version(service, model, live, reported) for model, manifest in models if manifest.get("name") == name or model.id == live]
 

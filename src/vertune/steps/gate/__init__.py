@@ -13,6 +13,7 @@ from typing import Any
 
 from vertune import __version__
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
+from vertune.core.behaviour import Suite
 from vertune.core.errors import Conflict, DataError
 from vertune.core.files import read_json, write_json, write_text
 from vertune.evaluation import against_live, mistakes, release
@@ -20,6 +21,7 @@ from vertune.evaluation.against_live import GOLD, Answered, Rules
 from vertune.evaluation.release import Bounds, Check, Group, Release
 from vertune.reports import release as report_page
 from vertune.runtime.predictor import GRAPH
+from vertune.steps import check
 from vertune.steps.evaluate import hash_rows
 from vertune.steps.gate import cost
 from vertune.steps.gate.answers import Pair, Read, Rows, Side, differences
@@ -63,6 +65,7 @@ def gate(
         raise Conflict(f"The model {candidate.id} is live already, so there is nothing to compare it with. Choose another candidate.")
     manifest = candidate.manifest
     entries = {"step": "gate", "config": manifest["config"], "parents": [candidate.id, live.id]}
+    suite = check.suite_of(str(manifest["name"]), home, terms.tests)
     run = home.begin("reports", manifest["name"], **entries)
     with recording(home, run, progress) as recorder:
         pair = Pair(Side(candidate, home), Side(live, home))
@@ -74,11 +77,12 @@ def gate(
         rules = Rules(terms.bounds, look, tuple(pair.candidate.predictor.config.evaluate.slices))
         judged = against_live.judge(pair.task, [one.answered for name, one in found.items() if name != PROBE], rules)
         recorder("measuring")
-        checks = [*judged.checks, *_costs(pair, gold, terms), *_compression(candidate, live)]
+        tests, behaviour = _behaviour(pair, suite, recorder)
+        checks = [*judged.checks, *behaviour, *_costs(pair, gold, terms), *_compression(candidate, live)]
         verdict = release.released(checks, judged.groups)
         changes = _changes(pair, found)
         content = _content(verdict, found, changes, {"candidate": candidate.id, "live": live.id, "look": look, "name": manifest["name"]})
-        _write(run.folder, {**content, "bounds": asdict(terms.bounds)}, changes)
+        _write(run.folder, {**content, "bounds": asdict(terms.bounds), "tests": tests}, changes)
         return home.finish(
             run, verdict=verdict.verdict, headline=verdict.headline, labels_needed=verdict.labels_needed, look=look, gold_hash=gold_hash,
             rows={name: len(one.answered.records) for name, one in found.items()}, versions={"vertune": __version__},
@@ -93,7 +97,7 @@ def read_release(report: Artifact) -> Release:
             "Make one: vertune gate CANDIDATE"
         )
     content = read_json(report.folder / FILE)
-    checks = [Check(**check) for check in content["checks"]]
+    checks = [Check(**one) for one in content["checks"]]
     return Release(content["verdict"], checks, content["labels_needed"], [Group(**group) for group in content["groups"]])
 
 
@@ -123,6 +127,15 @@ def _look(home: Home, candidate: Artifact, live: Artifact, gold_hash: str) -> in
         if (manifest := report.manifest_or_empty).get("step") == "gate" and list(report.parents) == [candidate.id, live.id]
     }
     return 1 + len(earlier - {gold_hash})
+
+
+def _behaviour(pair: Pair, suite: Suite | None, recorder: Recorder) -> tuple[list[dict[str, Any]], list[Check]]:
+    """Run the behaviour tests, if there are any, on both models; return the results for the page, and the check."""
+    if suite is None:
+        return [], []
+    ours, theirs = (check.run_on(side.predictor, suite, recorder) for side in (pair.candidate, pair.live))
+    passed = [(one.name, one.passed, other.passed) for one, other in zip(ours, theirs, strict=True)]
+    return check.as_json(ours, theirs), [release.kept(passed)]
 
 
 def _costs(pair: Pair, gold: Answered, terms: Terms) -> list[Check]:
