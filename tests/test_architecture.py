@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "vertune"
 KINDS = (
     "sources", "cleaners", "masks", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports", "queries", "formats",
-    "channels",
+    "monitors", "channels",
 )  # fmt: skip
 PARTS = [(folder, name) for folder in KINDS for name in part.names(folder)]
 HEAVY = ("torch", "transformers", "accelerate", "peft", "sklearn", "datasets", "sentence_transformers", "fastapi")
@@ -41,6 +41,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli/deploy.py::run": "likewise",
     "cli/forget.py::run": "likewise",
     "cli/gate.py::run": "likewise",
+    "cli/monitor.py::run": "likewise",
     "cli/predict.py::run": "likewise",
     "cli/serve.py::run": "likewise",
     "cli/label.py::run": "likewise",

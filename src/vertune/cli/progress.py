@@ -88,6 +88,7 @@ _COUNTED = {
     "searching": "layers tried in float32",
     "states": "texts through the base",
     "simulated": "labels",
+    "monitored": "windows compared",
 }
 """Maps a kind of events with a count to the name of what is counted."""
 _STYLES = {"warning": "yellow"}
@@ -96,6 +97,7 @@ _SILENT = frozenset({"checkpoint", "note"})
 """Events that are not shown."""
 _SENTENCES = {
     "read": "reading {split} ({source})",
+    "reading": "reading {source}",
     "clean": "{by}: checking {rows:,} rows of {split}",
     "split": "splitting {rows:,} rows",
     "augment": "{by}: adding training rows",

@@ -24,6 +24,7 @@ KINDS = {
     "exports": "",
     "queries": "",
     "formats": "",
+    "monitors": "watch.monitors",
     "channels": "watch.channels",
 }
 """Maps each kind of part (pluggable component) to the config key that chooses it; empty for a kind that no config chooses."""

@@ -163,6 +163,8 @@ def _extended(subject: Subject) -> Window:
     history = subject.history
     assert history is not None
     known = np.isfinite(history.right).nonzero()[0]
+    if not len(known):
+        return subject.window
     wanted = max(LEAST, int(np.isfinite(subject.window.right).sum()))
     return history.take(known[-wanted:])
 

@@ -59,6 +59,12 @@ class Eager:
 
         return outputs(self.model, encoder, features, self.tokens)
 
+    def states(self, encoder: Encoder, features: Sequence[Feature]) -> list[NDArray[Any]]:
+        """Return what the model's head reads, one array per feature (model input)."""
+        from vertune.nn.run import outputs
+
+        return outputs(self.model, encoder, features, self.tokens, states=True)
+
 
 class TorchSegment:
     """All layers of a shared base model, computed in torch, on the GPU if there is one."""

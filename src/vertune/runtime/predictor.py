@@ -40,6 +40,9 @@ HOST = "host.json"
 """Name of the file with measurements of a graph's speed and accuracy on the machine that runs it."""
 _CHUNK = 4096
 """Number of records that are encoded and predicted together."""
+_LEAST_WIDTH = 2
+"""Least number of outputs that can be compared as vectors."""
+_TINY = 1e-12
 _log = logging.getLogger("vertune")
 
 
@@ -145,6 +148,23 @@ class Predictor:
     def outputs(self, features: Sequence[Feature]) -> list[NDArray[Any]]:
         """Return the outputs of the model's head, one array per feature (model input)."""
         return self.engine.outputs(self.encoder, features)
+
+    def vectors(self, records: Sequence[Record]) -> NDArray[np.float32] | None:
+        """Return one vector of length 1 per record, shape (records, width): the mean of what the model's head reads.
+
+        Of an ONNX graph, these are the mean outputs of the head, because the graph returns nothing else; None if there is only one output.
+        """
+        views = self.views({key for record in records for key in record})
+        features = self.encoder.encode(records, views)
+        found = self.engine.states(self.encoder, features) if isinstance(self.engine, Eager) else self.outputs(features)
+        if not found or found[0].shape[-1] < _LEAST_WIDTH:
+            return None
+        vectors, counts = np.zeros((len(records), found[0].shape[-1]), np.float32), np.zeros(len(records))
+        for feature, array in zip(features, found, strict=True):
+            vectors[feature.record] += array if array.ndim == 1 else array.mean(0)
+            counts[feature.record] += 1
+        vectors /= np.maximum(counts, 1)[:, None].astype(np.float32)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY).astype(np.float32)
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
         """Return one prediction per record."""

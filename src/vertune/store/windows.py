@@ -14,9 +14,10 @@ from vertune.core.ids import first_id_at, first_id_of
 from vertune.store import schema
 from vertune.store.traffic import failed_verticals
 
+HOUR = 3600.0
+"""Seconds of an hour."""
 _MILLISECONDS = 12
 """Number of digits of an id that are its time in milliseconds since 1970."""
-_HOUR = 3600.0
 _PAGE = 400
 """Number of rows that are searched by their keys at a time."""
 
@@ -69,6 +70,13 @@ def last_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row
     return with_feedback(connection, stretch.vertical, sorted([*rows, *failed], key=lambda row: (row.request, row.number)))
 
 
+def first_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row]:
+    """Return the first answers of a stretch, at most `number`, oldest first, with feedback."""
+    answers = schema.answers.c
+    found = select(schema.answers).where(*_meant(stretch)).order_by(answers.request, answers.number).limit(number)
+    return with_feedback(connection, stretch.vertical, _answered(connection, found))
+
+
 def sampled_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row]:
     """Return the answers of a stretch, or about `number` of them from all its hours if there are more, oldest first, with feedback."""
     hours = counts_by_hour(connection, stretch)
@@ -78,28 +86,25 @@ def sampled_rows(connection: Connection, stretch: Stretch, number: int) -> list[
     rows: list[Row] = []
     answers = schema.answers.c
     for begin, count in hours:
-        part = replace(stretch, first=max(stretch.first, first_id_at(begin)), end=min(stretch.end, first_id_at(begin + _HOUR)))
+        part = replace(stretch, first=max(stretch.first, first_id_at(begin)), end=min(stretch.end, first_id_at(begin + HOUR)))
         taken = max(1, round(count * number / total))
         rows += _answered(connection, select(schema.answers).where(*_meant(part)).order_by(answers.request, answers.number).limit(taken))
     return with_feedback(connection, stretch.vertical, rows)
 
 
 def counts_by_hour(connection: Connection, stretch: Stretch) -> list[tuple[float, int]]:
-    """Return the beginning of each hour of a stretch, in seconds since 1970, and the number of its answers.
+    """Return the beginning of each hour of a stretch, in seconds since 1970, and the number of answers to its vertical, of any model.
 
-    Hours without any are listed from the first to the last one with answers.
+    The first and the last hour are those with answers. It takes about 0.1 s for a million answers.
     """
     answers = schema.answers.c
-    ends = connection.execute(select(func.min(answers.request), func.max(answers.request)).where(*_meant(stretch))).one()
-    if ends[0] is None:
-        return []
-    first, last = (int(time_of(id) // _HOUR) for id in ends)
     counted = []
-    for hour in range(first, last + 1):
-        part = replace(stretch, first=max(stretch.first, first_id_at(hour * _HOUR)), end=min(stretch.end, first_id_at((hour + 1) * _HOUR)))
-        count = connection.scalar(select(func.count()).select_from(schema.answers).where(*_meant(part))) or 0
-        counted.append((hour * _HOUR, int(count)))
-    return counted
+    for hour in range(int(time_of(stretch.first) // HOUR), int(-(-time_of(stretch.end) // HOUR))):
+        ends = max(stretch.first, first_id_at(hour * HOUR)), min(stretch.end, first_id_at((hour + 1) * HOUR))
+        meant = (answers.vertical == stretch.vertical, answers.request >= ends[0], answers.request < ends[1])
+        counted.append((hour * HOUR, int(connection.scalar(select(func.count()).select_from(schema.answers).where(*meant)) or 0)))
+    busy = [place for place, (_, count) in enumerate(counted) if count]
+    return counted[busy[0] : busy[-1] + 1] if busy else []
 
 
 def labelled_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row]:

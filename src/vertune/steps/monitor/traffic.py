@@ -1,0 +1,121 @@
+"""Windows of the requests that a server stored: the last ones, the first ones, and those with feedback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from sqlalchemy import Connection
+
+from vertune.core.artifact import Home
+from vertune.core.ids import first_id_of
+from vertune.core.monitor import Window
+from vertune.steps.monitor.reader import Reader
+from vertune.steps.monitor.reference import MOST
+from vertune.store.rollouts import running
+from vertune.store.windows import Row, Stretch, counts_by_hour, first_rows, labelled_rows, last_rows, sampled_rows
+
+_SAMPLED = 5000
+"""Largest number of requests of a window that is a time; of more, a sample of all hours."""
+_LABELLED = 20_000
+"""Largest number of requests with feedback that are looked at."""
+_EARLY_DAYS = 14
+"""Number of days after the first request of a model from which the usual number of requests of an hour is known."""
+_SHADOWED = 300
+"""Number of requests of a window that a candidate in shadow answers for the monitors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What the store has of one vertical, of the requests that its live model answered."""
+
+    connection: Connection
+    home: Home
+    reader: Reader
+    vertical: str
+    now: datetime
+
+    @property
+    def _since(self) -> str:
+        """The first id that a request to this model can have."""
+        return first_id_of(datetime.fromisoformat(str(self.reader.artifact.manifest.get("created", "1970-01-01T00:00:00+00:00"))))
+
+    def _stretch(self, first: str, end: datetime | None = None) -> Stretch:
+        return Stretch(self.vertical, max(first, self._since), first_id_of(end or self.now), self.reader.artifact.id)
+
+    def window(self, length: int | timedelta) -> Window:
+        """Return the last requests: so many answers, or those of the last time of this length."""
+        if isinstance(length, int):
+            return self._window(last_rows(self.connection, self._stretch(""), length))
+        stretch = self._stretch(first_id_of(self.now - length))
+        return self._counted(sampled_rows(self.connection, stretch, _SAMPLED), stretch)
+
+    def reference(self, span: tuple[datetime, datetime]) -> Window:
+        """Return the requests between two times, a sample of `MOST` if there are more."""
+        stretch = Stretch.between(self.vertical, *span)
+        return self._counted(sampled_rows(self.connection, stretch, MOST), stretch)
+
+    def early(self) -> Window | None:
+        """Return the first requests to the model; None if there are none."""
+        rows = first_rows(self.connection, self._stretch(""), MOST)
+        if not rows:
+            return None
+        first = datetime.fromtimestamp(rows[0].at, UTC)
+        counted = Stretch.between(self.vertical, first, min(self.now, first + timedelta(days=_EARLY_DAYS)))
+        return replace(self._window(rows), hours=counts_by_hour(self.connection, counted)[1:-1])
+
+    def history(self, window: Window, since: datetime | None) -> Window:
+        """Return the requests with feedback since a time, or since the model began to answer, with those of the window."""
+        rows = labelled_rows(self.connection, self._stretch("" if since is None else first_id_of(since)), _LABELLED)
+        at = window.at[np.isfinite(window.at)]
+        before = [row for row in rows if not len(at) or row.at < float(at[0])]
+        return joined(self._window(before, counted=False), window)
+
+    def with_shadow(self, window: Window, candidate: Reader | None) -> Window:
+        """Return the window with the answers of a candidate to some of its requests."""
+        if candidate is None:
+            return window
+        rows = [row for row, record in enumerate(window.records) if record is not None and window.answers[row] is not None][-_SHADOWED:]
+        answers = candidate.answers([window.records[row] or {} for row in rows])
+        said = dict(zip(rows, answers, strict=True))
+        return replace(window, shadow=[said.get(row) for row in range(len(window))])
+
+    def candidate(self) -> Reader | None:
+        """Return the model that answers copies of the requests; None if there is none."""
+        rollout = running(self.connection).get(self.vertical)
+        found = self.home.find("models", rollout.model) if rollout is not None and rollout.mode == "shadow" else None
+        return None if found is None else Reader(found)
+
+    def _counted(self, rows: Sequence[Row], stretch: Stretch) -> Window:
+        """Return the window of a sample with the true numbers of requests; the first and the last hour are not complete."""
+        hours = counts_by_hour(self.connection, stretch)
+        return replace(self._window(rows), hours=hours[1:-1], total=sum(count for _, count in hours))
+
+    def _window(self, rows: Sequence[Row], counted: bool = True) -> Window:
+        window = window_of(self.reader, rows)
+        return self.reader.complete(window) if counted else window
+
+
+def window_of(reader: Reader, rows: Sequence[Row]) -> Window:
+    """Return the window of stored requests; what a user called right or wrong counts more than the right answer that a user named."""
+    right = []
+    for row in rows:
+        said = {"right": 1.0, "wrong": 0.0}.get(row.verdict or "")
+        right.append(reader.is_right(row.record, row.answer, row.target) if said is None else said)
+    sure = [np.nan if row.confidence is None else row.confidence for row in rows]
+    return Window.of(
+        reader.task, [row.record for row in rows], [row.answer for row in rows], at=[row.at for row in rows], confidences=np.array(sure),
+        seconds=[row.seconds for row in rows], right=right, targets=[row.target for row in rows],
+    )  # fmt: skip
+
+
+def joined(first: Window, second: Window) -> Window:
+    """Return the requests of two windows, one after the other; vectors are those of the second alone, so nothing computes any."""
+    lists = {name: [*getattr(first, name), *getattr(second, name)] for name in ("records", "answers", "targets", "shadow")}
+    arrays = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right")
+    }
+    return Window(second.task, **lists, **arrays)
