@@ -36,7 +36,7 @@ def measured(hour, verdict, monitor="text_drift", value=0.8, p=0.001):
 
 def watch(tmp_path=None, **rule):
     channels = [] if tmp_path is None else [{"name": "file", "path": str(tmp_path / "alerts.jsonl")}]
-    return build(Watch, {"rules": [{"name": "drift", "monitors": ["text_drift", "language"], **rule}], "channels": channels})
+    return build(Watch, {"rules": [{"name": "drift", "monitors": ["text_drift", "language"], "after": 1, **rule}], "channels": channels})
 
 
 def run(database, found, options, every=1):
@@ -56,12 +56,20 @@ def stored(database):
 
 @pytest.mark.parametrize("every", [1, 3, 100])
 def test_an_alert_opens_after_a_run_of_changes_and_ends_after_a_run_of_calm(database, every):
-    seen = [QUIET, CHANGED, QUIET, CHANGED, CHANGED, UNKNOWN, QUIET, CHANGED, QUIET, UNKNOWN, QUIET, QUIET]
+    seen = [QUIET, CHANGED, QUIET, CHANGED, UNKNOWN, CHANGED, QUIET, CHANGED, QUIET, UNKNOWN, QUIET, QUIET]
     found = [measured(hour, verdict) for hour, verdict in enumerate(seen)]
-    assert run(database, found, watch(after=2, calm=2), every) == [("open", "05"), ("resolved", "11")]
+    assert run(database, found, watch(after=2, calm=2), every) == [("open", "06"), ("resolved", "11")]
     (alert,) = stored(database)
     assert (alert.state, alert.began, alert.ended) == ("resolved", found[3].at, found[10].window_end)
     assert run(database, found[-1:], watch(after=2, calm=2)) == [], "a window is judged once"
+
+
+def test_changes_that_two_monitors_see_one_after_the_other_are_no_run(database):
+    found = [measured(hour, verdict, name) for hour in range(6) for name, verdict in (
+        ("text_drift", CHANGED if hour % 2 else QUIET), ("language", QUIET if hour % 2 else CHANGED),
+    )]  # fmt: skip
+    assert run(database, found, watch(after=2), every=2) == []
+    assert run(database, [measured(6, CHANGED), measured(6, QUIET, "language")], watch(after=2), every=2) == [("open", "07")]
 
 
 def test_no_alert_follows_another_within_the_cool_down(database):
@@ -154,7 +162,7 @@ def test_nobody_is_told_of_the_end_of_an_alert_that_nobody_was_told_of(database,
 
 
 def test_false_alerts_lower_the_weight_of_their_rule_and_right_ones_raise_it(database):
-    options, rule = watch(calm=1, cool_down="1s"), Rule(name="drift")
+    options, rule = watch(calm=1, cool_down="1s"), Rule(name="drift", after=1)
     hours, weights, windows = iter(range(100)), [], []
     for state in ("false", "false", "acknowledged", "acknowledged"):
         with database.reading() as connection:
@@ -166,7 +174,9 @@ def test_false_alerts_lower_the_weight_of_their_rule_and_right_ones_raise_it(dat
             (alert,) = alerts.unsolved(connection, "intent").values()
             decide(connection, alert, state, "ann", "as usual")
             if state == "false":
-                memory = alerts.memories(connection, "intent")["drift"]  # no time passes here, so the cool-down is lifted by hand
+                memory = alerts.memories(connection, "intent")[
+                    "drift"
+                ]  # its end is today, and no window is
                 alerts.remember(connection, "intent", "drift", replace(memory, state={**memory.state, "ended": None}))
         run(database, [measured(next(hours), QUIET)], options)
     assert weights == [1.0, 0.5, 0.333, 0.429]

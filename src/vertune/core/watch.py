@@ -54,8 +54,8 @@ class Rule(Section):
     """The monitors whose findings count; empty means all."""
     severity: Severity = "warning"
     """How bad it is: info, warning or critical."""
-    after: int = Field(default=1, ge=1, le=100)
-    """Number of successive windows in which a change must be seen; a rule whose alerts people called false needs more."""
+    after: int = Field(default=2, ge=1, le=100)
+    """Number of successive windows in which a monitor must see a change; a rule whose alerts people called false needs more."""
     calm: int = Field(default=2, ge=1, le=100)
     """Number of successive windows without a change after which the alert is resolved."""
     cool_down: str = "1d"
@@ -90,6 +90,8 @@ class Retrain(Section):
     go_live: GoLive = "shadow"
     """How far a model goes that has passed the gate: `never` leaves it to a person, `shadow` lets it answer copies of requests, `canary`
     a share of the requests after that, and `live` all of them once it was compared on enough of them."""
+    enough: int = Field(default=200, ge=1)
+    """Number of answers in shadow, and then as a canary, after which a model that is not worse goes on."""
     least_pause: str = "1d"
     """Least time between two trainings."""
 
@@ -101,15 +103,16 @@ class Retrain(Section):
         return self.labels is not None or self.on_drift or self.every is not None
 
 
-_FAILURES = ("errors", "latency", "volume")
+FAILURES = ("errors", "latency", "volume")
+"""The monitors of the default rule `failures`: no training helps against what they find."""
 _QUALITY = ("feedback_quality", "estimated_accuracy", "calibration", "fairness", "shadow_disagreement")
 
 
 def default_rules() -> list[Rule]:
     """Return the rules of a config without any: failures, quality and drift, which divide all monitors among them."""
     known = part.names(Monitor.folder)
-    drift = [name for name in known if name not in (*_FAILURES, *_QUALITY)]
-    listed = {rule: [name for name in names if name in known] for rule, names in (("failures", _FAILURES), ("quality", _QUALITY))}
+    drift = [name for name in known if name not in (*FAILURES, *_QUALITY)]
+    listed = {rule: [name for name in names if name in known] for rule, names in (("failures", FAILURES), ("quality", _QUALITY))}
     return [
         Rule(name="failures", monitors=listed["failures"], severity="critical", calm=1, cool_down="1h"),
         Rule(name="quality", monitors=listed["quality"], severity="critical"),

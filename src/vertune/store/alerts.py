@@ -115,6 +115,12 @@ def unsolved(connection: Connection, vertical: str) -> dict[str, Alert]:
     return {one.rule: one for one in reversed(found)}
 
 
+def unheard(connection: Connection) -> set[str]:
+    """Return the verticals with an open alert of which nobody was told, because of a silence or a crash."""
+    table = schema.alerts.c
+    return set(connection.scalars(select(table.vertical).where(table.state == "open", table.messages == 0)))
+
+
 def decide(connection: Connection, alert: Alert, state: Literal["acknowledged", "false"], actor: str, comment: str) -> None:
     """Let a person acknowledge an alert or call it false; raise Conflict if it is resolved already, or was called false."""
     table, now = schema.alerts.c, format_time(datetime.now(UTC))
@@ -166,6 +172,13 @@ def memories(connection: Connection, vertical: str) -> dict[str, Memory]:
     table = schema.rules
     rows = connection.execute(select(table).where(table.c.vertical == vertical).order_by(table.c.rule))
     return {row.rule: Memory(row.weight, orjson.loads(row.state)) for row in rows}
+
+
+def memories_of(connection: Connection, rule: str) -> dict[str, Memory]:
+    """Return what a rule remembers of each vertical, by the names of the verticals."""
+    table = schema.rules
+    rows = connection.execute(select(table).where(table.c.rule == rule))
+    return {row.vertical: Memory(row.weight, orjson.loads(row.state)) for row in rows}
 
 
 def remember(connection: Connection, vertical: str, rule: str, memory: Memory) -> None:

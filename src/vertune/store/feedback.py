@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, Select, delete, select, union_all
+from sqlalchemy import Connection, Row, Select, delete, func, select, union_all
 
 from vertune.store import schema
 from vertune.store.database import Database, without_index
@@ -43,6 +43,8 @@ class Feedback:
     author: str | None
     trust: float
     """How much this feedback is to be believed, from 0 to 1."""
+    key: str | None = None
+    """The id of the API key that sent it."""
 
     @property
     def usable(self) -> bool:
@@ -107,6 +109,13 @@ def each(database: Database, wanted: Filter) -> Iterator[Feedback]:
         wanted = replace(wanted, after=page[-1].id)
 
 
+def count_usable(connection: Connection, vertical: str, after: str) -> int:
+    """Return how much feedback on a vertical there is with greater ids than `after` that a model can learn from."""
+    table = schema.feedback.c
+    meant = [table.vertical == vertical, table.id > after, table.record.is_not(None), table.target.is_not(None)]
+    return int(connection.execute(select(func.count()).select_from(schema.feedback).where(*meant)).scalar_one())
+
+
 def remove(connection: Connection, id: str, customer: str | None, verticals: Sequence[str] | None) -> bool:
     """Delete feedback of a customer on these verticals, or of any customer or on any vertical with None; return whether there was any."""
     table = schema.feedback.c
@@ -138,5 +147,5 @@ def _found(row: Row[Any]) -> Feedback:
         answer=None if row.request is None else answer_id(row.request, row.number),
         record=None if row.record is None else orjson.loads(row.record), verdict=row.verdict,
         target=None if row.target is None else orjson.loads(row.target), comment=row.comment, score=row.score, author=row.author,
-        trust=row.trust,
+        trust=row.trust, key=row.key,
     )  # fmt: skip

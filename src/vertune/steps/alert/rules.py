@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -36,9 +36,10 @@ class Look:
         verdicts = {one.verdict for one in self.found}
         return True if "changed" in verdicts else False if "quiet" in verdicts else None
 
-    def strongest(self) -> Measurement:
-        """Return the finding that is least likely by chance, of those that saw a change."""
-        return min((one for one in self.found if one.verdict == "changed"), key=lambda one: (1.0 if one.p is None else one.p, one.monitor))
+    def strongest(self, monitors: Collection[str]) -> Measurement:
+        """Return the finding that is least likely by chance, of those of some monitors."""
+        found = [one for one in self.found if one.monitor in monitors]
+        return min(found, key=lambda one: (1.0 if one.p is None else one.p, one.monitor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +66,37 @@ def looks(rule: Rule, memory: Memory, found: Sequence[Measurement]) -> list[Look
 def judge(rule: Rule, memory: Memory, look: Look, alert: Alert | None, vertical: str) -> Outcome:
     """Return what one more window means, given the unsolved alert of the rule, if there is one.
 
-    An alert opens after as many successive windows with a change as the rule and its weight require, unless the last one ended less than
-    the cool-down ago. It is resolved after `calm` successive windows without a change; windows in which nothing can be told count as
-    neither, and end no run.
+    An alert opens once a monitor has seen a change in as many successive windows as the rule and its weight require, unless the last alert
+    ended less than the cool-down ago. It is resolved after `calm` successive windows in which no monitor of the rule saw one. A window in
+    which a monitor can't tell anything neither lengthens nor ends its run.
     """
-    state = {**memory.state, "seen": look.end}
-    if look.changed is None:
-        return Outcome(replace(memory, state=state))
-    if look.changed:
-        state |= {"changed": state.get("changed", 0) + 1, "quiet": 0, "since": state.get("since") or look.at}
-    else:
-        state |= {"quiet": state.get("quiet", 0) + 1, "changed": 0, "since": None}
-    memory = replace(memory, state=state)
+    runs: dict[str, list[Any]] = dict(memory.state.get("runs", {}))
+    for one in look.found:
+        if one.verdict == "changed":
+            count, since = runs.get(one.monitor, (0, look.at))
+            runs[one.monitor] = [count + 1, since]
+        elif one.verdict == "quiet":
+            runs.pop(one.monitor, None)
+    quiet = 0 if look.changed else memory.state.get("quiet", 0) + (look.changed is False)
+    memory = replace(memory, state={**memory.state, "seen": look.end, "runs": runs, "quiet": quiet})
+    now = {one.monitor for one in look.found if one.verdict == "changed"}
     if alert is not None:
-        return _going_on(rule, memory, look, alert)
-    if not look.changed or state["changed"] < needed(rule, memory) or _cools(rule, memory, look.end):
+        return _going_on(rule, memory, look, alert, now)
+    ready = {name for name in now if runs[name][0] >= needed(rule, memory)}
+    if not ready or _cools(rule, memory, look.end):
         return Outcome(memory)
-    strongest = look.strongest()
+    strongest = look.strongest(ready)
     opened = Alert(
-        time_ordered_id(), vertical, rule.name, strongest.monitor, rule.severity, "open", began=state["since"], changed=look.end,
-        ended=None, value=strongest.value, why=strongest.why, evidence=strongest.evidence,
+        time_ordered_id(), vertical, rule.name, strongest.monitor, rule.severity, "open", began=min(runs[name][1] for name in ready),
+        changed=look.end, ended=None, value=strongest.value, why=strongest.why, evidence=strongest.evidence,
     )  # fmt: skip
     return Outcome(memory, opened, "opened")
 
 
-def _going_on(rule: Rule, memory: Memory, look: Look, alert: Alert) -> Outcome:
+def _going_on(rule: Rule, memory: Memory, look: Look, alert: Alert, now: set[str]) -> Outcome:
     """Resolve an unsolved alert, or let it show the newest finding."""
-    if look.changed:
-        strongest = look.strongest()
+    if now:
+        strongest = look.strongest(now)
         newest = {"monitor": strongest.monitor, "value": strongest.value, "why": strongest.why, "evidence": strongest.evidence}
         return Outcome(memory, replace(alert, changed=look.end, severity=rule.severity, **newest))
     if memory.state["quiet"] < rule.calm:
@@ -117,7 +121,7 @@ def called_false(memory: Memory, alert: Alert) -> Memory:
     largest: dict[str, Any] = dict(memory.state.get("largest", {}))
     if alert.value is not None:
         largest[alert.monitor] = max(alert.value, largest.get(alert.monitor, alert.value))
-    ended = {"ended": format_time(datetime.now(UTC)), "changed": 0, "since": None} if alert.ended is None else {}
+    ended = {"ended": format_time(datetime.now(UTC)), "runs": {}} if alert.ended is None else {}
     return _weighed(replace(memory, state={**memory.state, "false": memory.state.get("false", 0) + 1, "largest": largest, **ended}))
 
 

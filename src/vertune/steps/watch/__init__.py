@@ -1,0 +1,173 @@
+"""watch: runs monitors by schedule, raises and sends alerts, and leads retrainings, in one of several processes; measures nothing itself.
+
+What was done is in the database alone, so whoever goes on after a crash goes on where it ended. A process works as long as it has the
+lease, which it checks in each transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from vertune.core.artifact import Artifact, Home
+from vertune.core.errors import Conflict, VertuneError
+from vertune.core.parse import build
+from vertune.core.watch import Watch, WatchFile
+from vertune.runtime.live import read_live
+from vertune.steps.alert import channels_of, deliver, raise_alerts
+from vertune.steps.watch import retraining
+from vertune.steps.watch.retraining import Ring
+from vertune.store import alerts, retrainings
+from vertune.store.alerts import Memory
+from vertune.store.audit import note
+from vertune.store.database import Database, format_time
+from vertune.store.leases import Lease
+from vertune.store.retrainings import Retraining
+
+_log = logging.getLogger("vertune")
+NAME = "watch"
+"""The name of the lease."""
+SCHEDULE = ":schedule"
+"""What stands for the schedule of a vertical among its rules; no rule can be called so."""
+_RETRY = timedelta(minutes=5)
+"""The longest time after which monitors that failed are run again."""
+_REASONING = 60.0
+"""Seconds between two looks for reasons to train a vertical again."""
+Measure = Callable[[Mapping[str, Watch]], object]
+"""Runs the monitors of these verticals, by their options, and stores what they find."""
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Watches the live verticals of a home."""
+
+    home: Home
+    database: Database
+    file: WatchFile
+    """What the operator wrote."""
+    measure: Measure
+    ring: Ring
+    only: frozenset[str] = frozenset()
+    """The names of the verticals to watch; empty watches all that are live."""
+    lease: Lease = field(init=False)
+    _configs: dict[str, Watch] = field(default_factory=dict)
+    """By the id of a model, what its config says."""
+    _wrong: dict[str, str] = field(default_factory=dict)
+    """By the name of a vertical, why it is not watched, so that this is logged once."""
+    _reasoned: dict[str, float] = field(default_factory=dict)
+    """By the name of a vertical, the monotonic time at which reasons to train it again were looked for."""
+
+    def __post_init__(self) -> None:
+        self.lease = Lease(self.database, NAME)
+        self.ring = replace(self.ring, check=self.lease.check)
+
+    def watches(self) -> dict[str, Watch]:
+        """Return the options of the verticals to watch, by name; one whose model can't be read, or whose options are wrong, is left out."""
+        found, wrong = {}, {}
+        for name, model in self._live().items():
+            try:
+                found[name] = self.file.watch(name, self._own(model))
+            except VertuneError as error:
+                wrong[name] = str(error)
+                if self._wrong.get(name) != wrong[name]:
+                    _log.warning("'%s' is not watched: %s", name, error)
+        self._wrong = wrong
+        return found
+
+    def _live(self) -> dict[str, Artifact]:
+        models = read_live(self.home).models
+        return {name: model for name, model in models.items() if not self.only or name in self.only}
+
+    def _own(self, model: Artifact) -> Watch:
+        """Return what the config of a model says, which never changes."""
+        if model.id not in self._configs:
+            written = model.manifest.get("config", {}).get("watch", {})
+            self._configs[model.id] = build(Watch, written, f"watch of the model {model.id}")
+        return self._configs[model.id]
+
+    def check(self) -> None:
+        """Raise ConfigError if a channel lacks something that sending will need."""
+        for channel in channels_of(list(self.watches().values())).values():
+            channel.check()
+
+    def step(self) -> None:
+        """Do what is due now, if this process has the lease; another one may get it in the middle, which ends this step."""
+        if not self.lease.renew():
+            return
+        watches = self.watches()
+        with self.database.reading() as connection:
+            schedules, unheard = alerts.memories_of(connection, SCHEDULE), alerts.unheard(connection)
+            begun = retrainings.unfinished(connection)
+        try:
+            due = {name: watch for name, watch in watches.items() if _is_due(schedules.get(name), watch)}
+            if due:
+                self._measure(due)
+            for name in watches.keys() & (due.keys() | unheard):
+                raise_alerts(self.database, name, watches[name], self.lease.check)
+            for name in watches.keys() - {one.vertical for one in begun}:
+                begun += self._begin(name, watches[name])
+            for one in begun:
+                self._advance(one, watches.get(one.vertical, Watch()))
+        except Conflict as error:
+            _log.warning("Another process watches from now on: %s", error)
+
+    def deliver(self) -> int:
+        """Send the messages that are due, if this process has the lease, and return how many were sent."""
+        try:
+            return deliver(self.database, channels_of(list(self.watches().values())), self.lease.check)
+        except Conflict:
+            return 0
+
+    def stop(self) -> None:
+        """Give the lease back."""
+        self.lease.release()
+
+    def _measure(self, due: Mapping[str, Watch]) -> None:
+        """Run the monitors of these verticals together, because their findings are corrected for one another."""
+        now, failed = datetime.now(UTC), False
+        try:
+            self.measure(due)
+        except Exception as error:
+            failed = True
+            _log.error("The monitors of %s failed: %s", ", ".join(due), error, exc_info=not isinstance(error, VertuneError))
+        with self.database.writing() as connection:
+            self.lease.check(connection)
+            for name, watch in due.items():
+                again = now + min(watch.interval, _RETRY) if failed else now + watch.interval
+                alerts.remember(connection, name, SCHEDULE, Memory(state={"ran": format_time(now), "next": format_time(again)}))
+
+    def _begin(self, name: str, watch: Watch) -> list[Retraining]:
+        """Begin a retraining if there is a reason; reasons are looked for once a minute."""
+        now = time.monotonic()
+        if not watch.retrain.wanted or now - self._reasoned.get(name, -_REASONING) < _REASONING:
+            return []
+        self._reasoned[name] = now
+        live = self._live().get(name)
+        with self.database.writing() as connection:
+            self.lease.check(connection)
+            why = None if live is None else retraining.reason(connection, name, watch.retrain, live, datetime.now(UTC))
+            begun = None if why is None else retrainings.begin(connection, name, why)
+            if begun is None:
+                return []
+            note(connection, retraining.ACTOR, "retrain", f"retraining {begun.id}", {"vertical": name, **begun.request})
+        return [begun]
+
+    def _advance(self, one: Retraining, watch: Watch) -> None:
+        try:
+            retraining.advance(self.ring, one, watch)
+        except Conflict:
+            raise
+        except VertuneError as error:
+            _log.warning("The retraining %s could not go on. The next attempt follows soon. %s", one.id, error)
+
+
+def _is_due(schedule: Memory | None, watch: Watch) -> bool:
+    """Return whether the monitors of a vertical are to run now: after the interval, sooner if they failed or if it was made shorter."""
+    if schedule is None:
+        return True
+    ran, next = (datetime.fromisoformat(schedule.state[key]) for key in ("ran", "next"))
+    now = datetime.now(UTC)
+    return now < ran or now >= min(next, ran + watch.interval)  # a time in the future: the clock was set back
