@@ -40,6 +40,7 @@ def run(
     open: Annotated[bool, typer.Option("--open", help="Predict without API keys; needs a host such as 127.0.0.1.")] = False,
     log: Annotated[str, typer.Option("--log", metavar="text|json", help="How the log is written.")] = "text",
     require_signed: options.RequireSigned = None,
+    watch: Annotated[str | None, typer.Option("--watch", metavar="FILE", help="Monitor, alert and retrain as this file says.")] = None,
     set: options.Set = None,
     home: options.Home = None,
     database: options.Database = None,
@@ -63,6 +64,7 @@ def run(
     tls = [f"tls.{name}={file}" for name, file in files.items() if file]
     written = {
         "host": host, "port": port, "open": open, "behind_proxy": behind_proxy, "log": log, "require_signed": require_signed,
+        "watch": watch,
     }  # fmt: skip
     settings = changed(written, [*tls, *(set or [])])
     settings.check()

@@ -218,6 +218,27 @@ def _rows(request: dict[str, Any], home: Home, progress: Callable[..., None]) ->
     from vertune.server.rows import read_rows
 
     return read_rows(Path(request["file"]), request["source"], request["text"], request["after"], request["limit"])
+def _monitor(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.core.watch import Watch
+    from vertune.steps.monitor import Plan, look
+    from vertune.store.database import Database
+
+    plans = {name: Plan.of(build(Watch, written)) for name, written in request["verticals"].items()}
+    with closing(Database.of_home(home.folder)) as database:
+        found = look(plans, home, database)
+    return {"findings": len(found), "changed": sum(one.verdict == "changed" for one in found)}
+
+
+def _retrain(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.core.kinds import Source
+    from vertune.steps.retrain import Request, retrain
+
+    sources = [build(Source, source) for source in request["on"]]
+    done = retrain(request["vertical"], home, Request(sources, request["how"]), progress=progress)
+    verdict = {name: done.report.manifest[name] for name in ("verdict", "headline", "labels_needed")}
+    return {"dataset": done.dataset.id, "model": done.model.id, "report": done.report.id, **verdict}
+
+
 
 
 WORK: dict[str, Work] = {
@@ -229,3 +250,4 @@ WORK: dict[str, Work] = {
 
 if __name__ == "__main__":
     main()
+    "monitor": _monitor, "retrain": _retrain,

@@ -8,6 +8,7 @@ import statistics
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -218,6 +219,10 @@ class Rollouts:
         rules = comparison.rollout.rules
         worse = comparison.worse() if rules.roll_back else ""
         live = self._fleet.deployments.get(name)
+        if live is not None and live.model.id == comparison.rollout.model:
+            with suppress(NotFound):  # another server was faster
+                self._versions.promote(name, "a promotion that was interrupted is finished", comparison.evidence(), comparison.rollout)
+            return
         if not worse and comparison.deployment.health.fault:
             worse = comparison.deployment.health.fault
         elif not worse and (live is None or live.model.id != comparison.rollout.live):

@@ -13,6 +13,7 @@ from vertune.answering.call import Listener
 from vertune.answering.service import AnswerService
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError
+from vertune.core.watch import WatchFile
 from vertune.server import following
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
@@ -31,6 +32,7 @@ from vertune.server.shadows import Shadows
 from vertune.server.texts import StoredTexts
 from vertune.server.tracing import Tracer
 from vertune.store.database import Database
+from vertune.server.watching import Watching
 from vertune.store.plans import read_plans
 
 _log = logging.getLogger("vertune")
@@ -73,6 +75,8 @@ class Service:
     jobs: Jobs | None = field(init=False)
     """What runs jobs; None without a database, or without processors for them."""
     sources: Sources = field(init=False)
+    watching: Watching | None = field(init=False)
+    """What watches the verticals; None without a database, or without a file that says how."""
     """Where the records of jobs may come from."""
     quotas: Quotas | None = field(init=False)
     """What refuses customers that have used up their plan; None without plans."""
@@ -112,6 +116,11 @@ class Service:
         if self.settings.plans is not None:
             if self.database is None or not self.settings.traffic.keep:
                 raise ConfigError("Plans need usage, which is not counted with traffic.keep=false. Leave out one of the two settings.")
+        self.watching = None
+        if self.settings.watch is not None:
+            if self.database is None or not self.settings.traffic.keep:
+                raise ConfigError("Monitors need stored requests, but traffic.keep is false. Leave out one of the two settings.")
+            self.watching = Watching(self.home, self.database, WatchFile.read(self.settings.watch), self.jobs, self.rollouts)
             self.quotas = Quotas(self.database, read_plans(self.settings.plans))
             self.listeners.append(self.quotas)
         if self.database is not None and self.settings.traffic.keep:
@@ -144,9 +153,13 @@ class Service:
     def stop(self) -> None:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
         for follower in (self.rollouts, self.quotas):
+        if self.watching is not None:
+            self.watching.start()
             if follower is not None:
                 follower.polling.stop()
         if self.jobs is not None:
+        if self.watching is not None:
+            self.watching.stop()
             self.jobs.stop()
         if self.people is not None:
             self.people.sessions.close()

@@ -223,6 +223,9 @@ class Settings:
     """Limits of requests and connections."""
     traffic: TrafficSettings = TrafficSettings()
     """What is stored of requests, and for how long."""
+    watch: Path | None = None
+    """The file with what is monitored, when people are told and on which channels, and when models are trained again; None watches
+    nothing. It may be empty: then the configs of the models decide."""
     jobs: JobSettings = JobSettings()
     """The jobs of customers."""
     sessions: SessionSettings = SessionSettings()

@@ -22,7 +22,7 @@ from vertune.store.database import Database, format_time
 from vertune.store.once import add_once
 from vertune.store.usage import add_job
 
-Kind = Literal["prepare", "train", "fit", "evaluate", "compress", "share", "predict", "rank"]
+Kind = Literal["prepare", "train", "fit", "evaluate", "compress", "share", "predict", "rank", "retrain"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 LEASE = timedelta(seconds=30)
 """How long a job stays with a worker that gives no sign."""

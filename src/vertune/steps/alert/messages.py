@@ -12,10 +12,12 @@ from vertune.core import part
 from vertune.core.bounded_yaml import read_yaml
 from vertune.core.channel import Event, Message
 from vertune.core.errors import VertuneError
+from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Monitor
 from vertune.core.watch import Rule
 from vertune.steps.alert.rules import suggestion
 from vertune.store.alerts import Alert, Memory
+from vertune.store.database import format_time
 
 _ROWS, _CHARACTERS = 8, 120
 """How many rows of the evidence a message shows, and how many characters of each value."""
@@ -41,6 +43,14 @@ def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: st
     return Message(
         "", event, alert.id, alert.vertical, alert.rule, alert.monitor, alert.severity, alert.began, alert.changed, alert.value, subject,
         text="\n\n".join(f"{heading}\n{text}" for heading, text in parts) + "\n", evidence=alert.evidence,
+    )  # fmt: skip
+
+
+def trial(language: str) -> Message:
+    """Return a message that says that a channel works."""
+    phrases, now = _phrases(language), format_time(datetime.now(UTC))
+    return Message(
+        time_ordered_id(), "test", "", "", "", "", "info", now, now, None, subject=phrases["trial"], text=f"{phrases['trial']}\n",
     )  # fmt: skip
 
 

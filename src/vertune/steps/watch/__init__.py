@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from vertune.core.artifact import Artifact, Home
+from vertune.core.channel import Channel
 from vertune.core.errors import Conflict, VertuneError
 from vertune.core.parse import build
 from vertune.core.watch import Watch, WatchFile
@@ -88,9 +89,13 @@ class Watcher:
             self._configs[model.id] = build(Watch, written, f"watch of the model {model.id}")
         return self._configs[model.id]
 
+    def channels(self) -> dict[str, Channel]:
+        """Return the channels of all verticals by what they are called."""
+        return channels_of(list(self.watches().values()))
+
     def check(self) -> None:
         """Raise ConfigError if a channel lacks something that sending will need."""
-        for channel in channels_of(list(self.watches().values())).values():
+        for channel in self.channels().values():
             channel.check()
 
     def step(self) -> None:
@@ -117,7 +122,7 @@ class Watcher:
     def deliver(self) -> int:
         """Send the messages that are due, if this process has the lease, and return how many were sent."""
         try:
-            return deliver(self.database, channels_of(list(self.watches().values())), self.lease.check)
+            return deliver(self.database, self.channels(), self.lease.check)
         except Conflict:
             return 0
 
