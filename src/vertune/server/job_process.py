@@ -202,22 +202,6 @@ def _rank(request: dict[str, Any], home: Home, progress: Callable[..., None]) ->
     return {"project": project.id, "labels": found.labels, "ranked": len(found.order)}
 
 
-def _search(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
-    from vertune.server.searching import search_files
-
-    return search_files(request["files"], request["records"])
-
-
-def _describe(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
-    from vertune.server.uploading import describe
-
-    return describe(Path(request["file"]), request["format"])
-
-
-def _rows(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
-    from vertune.server.rows import read_rows
-
-    return read_rows(Path(request["file"]), request["source"], request["text"], request["after"], request["limit"])
 def _monitor(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
     from vertune.core.watch import Watch
     from vertune.steps.monitor import Plan, look
@@ -239,15 +223,31 @@ def _retrain(request: dict[str, Any], home: Home, progress: Callable[..., None])
     return {"dataset": done.dataset.id, "model": done.model.id, "report": done.report.id, **verdict}
 
 
+def _search(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.server.searching import search_files
+
+    return search_files(request["files"], request["records"])
+
+
+def _describe(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.server.uploading import describe
+
+    return describe(Path(request["file"]), request["format"])
+
+
+def _rows(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.server.rows import read_rows
+
+    return read_rows(Path(request["file"]), request["source"], request["text"], request["after"], request["limit"])
 
 
 WORK: dict[str, Work] = {
     "describe": _describe, "rows": _rows, "search": _search, "label": _label, "rank": _rank,
     "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "share": _share, "predict": _predict,
+    "monitor": _monitor, "retrain": _retrain,
 }  # fmt: skip
 """What does each kind of work; `describe`, `rows`, `search` and `label` read uploads, which may be made to exhaust memory."""
 
 
 if __name__ == "__main__":
     main()
-    "monitor": _monitor, "retrain": _retrain,

@@ -31,8 +31,8 @@ from vertune.server.settings import Settings
 from vertune.server.shadows import Shadows
 from vertune.server.texts import StoredTexts
 from vertune.server.tracing import Tracer
-from vertune.store.database import Database
 from vertune.server.watching import Watching
+from vertune.store.database import Database
 from vertune.store.plans import read_plans
 
 _log = logging.getLogger("vertune")
@@ -74,9 +74,9 @@ class Service:
     """What compares candidates with live models; None without a database."""
     jobs: Jobs | None = field(init=False)
     """What runs jobs; None without a database, or without processors for them."""
-    sources: Sources = field(init=False)
     watching: Watching | None = field(init=False)
     """What watches the verticals; None without a database, or without a file that says how."""
+    sources: Sources = field(init=False)
     """Where the records of jobs may come from."""
     quotas: Quotas | None = field(init=False)
     """What refuses customers that have used up their plan; None without plans."""
@@ -112,15 +112,15 @@ class Service:
         if self.database is not None and self.settings.jobs.cores:
             self.jobs = Jobs(self.database, self.home.folder, self.settings.jobs)
             self.metrics.watch("jobs_running", "Jobs that run on this server.", lambda: self.jobs.running if self.jobs else 0)
-        self.quotas = None
-        if self.settings.plans is not None:
-            if self.database is None or not self.settings.traffic.keep:
-                raise ConfigError("Plans need usage, which is not counted with traffic.keep=false. Leave out one of the two settings.")
         self.watching = None
         if self.settings.watch is not None:
             if self.database is None or not self.settings.traffic.keep:
                 raise ConfigError("Monitors need stored requests, but traffic.keep is false. Leave out one of the two settings.")
             self.watching = Watching(self.home, self.database, WatchFile.read(self.settings.watch), self.jobs, self.rollouts)
+        self.quotas = None
+        if self.settings.plans is not None:
+            if self.database is None or not self.settings.traffic.keep:
+                raise ConfigError("Plans need usage, which is not counted with traffic.keep=false. Leave out one of the two settings.")
             self.quotas = Quotas(self.database, read_plans(self.settings.plans))
             self.listeners.append(self.quotas)
         if self.database is not None and self.settings.traffic.keep:
@@ -149,17 +149,17 @@ class Service:
             self.people.sessions.watch()
         if self.recorder is not None:
             self.recorder.start()
+        if self.watching is not None:
+            self.watching.start()
 
     def stop(self) -> None:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
-        for follower in (self.rollouts, self.quotas):
         if self.watching is not None:
-            self.watching.start()
+            self.watching.stop()
+        for follower in (self.rollouts, self.quotas):
             if follower is not None:
                 follower.polling.stop()
         if self.jobs is not None:
-        if self.watching is not None:
-            self.watching.stop()
             self.jobs.stop()
         if self.people is not None:
             self.people.sessions.close()
