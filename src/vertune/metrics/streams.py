@@ -102,13 +102,19 @@ class PageHinkley:
     def of_rate(cls, rate: float, rise: float, between: float = 100_000) -> PageHinkley:
         """Return the detector of a rise of an error rate that is usually `rate`, with about `between` values between two false alarms.
 
-        The threshold is that of a random walk with the variance of the errors and the drift -rise / 2 (Siegmund 1985).
+        The sum falls by `rise` / 2 per value on average, and errors are rare jumps, so the tail of its height is exponential with the rate
+        for which the moment generating function is 1 (Lundberg; Siegmund 1985).
         """
-        variance, delta = max(rate, 0.01) * (1 - min(rate, 0.99)), rise / 2
+        usual, delta = min(max(rate, 0.01), 0.99), rise / 2
+        low, high = 0.0, 2 * delta / (usual * (1 - usual)) + 1
+        for _ in range(60):  # log(1 - p + p exp(t)) = t (p + delta) for the t above 0
+            middle = (low + high) / 2
+            below = math.log1p(usual * math.expm1(middle)) < middle * (usual + delta)
+            low, high = (middle, high) if below else (low, middle)
         exponent = 1.0
         for _ in range(50):  # exp(x) - 1 - x = between · 2 δ² / σ²
-            exponent = math.log(between * 2 * delta**2 / variance + 1 + exponent)
-        return cls(max(1.0, exponent * variance / (2 * delta)), delta, rate)
+            exponent = math.log(between * 2 * delta**2 / (usual * (1 - usual)) + 1 + exponent)
+        return cls(max(1.0, exponent / low), delta, rate)
 
     @property
     def height(self) -> float:
