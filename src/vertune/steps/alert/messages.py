@@ -14,6 +14,7 @@ from vertune.core.channel import Event, Message
 from vertune.core.errors import VertuneError
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Monitor
+from vertune.core.monitor import Unit
 from vertune.core.watch import Rule
 from vertune.steps.alert.rules import suggestion
 from vertune.store.alerts import Alert, Memory
@@ -29,14 +30,13 @@ def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: st
     title = _title(alert.monitor, phrases)
     about = {"vertical": alert.vertical, "rule": alert.rule, "title": title, "severity": phrases["severity"][alert.severity]}
     opened = event != "resolved"
-    todo = [phrases["advice"].get(alert.monitor, phrases["advice"]["default"]), *_weight(rule, memory, phrases)]
     parts = [(phrases["happened"], phrases["opened_text" if opened else "resolved_text"].format(**about, calm=rule.calm))]
     parts += [(phrases["since"], _since(alert, phrases))]
     if opened:
         parts += [
             (phrases["bad"], f"{about['severity']}. {phrases['value'].format(title=title, value=shown(alert.monitor, alert.value))}"),
             (phrases["evidence"], "\n".join([alert.why, *_rows(alert.evidence, phrases)])),
-            (phrases["do"], "\n".join(todo)),
+            (phrases["do"], "\n".join(todo(alert.monitor, rule, memory, language))),
             (phrases["reply"], phrases["answer"].format(alert=alert.id)),
         ]
     subject = phrases["opened" if opened else "resolved"].format(**about)
@@ -58,8 +58,25 @@ def shown(monitor: str, value: float | None) -> str:
     """Return the value of a monitor in its unit, as people read it."""
     if value is None:
         return "–"
-    unit = getattr(_monitor(monitor), "unit", "number")
-    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.3g} s" if unit == "seconds" else f"{value:.3g}"
+    kind = unit(monitor)
+    return f"{100 * value:.1f} %" if kind == "share" else f"{value:.3g} s" if kind == "seconds" else f"{value:.3g}"
+
+
+def unit(monitor: str) -> Unit:
+    """Return the unit of what a monitor measures; `number` for one that is not installed any more."""
+    found: Unit = getattr(_monitor(monitor), "unit", "number")
+    return found
+
+
+def title(monitor: str, language: str) -> str:
+    """Return what a monitor measures, in a few words."""
+    return _title(monitor, _phrases(language))
+
+
+def todo(monitor: str, rule: Rule, memory: Memory, language: str) -> list[str]:
+    """Return what to do about the findings of a monitor, in sentences, with what `advice` says of the rule."""
+    phrases = _phrases(language)
+    return [phrases["advice"].get(monitor, phrases["advice"]["default"]), *_weight(rule, memory, phrases)]
 
 
 def advice(rule: Rule, memory: Memory, language: str) -> list[str]:

@@ -85,8 +85,7 @@ class Watcher:
     def _own(self, model: Artifact) -> Watch:
         """Return what the config of a model says, which never changes."""
         if model.id not in self._configs:
-            written = model.manifest.get("config", {}).get("watch", {})
-            self._configs[model.id] = build(Watch, written, f"watch of the model {model.id}")
+            self._configs[model.id] = own_watch(model)
         return self._configs[model.id]
 
     def channels(self) -> dict[str, Channel]:
@@ -167,6 +166,12 @@ class Watcher:
             raise
         except VertuneError as error:
             _log.warning("The retraining %s could not go on. The next attempt follows soon. %s", one.id, error)
+
+
+def own_watch(model: Artifact) -> Watch:
+    """Return what the config of a model says of watching; its channels never count. Raises ConfigError if it is not valid."""
+    written = model.manifest.get("config", {}).get("watch", {})
+    return build(Watch, written, f"watch of the model {model.id}")
 
 
 def _is_due(schedule: Memory | None, watch: Watch) -> bool:
