@@ -25,6 +25,10 @@ def run(
     probe: Annotated[
         Path | None, typer.Option("--probe", help="Texts without labels, to list those that are answered differently.")
     ] = None,
+    traffic: Annotated[
+        list[Path] | None,
+        typer.Option("--traffic", help="Texts of traffic; only those answered differently need a label. Can be repeated."),
+    ] = None,
     tests: Annotated[Path | None, typer.Option("--tests", help="Behaviour tests.", show_default="the saved ones")] = None,
     tolerance: Annotated[float, typer.Option("--tolerance", min=0.0, max=1.0, help="Allowed loss on gold rows.")] = 0.005,
     home: options.Home = None,
@@ -49,6 +53,10 @@ def run(
     other = store.get("models", live or f"{model.manifest['name']}@live")
     files = {name: file for name, file in (("gold", gold), ("new", new), ("probe", probe)) if file is not None}
     sets = {name: read_rows(file, Inputs.of(model)) for name, file in files.items()}
+    if traffic:
+        import polars as pl
+
+        sets["traffic"] = pl.concat([read_rows(file, Inputs.of(model)) for file in traffic], how="diagonal_relaxed")
     if gold is None:
         dataset = of_model(other.manifest, store)
         if dataset is None:

@@ -19,8 +19,9 @@ from vertune.metrics import bootstrap
 from vertune.metrics.bootstrap import Interval, Tallies
 from vertune.reports.words import metric
 
-GOLD, NEW = "gold", "new"
-"""Names of the set on which a candidate must be as good as the live model, and of the one on which it must be better."""
+GOLD, NEW, TRAFFIC = "gold", "new", "traffic"
+"""Names of sets. On `gold`, a candidate must be as good as the live model, and on `new` better. Records of `traffic` have a right answer
+only where the two models differ: where they give the same answer, neither is better, whatever is right."""
 _BINS = 15
 """Number of bins of confidence in which the calibration error is measured, as in the report of an evaluation."""
 
@@ -33,6 +34,8 @@ class Answered:
     records: Sequence[Record]
     candidate: Sequence[Answer]
     live: Sequence[Answer]
+    alike: int = 0
+    """Number of further different records, without right answers, that both models answer alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,9 @@ class Comparison:
     def differences(self, chosen: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Return the candidate's score minus the live model's of each unit of these records, or of all."""
         change = self.candidate.values - self.live.values
-        return rows.unit_means(change, self._units) if chosen is None else rows.unit_means(change[chosen], self._units[chosen])
+        if chosen is not None:
+            return rows.unit_means(change[chosen], self._units[chosen])
+        return np.concatenate([rows.unit_means(change, self._units), np.zeros(self.answered.alike)])
 
     def scores(self) -> Difference:
         """Return the difference of the mean scores of the rows."""
@@ -157,10 +162,13 @@ def judge(task: Task, sets: Sequence[Answered], rules: Rules) -> Judged:
 
     On the set `gold`, the candidate must not be worse, neither in all nor in groups by label, by length of the text, and by column; its
     probabilities must be as good. On the set `new`, it must be better. Each other set counts as a group. Sets without records are skipped.
+
+    The set `traffic` is added to the gold rows when the main metric is compared, if this metric is a mean over rows.
     """
     task = rows.knowing(task, _labels(task, sets))
-    found = {one.name: Comparison(task, one, rules) for one in sets if len(one.records)}
-    checks, groups = _gold(found[GOLD], rules) if GOLD in found else ([], [])
+    traffic = next((one for one in sets if one.name == TRAFFIC), None)
+    found = {one.name: Comparison(task, one, rules) for one in sets if len(one.records) and one.name != TRAFFIC}
+    checks, groups = _gold(found[GOLD], rules, traffic) if GOLD in found else ([], [])
     if NEW in found:
         new = found[NEW]
         checks.append(release.better("better on new rows", new.scores(), rules.spending))
@@ -176,10 +184,10 @@ def judge(task: Task, sets: Sequence[Answered], rules: Rules) -> Judged:
     return Judged(checks, groups)
 
 
-def _gold(gold: Comparison, rules: Rules) -> tuple[list[Check], list[Group]]:
+def _gold(gold: Comparison, rules: Rules, traffic: Answered | None) -> tuple[list[Check], list[Group]]:
     """Return the checks on gold rows, and their groups."""
     bounds, task = rules.bounds, gold.task
-    checks = [release.not_worse("as good on gold rows", gold.goal(), gold.limit(bounds.tolerance, task.goal), rules.spending)]
+    checks = [_as_good(gold, rules, traffic)]
     limit = gold.limit(bounds.slice_loss, gold.metric)
     labels = gold.groups("label", rows.by_label(task, gold.answered.records)) if task.known_labels else []
     slices = gold.groups("slice", _slices(gold, rules))
@@ -189,6 +197,21 @@ def _gold(gold: Comparison, rules: Rules) -> tuple[list[Check], list[Group]]:
         checks.append(release.no_group_worse("no group of rows worse", slices, limit, rules.spending))
     calibration = release.calibrated(gold.calibration(), bounds.calibration, rules.spending)
     return [*checks, *([calibration] if calibration else [])], [*labels, *slices]
+
+
+def _as_good(gold: Comparison, rules: Rules, traffic: Answered | None) -> Check:
+    """Return the check of the main metric, on gold rows and, if it is a mean over rows, on records of traffic."""
+    limit = gold.limit(rules.bounds.tolerance, gold.task.goal)
+    if gold.task.goal != gold.metric or not gold.per_record:
+        return release.not_worse("as good on gold rows", gold.goal(), limit, rules.spending)
+    differ = len(rows.disagreements(gold.task, gold.answered.candidate, gold.answered.live)) / len(gold.answered.records)
+    if traffic is None:
+        return release.not_worse("as good on gold rows", gold.goal(), limit, rules.spending, differ)
+    further = np.zeros(traffic.alike)
+    if traffic.records:
+        further = Comparison(gold.task, traffic, rules, gold.metric).differences()
+    both = Difference.of_scores(np.concatenate([gold.differences(), further]), rules.spending.side, gold.measure(gold.metric))
+    return release.not_worse("as good on gold rows and traffic", both, limit, rules.spending, differ)
 
 
 def _slices(gold: Comparison, rules: Rules) -> dict[str, NDArray[np.int64]]:

@@ -167,11 +167,12 @@ class Difference:
         return cls(scaled, (found.high - found.low) / (2 * _NORMAL), units, measure)
 
 
-def not_worse(name: str, difference: Difference, limit: float, look: Look) -> Check:
+def not_worse(name: str, difference: Difference, limit: float, look: Look, differ: float | None = None) -> Check:
     """Check that a candidate is not worse than the live model by more than `limit`, which is at least 0.
 
     The number of labels is that with which a candidate that is exactly as good as the live one would pass, or one that is as bad as
-    measured would fail, whichever is less; each with the probability 0.8, at the error probability of the next look.
+    measured would fail, whichever is less; each with the probability 0.8, at the error probability of the next look. `differ` is the share
+    of records that the two models answer differently: of texts from traffic, only these need a label.
     """
     found, shown = difference.found, _Format(difference.measure)
     if found.low > -limit:
@@ -185,6 +186,9 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look) -> Ch
         as_good, as_measured = limit or found.value, min(0.0, found.value + limit)
         options = [paired.units_needed(difference.error, difference.units, size, look.next_side) for size in (as_good, as_measured) if size]
         needed, advice = _further(min(options, default=math.inf), difference.units)
+        if needed and differ is not None:
+            texts, few = format_count(needed), plural(rounded_up(max(1.0, differ * needed)), "label")
+            advice += f", or about {few} on the texts that both answer differently, among {texts} texts of traffic"
         rest = f"{rest}. {advice}"
     why = f"{shown.change(found)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
     return Check(name, verdict, found.value, found.low, found.high, -limit, why, needed, difference.measure)

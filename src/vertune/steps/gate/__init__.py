@@ -17,9 +17,10 @@ from vertune.core.behaviour import Suite
 from vertune.core.errors import Conflict, DataError
 from vertune.core.files import read_json, write_json, write_text
 from vertune.evaluation import against_live, mistakes, release
-from vertune.evaluation.against_live import GOLD, Answered, Rules
+from vertune.evaluation.against_live import GOLD, TRAFFIC, Answered, Rules
 from vertune.evaluation.release import Bounds, Check, Group, Release
 from vertune.reports import release as report_page
+from vertune.reports.scales import plural
 from vertune.runtime.predictor import GRAPH
 from vertune.steps import check
 from vertune.steps.evaluate import hash_rows
@@ -56,9 +57,10 @@ def gate(
     """Compare a candidate with the live model, and return the report as an artifact (a folder); `read_release` reads its verdict.
 
     `sets` has rows by name: `gold` (needed: labelled rows that no model is trained on), `new` (labelled rows of what the candidate was
-    trained for, on which it must be better), `probe` (texts without right answers), and labelled rows under any other name, on which it
-    must not be worse. Rows that one of the models was trained on are left out. Raises Conflict if both are the same model, ConfigError if
-    they have different tasks, and DataError if there is no gold row.
+    trained for, on which it must be better), `probe` (texts without right answers), `traffic` (texts drawn at random from traffic, of which
+    only those that are answered differently need a label), and labelled rows under any other name, on which it must not be worse. Rows
+    that one of the models was trained on are left out. Raises Conflict if both are the same model, ConfigError if they have different
+    tasks, and DataError if there is no gold row.
     """
     terms = terms or Terms()
     if candidate.id == live.id:
@@ -69,13 +71,13 @@ def gate(
     run = home.begin("reports", manifest["name"], **entries)
     with recording(home, run, progress) as recorder:
         pair = Pair(Side(candidate, home), Side(live, home))
-        found = {name: pair.read(name, rows, name != PROBE) for name, rows in sets.items() if _announce(recorder, rows)}
+        found = {name: _read(pair, name, rows, recorder) for name, rows in sets.items()}
         gold = _gold(found)
         gold_hash = hash_rows(pair.task, gold.records)
         look = _look(home, candidate, live, gold_hash)
         recorder("scoring", units=len(gold.records))
         rules = Rules(terms.bounds, look, tuple(pair.candidate.predictor.config.evaluate.slices))
-        judged = against_live.judge(pair.task, [one.answered for name, one in found.items() if name != PROBE], rules)
+        judged = against_live.judge(pair.task, [one.answered for name, one in found.items() if name != PROBE and not one.unlabelled], rules)
         recorder("measuring")
         tests, behaviour = _behaviour(pair, suite, recorder)
         checks = [*judged.checks, *behaviour, *_costs(pair, gold, terms), *_compression(candidate, live)]
@@ -83,6 +85,7 @@ def gate(
         changes = _changes(pair, found)
         content = _content(verdict, found, changes, {"candidate": candidate.id, "live": live.id, "look": look, "name": manifest["name"]})
         _write(run.folder, {**content, "bounds": asdict(terms.bounds), "tests": tests}, changes)
+        _write_unlabelled(run.folder, pair, found)
         return home.finish(
             run, verdict=verdict.verdict, headline=verdict.headline, labels_needed=verdict.labels_needed, look=look, gold_hash=gold_hash,
             rows={name: len(one.answered.records) for name, one in found.items()}, versions={"vertune": __version__},
@@ -101,10 +104,19 @@ def read_release(report: Artifact) -> Release:
     return Release(content["verdict"], checks, content["labels_needed"], [Group(**group) for group in content["groups"]])
 
 
-def _announce(recorder: Recorder, rows: Rows) -> bool:
-    """Report how many rows are answered next."""
+def _read(pair: Pair, name: str, rows: Rows, recorder: Recorder) -> Read:
+    """Let both models answer a set of rows."""
     recorder("answering", rows=len(rows))
-    return True
+    if name != TRAFFIC:
+        return pair.read(name, rows, name != PROBE)
+    read = pair.read_traffic(rows)
+    if read.unlabelled:
+        texts = read.answered.alike + len(read.answered.records) + len(read.unlabelled)
+        read.notes.append(
+            f"Of {plural(texts, 'text')} of traffic, {plural(len(read.unlabelled), 'text')} are answered differently and have no label. "
+            "Label those in to_label.csv, and give this file as further traffic: all texts then count in the comparison."
+        )
+    return read
 
 
 def _gold(found: Mapping[str, Read]) -> Answered:
@@ -171,7 +183,11 @@ def _changes(pair: Pair, found: Mapping[str, Read]) -> list[dict[str, Any]]:
 def _content(verdict: Release, found: Mapping[str, Read], changes: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of release.json."""
     sets = {
-        name: {"rows": len(read.answered.records), "changed": sum(one["set"] == name for one in changes)} for name, read in found.items()
+        name: {
+            "rows": len(read.answered.records) + read.answered.alike + len(read.unlabelled),
+            "changed": sum(one["set"] == name for one in changes),
+        }
+        for name, read in found.items()
     }
     return {
         **about,
@@ -194,3 +210,15 @@ def _write(folder: Path, content: Mapping[str, Any], changes: Sequence[Mapping[s
     write_text(folder / "report.html", report_page.page(content))
     if changes:
         write_text(folder / "differences.csv", "\ufeff" + mistakes.as_csv(changes, marks=()))  # the mark lets spreadsheets read UTF-8
+
+
+def _write_unlabelled(folder: Path, pair: Pair, found: Mapping[str, Read]) -> None:
+    """Write the records of traffic that need a label, with an empty column for it, under the names that the training data have."""
+    unlabelled = [record for read in found.values() for record in read.unlabelled]
+    if not unlabelled:
+        return
+    sources = pair.candidate.predictor.fields
+    targets = {column.name: "" for column in pair.task.target_columns}
+    names = {name: source for name, source in sources.items() if isinstance(source, str)}
+    named = [{names.get(name, name): value for name, value in {**record, **targets}.items()} for record in unlabelled]
+    write_text(folder / "to_label.csv", "\ufeff" + mistakes.as_csv(named, marks=()))

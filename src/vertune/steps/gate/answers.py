@@ -20,7 +20,7 @@ from vertune.data.dataset import of_model, read
 from vertune.data.fields import map_fields
 from vertune.data.validate import frame_of_records
 from vertune.evaluation import rows
-from vertune.evaluation.against_live import Answered
+from vertune.evaluation.against_live import TRAFFIC, Answered
 from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 from vertune.steps.predict import answer
@@ -68,6 +68,8 @@ class Read:
 
     answered: Answered
     notes: list[str] = field(default_factory=list)
+    unlabelled: list[dict[str, Any]] = field(default_factory=list)
+    """Records of traffic that the two models answer differently, and that have no right answer yet."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +99,55 @@ class Pair:
         frame = frame_of_records(given).drop("__row", strict=False).with_row_index("__row")
         cleaned, rejected = self._cleaned(frame, labelled)
         notes = [f"{plural(rejected, 'row')} of the set '{name}' could not be read and were left out."] if rejected else []
-        if labelled and cleaned.height:
-            inputs = [column.name for column in self.task.input_columns if column.name in cleaned.columns]
-            seen = np.isin(content.of_inputs(cleaned, inputs), self._trained_on)
-            if seen.any():
-                cleaned = cleaned.filter(~pl.Series(seen))
-                notes.append(
-                    f"{plural(int(seen.sum()), 'row')} of the set '{name}' were left out, because one of the models was trained on them."
-                )
+        cleaned, seen = self._unseen(cleaned) if labelled else (cleaned, 0)
+        if seen:
+            notes.append(f"{plural(seen, 'row')} of the set '{name}' were left out, because one of the models was trained on them.")
+        return Read(self._answered(name, frame, cleaned), notes)
+
+    def read_traffic(self, given: Rows) -> Read:
+        """Let both models answer records of traffic, of which only those that are answered differently need a right answer.
+
+        Of records with equal inputs, one counts, which is one with a right answer if there is any.
+        """
+        frame = frame_of_records(given).drop("__row", strict=False).with_row_index("__row")
+        cleaned, _ = self._unseen(self._cleaned(frame, labelled=False)[0])
+        labelled = self._with_targets(frame)
+        marked = cleaned.with_columns(pl.col("__row").is_in(list(labelled)).alias("__known")).sort(
+            "__known", descending=True, maintain_order=True
+        )
+        inputs = [column.name for column in self.task.input_columns if column.name in marked.columns]
+        every = self._answered(TRAFFIC, frame, marked.unique(inputs, keep="first", maintain_order=True))
+        places = rows.disagreements(self.task, every.candidate, every.live).tolist()
+        known = [place for place in places if every.records[place]["__row"] in labelled]
+        unlabelled = [{name: every.records[place][name] for name in inputs} for place in places if place not in set(known)]
+        records = [{**every.records[place], **labelled[every.records[place]["__row"]]} for place in known]
+        ours, theirs = ([side[place] for place in known] for side in (every.candidate, every.live))
+        return Read(Answered(TRAFFIC, records, ours, theirs, len(every.records) - len(places)), unlabelled=unlabelled)
+
+    def _with_targets(self, frame: pl.DataFrame) -> dict[int, dict[str, Any]]:
+        """Return the target fields of the rows that have a right answer, by the number of the row."""
+        sources = self.candidate.predictor.fields
+        targets = [column.name for column in self.task.target_columns]
+        if not any(name in frame.columns or sources.get(name) in frame.columns for name in targets):
+            return {}
+        return {int(row["__row"]): {name: row[name] for name in targets} for row in self._cleaned(frame, labelled=True)[0].to_dicts()}
+
+    def _unseen(self, cleaned: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+        """Return the rows that neither model was trained on, and the number of the others."""
+        if not cleaned.height:
+            return cleaned, 0
+        inputs = [column.name for column in self.task.input_columns if column.name in cleaned.columns]
+        seen = np.isin(content.of_inputs(cleaned, inputs), self._trained_on)
+        return cleaned.filter(~pl.Series(seen)), int(seen.sum())
+
+    def _answered(self, name: str, frame: pl.DataFrame, cleaned: pl.DataFrame) -> Answered:
+        """Let both models answer the rows of `frame` that are in `cleaned`; rows that one can't read are left out."""
         places = cleaned["__row"].to_list()
         sides = [answer(side.predictor, frame[places]).answers for side in (self.candidate, self.live)]
         both = [place for place, pair in enumerate(zip(*sides, strict=True)) if None not in pair]
         records = cleaned.to_dicts()
         ours, theirs = ([_present(side[place]) for place in both] for side in sides)
-        return Read(Answered(name, [records[place] for place in both], ours, theirs), notes)
+        return Answered(name, [records[place] for place in both], ours, theirs)
 
     def _cleaned(self, frame: pl.DataFrame, labelled: bool) -> tuple[pl.DataFrame, int]:
         """Return the rows as the candidate reads them, and the number of those that can't be read."""

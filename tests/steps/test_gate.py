@@ -1,0 +1,187 @@
+"""The gate between two trained models: which rows count, what is reported, and how the command ends."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from tests.conftest import rows
+from vertune.cli import main
+from vertune.core.config import load
+from vertune.core.errors import ConfigError, Conflict, DataError
+from vertune.core.files import read_json
+from vertune.evaluation.release import Bounds
+from vertune.steps.evaluate import evaluate
+from vertune.steps.gate import FILE, Terms, gate, read_release
+from vertune.steps.predict import predict
+
+QUICK = Terms(speed=False)
+
+
+@pytest.fixture(scope="module")
+def pair(fitted, run_yaml, tmp_path_factory):
+    """A home with a live model and a candidate, trained with another seed."""
+    import shutil
+
+    from vertune.core.artifact import Home
+    from vertune.steps.train import train
+
+    folder = tmp_path_factory.mktemp("gate") / "home"
+    shutil.copytree(fitted[0].folder, folder)
+    home = Home(folder)
+    dataset = home.get("datasets", "support")
+    candidate = train(load(run_yaml, ["seed=3", "training.epochs=3"]), dataset, home)
+    return home, candidate, home.get("models", "support@live")
+
+
+def fresh(count=40, start=1000):
+    """Rows that no model was trained on, as a file has them."""
+    return pl.DataFrame([{**row, "query": f"{row['query']} {start + number}"} for number, row in enumerate(rows(count))])
+
+
+def as_answered(model, frame):
+    """The rows with the labels that a model gives them."""
+    labels = [answer["label"] for answer in predict(model, frame["query"].to_list())]
+    return frame.with_columns(pl.Series("kind", labels))
+
+
+def test_the_better_model_passes_and_the_other_fails(pair):
+    home, candidate, live = pair
+    gold = as_answered(candidate, fresh(60))
+    agreed = sum(a["label"] == b["label"] for a, b in zip(*(predict(one, gold["query"].to_list()) for one in pair[1:]), strict=True))
+    assert agreed < 50, "the two models of this test must differ"
+    terms = Terms(Bounds(calibration=1.0), speed=False)
+    better, worse = gate(candidate, live, home, {"gold": gold}, terms), gate(live, candidate, home, {"gold": gold}, terms)
+    assert (better.manifest["verdict"], worse.manifest["verdict"]) == ("pass", "fail")
+    assert better.manifest["step"] == "gate"
+    assert list(better.parents) == [candidate.id, live.id]
+    release = read_release(worse)
+    assert release.headline == worse.manifest["headline"]
+    assert release.headline.startswith("Don't release it: it failed as good on gold rows")
+    content = read_json(worse.folder / FILE)
+    assert content["changed"] == 60 - agreed
+    assert content["changes"][0]["right"] == "live"
+    table = pl.read_csv(worse.folder / "differences.csv")
+    assert table.height == 60 - agreed
+    assert table.columns == ["set", "text", "live", "candidate", "right", "confidence"]
+    assert "Don&#39;t release it" in (worse.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_rows_that_a_model_was_trained_on_are_left_out(pair):
+    home, candidate, live = pair
+    trained = pl.DataFrame(rows())
+    report = gate(candidate, live, home, {"gold": pl.concat([fresh(20), trained])}, QUICK)
+    content = read_json(report.folder / FILE)
+    assert 20 <= report.manifest["rows"]["gold"] < 50  # validation rows train no model here
+    assert "left out, because one of the models was trained on them" in content["notes"][0]
+    with pytest.raises(DataError, match="no gold row"):
+        gate(candidate, live, home, {"gold": trained.head(0)}, QUICK)
+
+
+def test_new_and_probe_rows_are_reported(pair):
+    home, candidate, live = pair
+    sets = {
+        "gold": fresh(20),
+        "new": as_answered(candidate, fresh(40, 2000)),
+        "probe": [{"query": "tell me of soup"}, {"query": "and rome"}],
+    }
+    content = read_json(gate(candidate, live, home, sets, QUICK).folder / FILE)
+    assert "better on new rows" in [check["name"] for check in content["checks"]]
+    assert content["sets"]["probe"]["rows"] == 2
+
+
+def test_each_larger_gold_set_is_another_look(pair):
+    home, candidate, live = pair
+    looks = [gate(candidate, live, home, {"gold": fresh(count, 5000)}, QUICK).manifest["look"] for count in (20, 20, 24)]
+    assert looks[1] == looks[0]
+    assert looks[2] == looks[0] + 1
+
+
+def test_behaviour_tests_must_be_kept(pair, tmp_path):
+    home, candidate, live = pair
+    texts = fresh(60)["query"].to_list()
+    ours, theirs = ([answer["label"] for answer in predict(one, texts)] for one in (candidate, live))
+    place = next(number for number, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    tests = tmp_path / "tests.yaml"
+    tests.write_text(f"tests: [{{name: it stays, cases: [{{input: {texts[place]}, expect: {theirs[place]}}}]}}]", encoding="utf-8")
+    report = gate(candidate, live, home, {"gold": as_answered(candidate, fresh(60))}, Terms(tests=tests, speed=False))
+    [check] = [check for check in read_release(report).checks if check.name == "behaviour tests kept"]
+    assert check.verdict == "fail"
+    assert "‘it stays’" in check.why
+    assert report.manifest["verdict"] == "fail"
+
+
+def test_size_and_speed_are_measured(pair):
+    home, candidate, live = pair
+    release = read_release(gate(candidate, live, home, {"gold": fresh(10)}))
+    size, speed = (next(check for check in release.checks if check.name == name) for name in ("size", "speed"))
+    assert 0.9 < size.value < 1.1
+    assert 0 < speed.low <= speed.value <= speed.high
+
+
+def test_a_report_of_the_gate_is_no_evaluation(pair):
+    from vertune.steps.compare import compare
+
+    home, candidate, live = pair
+    for model in (candidate, live):
+        evaluate(model, home, "validation")
+    report = gate(candidate, live, home, {"gold": fresh(10)}, QUICK)
+    assert compare(live, candidate)["goal"] == "accuracy"
+    with pytest.raises(DataError, match="no verdict"):
+        read_release(next(one for one in home.shelf("reports") if one.id != report.id))
+
+
+def test_a_model_is_not_compared_with_itself(pair):
+    home, candidate, _ = pair
+    with pytest.raises(Conflict, match="is live already"):
+        gate(candidate, candidate, home, {"gold": fresh(10)}, QUICK)
+
+
+def test_models_of_different_tasks_are_not_compared(pair, table_model):
+    home, candidate, _ = pair
+    other = next(iter(table_model[0].shelf("models")))
+    if other.manifest["config"]["task"]["name"] == "classify":
+        pytest.skip("the model on a table has the same task")
+    with pytest.raises(ConfigError, match="expected"):
+        gate(candidate, other, home, {"gold": fresh(10)}, QUICK)
+
+
+@pytest.mark.parametrize(("better", "code"), [(True, 0), (False, 7), (None, 3)])
+def test_the_command_ends_with_the_verdict(pair, better, code, tmp_path, monkeypatch, capsys):
+    home, candidate, live = pair
+    monkeypatch.setattr("vertune.steps.gate.cost.ratios", lambda *_: [1.0])
+    gold = fresh(12) if better is None else as_answered(candidate if better else live, fresh(60))
+    gold.write_csv(tmp_path / "gold.csv")
+    with pytest.raises(SystemExit) as left:
+        main(["gate", candidate.id, "--gold", str(tmp_path / "gold.csv"), "--home", str(home.folder), "--tolerance", "0.1"])
+    printed = capsys.readouterr()
+    assert left.value.code == code, printed.out
+    assert ("Release it" if better else "Don't release it" if better is False else "Can't tell") in printed.out
+
+
+def test_the_command_prints_json(pair, tmp_path, capsys):
+    home, candidate, _ = pair
+    fresh(12).write_csv(tmp_path / "gold.csv")
+    with pytest.raises(SystemExit):
+        main(["gate", candidate.id, "--gold", str(tmp_path / "gold.csv"), "--home", str(home.folder), "--json"])
+    assert json.loads(capsys.readouterr().out)["candidate"] == candidate.id
+
+
+def test_traffic_is_labelled_only_where_the_models_differ(pair):
+    home, candidate, live = pair
+    gold, traffic = fresh(20), fresh(60, 9000).select("query")
+    report = gate(candidate, live, home, {"gold": gold, "traffic": traffic}, QUICK)
+    wanted = pl.read_csv(report.folder / "to_label.csv")
+    assert wanted.columns == ["query", "kind"]
+    differ = [
+        a["label"] != b["label"] for a, b in zip(*(predict(one, traffic["query"].to_list()) for one in (candidate, live)), strict=True)
+    ]
+    assert wanted["query"].to_list() == traffic.filter(pl.Series(differ))["query"].to_list()
+    assert "have no label" in read_json(report.folder / FILE)["notes"][-1]
+    labelled = as_answered(candidate, wanted.select("query"))
+    again = gate(candidate, live, home, {"gold": gold, "traffic": pl.concat([traffic, labelled], how="diagonal_relaxed")}, QUICK)
+    [check] = [check for check in read_release(again).checks if check.name == "as good on gold rows and traffic"]
+    assert "80 rows" in check.why
+    assert not (again.folder / "to_label.csv").exists()
