@@ -118,3 +118,9 @@ def test_feedback_that_the_model_answers_rightly_is_proposed(home, answered, tmp
     check.save("support", home, tmp_path / "proposed.yaml")  # what is tested already is not proposed again
     with closing(Database(file_in(home.folder))) as database, pytest.raises(NotFound, match="can become a test"):
         check.propose(home.get("models", "support"), home, database)
+
+
+def test_a_deletion_names_the_tests_that_contain_a_text(home, answered, tmp_path):
+    check.save("support", home, written(tmp_path, zip(TEXTS, answered, strict=True)))
+    assert check.containing(home, [{"text": TEXTS[1]}]) == ["support"]
+    assert check.containing(home, [{"text": "another text"}]) == []

@@ -43,6 +43,8 @@ def run(
     output.facts({name: f"{count:,} deleted" for name, count in found.deleted.items()})
     for kind, ids in found.remaining.items():
         output.say(f"{kind} that remain: {', '.join(ids)}")
+    if "tests" in found.remaining:
+        output.note("Take the text out of these behaviour tests, then save them again: vertune check NAME tests.yaml --save")
     if found.unread:
         output.say(f"uploads that could not be searched: {', '.join(found.unread)}")
     if text is not None and not uploads and found.remaining:

@@ -95,6 +95,18 @@ def save(name: str, home: Home, file: Path) -> Path:
     return target
 
 
+def containing(home: Home, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the verticals whose saved tests contain one of these records, so that a person can remove it from them."""
+    wanted = {_key(form) for record in records for form in (record, *([next(iter(record.values()))] if len(record) == 1 else []))}
+    folder, found = home.folder / _SHELF, []
+    for file in sorted(folder.glob("*.yaml")) if folder.is_dir() else ():
+        suite = suite_of(file.stem, home)
+        inputs = [one for test in suite.tests for case in test.cases for one in (case.input, *case.others)] if suite else []
+        if any(_key(one) in wanted for one in inputs):
+            found.append(file.stem)
+    return found
+
+
 def propose(model: Artifact, home: Home, database: Database, wanted: Proposal | None = None) -> list[Test]:
     """Return tests that feedback suggests: texts that users named the right answer of, and that the model answers rightly now.
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select
 from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.masking import standard_masker
-from vertune.steps import clean, in_use, rank
+from vertune.steps import check, clean, in_use, rank
 from vertune.steps.remove import everything, remove
 from vertune.store import jobs, labels, outputs, projects, rollouts, schema, uploads
 from vertune.store.audit import note
@@ -86,6 +86,8 @@ def forget(home: Home, database: Database, wanted: Deletion, actor: str, search:
     else:
         _delete(database, made, meant, actor, _Kinds(models=bool(wanted.records), result=result))
     _forget_labels(home, database, wanted, actor, result)
+    if wanted.records and (tests := check.containing(home, wanted.records)):
+        result.remaining["tests"] = tests
     counts = dict(result.deleted)
     result.deleted = {**carry_out(database, wanted, actor, {**shown, **counts}), **counts}
     database.empty_log()
