@@ -26,9 +26,9 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Run behaviour tests on a model; exit with code 7 if one fails.
+    """Run behaviour tests on a model, and fail if one fails.
 
-    A test says what the models of a vertical must always answer. With --propose, texts with feedback that the model
+    A test says what the models of a vertical must always answer; the exit code is 7 if one fails. With --propose, texts with feedback that the model
     answers rightly are written into FILE as tests, for a person to choose from.
     """
     from dataclasses import asdict
