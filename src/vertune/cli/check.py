@@ -28,8 +28,8 @@ def run(
 ) -> None:
     """Run behaviour tests on a model, and fail if one fails.
 
-    A test says what the models of a vertical must always answer; the exit code is 7 if one fails. With --propose, texts with feedback that the model
-    answers rightly are written into FILE as tests, for a person to choose from.
+    A test says what the models of a vertical must always answer; the exit code is 7 if one fails. With --propose, texts
+    with feedback that the model answers rightly are written into FILE as tests, for a person to choose from.
     """
     from dataclasses import asdict
 
