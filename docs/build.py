@@ -26,7 +26,8 @@ OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
 CHAPTERS = {
     "Start": ["tutorial"],
     "How to": [f"how-to/{name}" for name in ("classify", "multilabel", "match", "regress", "tag", "extract", "embed")]
-    + [f"how-to/{name}" for name in ("mask", "label", "compress", "serve", "people", "feedback", "behaviour-tests", "gate", "jobs", "sign", "python")],
+    + [f"how-to/{name}" for name in ("mask", "label", "compress", "serve", "people")]
+    + [f"how-to/{name}" for name in ("feedback", "behaviour-tests", "gate", "jobs", "sign", "python")],
     "Understand": ["life", "operations", "defaults", "words", "benchmarks", "measuring"],
     "Develop": ["architecture", "contributing", "changelog"],
 }
