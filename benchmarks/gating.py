@@ -53,7 +53,7 @@ NEAR = 0.007
 """How far the real difference of two models may be from the wanted one, before answers are changed."""
 FOLLOWED = 100
 """Largest number of undecided candidates of each kind for which more rows are drawn."""
-GOLD_CHECK = "as good on gold rows"
+GOLD_CHECK = "gold rows"
 VERDICTS = ("pass", "fail", "unknown")
 
 

@@ -135,7 +135,7 @@ def test_the_verdict_is_that_of_the_worst_check():
 
 
 def test_the_headline_says_what_to_do():
-    assert release.released([gold(80, 30)]).headline == "Release it: it passed 1 check."
-    assert release.released([gold(30, 80)]).headline == "Don't release it: it failed gold."
+    assert release.released([gold(80, 30)]).headline == "Release it: 1 check passed."
+    assert release.released([gold(30, 80)]).headline == "Don't release it: it fails on gold."
     undecided = release.released([gold(50, 50)])
     assert f"label about {undecided.labels_needed:,} more rows" in undecided.headline

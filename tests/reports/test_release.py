@@ -8,7 +8,7 @@ import pytest
 
 from vertune.reports.release import page
 
-CHECK = {"name": "as good on gold rows", "verdict": "pass", "value": 0.004, "low": -0.003, "high": 0.011, "limit": -0.005, "why": "Why.",
+CHECK = {"name": "gold rows", "verdict": "pass", "value": 0.004, "low": -0.003, "high": 0.011, "limit": -0.005, "why": "Why.",
          "labels_needed": None, "measure": "share"}  # fmt: skip
 GROUP = {"kind": "label", "name": "<refund>", "rows": 40, "value": -0.1, "low": -0.2, "high": 0.0, "p": 0.5, "verdict": "unknown",
          "judged": True, "error": 0.05, "measure": "share"}  # fmt: skip

@@ -59,7 +59,7 @@ def test_the_better_model_passes_and_the_other_fails(pair):
     assert list(better.parents) == [candidate.id, live.id]
     release = read_release(worse)
     assert release.headline == worse.manifest["headline"]
-    assert release.headline.startswith("Don't release it: it failed as good on gold rows")
+    assert release.headline.startswith("Don't release it: it fails on gold rows")
     content = read_json(worse.folder / FILE)
     assert content["changed"] == 60 - agreed
     assert content["changes"][0]["right"] == "live"
@@ -88,7 +88,7 @@ def test_new_and_probe_rows_are_reported(pair):
         "probe": [{"query": "tell me of soup"}, {"query": "and rome"}],
     }
     content = read_json(gate(candidate, live, home, sets, QUICK).folder / FILE)
-    assert "better on new rows" in [check["name"] for check in content["checks"]]
+    assert "new rows" in [check["name"] for check in content["checks"]]
     assert content["sets"]["probe"]["rows"] == 2
 
 
@@ -107,7 +107,7 @@ def test_behaviour_tests_must_be_kept(pair, tmp_path):
     tests = tmp_path / "tests.yaml"
     tests.write_text(f"tests: [{{name: it stays, cases: [{{input: {texts[place]}, expect: {theirs[place]}}}]}}]", encoding="utf-8")
     report = gate(candidate, live, home, {"gold": as_answered(candidate, fresh(60))}, Terms(tests=tests, speed=False))
-    [check] = [check for check in read_release(report).checks if check.name == "behaviour tests kept"]
+    [check] = [check for check in read_release(report).checks if check.name == "behaviour tests"]
     assert check.verdict == "fail"
     assert "‘it stays’" in check.why
     assert report.manifest["verdict"] == "fail"
@@ -182,6 +182,6 @@ def test_traffic_is_labelled_only_where_the_models_differ(pair):
     assert "have no label" in read_json(report.folder / FILE)["notes"][-1]
     labelled = as_answered(candidate, wanted.select("query"))
     again = gate(candidate, live, home, {"gold": gold, "traffic": pl.concat([traffic, labelled], how="diagonal_relaxed")}, QUICK)
-    [check] = [check for check in read_release(again).checks if check.name == "as good on gold rows and traffic"]
+    [check] = [check for check in read_release(again).checks if check.name == "gold rows and traffic"]
     assert "80 rows" in check.why
     assert not (again.folder / "to_label.csv").exists()

@@ -171,7 +171,7 @@ def judge(task: Task, sets: Sequence[Answered], rules: Rules) -> Judged:
     checks, groups = _gold(found[GOLD], rules, traffic) if GOLD in found else ([], [])
     if NEW in found:
         new = found[NEW]
-        checks.append(release.better("better on new rows", new.scores(), rules.spending))
+        checks.append(release.better("new rows", new.scores(), rules.spending))
     rest = {name: comparison for name, comparison in found.items() if name not in (GOLD, NEW)}
     if rest:
         one = next(iter(rest.values()))
@@ -192,9 +192,9 @@ def _gold(gold: Comparison, rules: Rules, traffic: Answered | None) -> tuple[lis
     labels = gold.groups("label", rows.by_label(task, gold.answered.records)) if task.known_labels else []
     slices = gold.groups("slice", _slices(gold, rules))
     if len(labels) > 1:
-        checks.append(release.no_group_worse("no label worse", labels, limit, rules.spending))
+        checks.append(release.no_group_worse("labels", labels, limit, rules.spending))
     if len(slices) > 1:
-        checks.append(release.no_group_worse("no group of rows worse", slices, limit, rules.spending))
+        checks.append(release.no_group_worse("groups of rows", slices, limit, rules.spending))
     calibration = release.calibrated(gold.calibration(), bounds.calibration, rules.spending)
     return [*checks, *([calibration] if calibration else [])], [*labels, *slices]
 
@@ -203,15 +203,15 @@ def _as_good(gold: Comparison, rules: Rules, traffic: Answered | None) -> Check:
     """Return the check of the main metric, on gold rows and, if it is a mean over rows, on records of traffic."""
     limit = gold.limit(rules.bounds.tolerance, gold.task.goal)
     if gold.task.goal != gold.metric or not gold.per_record:
-        return release.not_worse("as good on gold rows", gold.goal(), limit, rules.spending)
+        return release.not_worse("gold rows", gold.goal(), limit, rules.spending)
     differ = len(rows.disagreements(gold.task, gold.answered.candidate, gold.answered.live)) / len(gold.answered.records)
     if traffic is None:
-        return release.not_worse("as good on gold rows", gold.goal(), limit, rules.spending, differ)
+        return release.not_worse("gold rows", gold.goal(), limit, rules.spending, differ)
     further = np.zeros(traffic.alike)
     if traffic.records:
         further = Comparison(gold.task, traffic, rules, gold.metric).differences()
     both = Difference.of_scores(np.concatenate([gold.differences(), further]), rules.spending.side, gold.measure(gold.metric))
-    return release.not_worse("as good on gold rows and traffic", both, limit, rules.spending, differ)
+    return release.not_worse("gold rows and traffic", both, limit, rules.spending, differ)
 
 
 def _slices(gold: Comparison, rules: Rules) -> dict[str, NDArray[np.int64]]:

@@ -126,12 +126,12 @@ class Release:
         failed = [check.name for check in self.checks if check.verdict == FAILED]
         open_ = [check.name for check in self.checks if check.verdict == UNDECIDED]
         if self.verdict == PASSED:
-            return f"Release it: it passed {'all ' if len(self.checks) > 1 else ''}{plural(len(self.checks), 'check')}."
+            return f"Release it: {'all ' if len(self.checks) > 1 else ''}{plural(len(self.checks), 'check')} passed."
         if self.verdict == FAILED:
-            return f"Don't release it: it failed {_listed(failed)}."
+            return f"Don't release it: it fails on {_listed(failed)}."
         if self.labels_needed:
-            return f"Can't tell yet: label about {plural(self.labels_needed, 'more row')} to decide {_listed(open_)}."
-        return f"Can't tell: {_listed(open_)} can't be decided; look at the reasons, and decide yourself."
+            return f"Can't tell yet: label about {plural(self.labels_needed, 'more row')} (undecided: {_listed(open_)})."
+        return f"Can't tell: undecided is {_listed(open_)}; read the reasons, and decide yourself."
 
 
 def released(checks: Sequence[Check], groups: Sequence[Group] = ()) -> Release:
@@ -321,7 +321,7 @@ def kept(results: Sequence[tuple[str, bool, bool]]) -> Check:
         why += f". The live model passes, and the candidate fails: {_some(lost)}"
     if failed:
         why += f". Both fail: {_some(failed)}"
-    return Check("behaviour tests kept", FAILED if lost else PASSED, share, None, None, None, _sentence(why))
+    return Check("behaviour tests", FAILED if lost else PASSED, share, None, None, None, _sentence(why))
 
 
 def within(name: str, ratios: Sequence[float], limit: float, what: str) -> Check:
