@@ -96,9 +96,9 @@ def _entries(texts: Sequence[str]) -> _Entries:
     rows, columns = [], []
     for row, text in enumerate(texts):
         words = words_of(text)
-        found = {known.setdefault(word, len(known)) for word in {*words, *map(" ".join, pairwise(words))}}
-        rows += [row] * len(found)
-        columns += sorted(found)
+        distinct = dict.fromkeys([*words, *map(" ".join, pairwise(words))])  # in order, so that every process finds the same
+        rows += [row] * len(distinct)
+        columns += [known.setdefault(word, len(known)) for word in distinct]
     all_rows, all_columns = np.array(rows, np.int64), np.array(columns, np.int64)
     frequent = np.bincount(all_columns, minlength=len(known)) >= _LEAST_TEXTS
     kept = frequent[all_columns]

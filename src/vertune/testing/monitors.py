@@ -46,7 +46,7 @@ def window(requests: int = 300, seed: int = 0, begin: float = 1e9, **columns: An
         "targets": [{"label": _LABELS[label]} for label in named], "shadow": answers,
         "states": lambda rows: vectors[list(rows)],
     }  # fmt: skip
-    return Window.of(task, records, answers, **{**given, **columns})
+    return replace(Window.of(task, records, answers, **given), **columns)
 
 
 def _compared(monitor: Monitor, reference: Window, one: Window) -> Finding:

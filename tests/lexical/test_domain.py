@@ -1,0 +1,61 @@
+"""Texts are told apart by their words, as well as scikit-learn does, and not where both are alike."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
+
+from vertune.lexical.domain import tell_apart, unlike, words_of
+
+WORDS = [f"word{number}" for number in range(80)]
+
+
+def texts(count: int, seed: int, new: float = 0.0) -> list[str]:
+    """Texts of random words, a share of them of other words."""
+    random = np.random.default_rng(seed)
+    topic = [f"topic{number}" for number in range(20)]
+    return [" ".join(random.choice(topic if random.random() < new else WORDS, 7)) for _ in range(count)]
+
+
+def test_equal_collections_are_told_apart_by_chance_alone():
+    found = [tell_apart(texts(200, seed), texts(100, 1000 + seed)).z for seed in range(60)]
+    assert stats.kstest(found, "norm").pvalue > 0.01
+    assert abs(np.mean(found)) < 0.4
+
+
+def test_a_new_topic_is_seen_and_named():
+    found = tell_apart(texts(800, 0), texts(300, 1, new=0.1))
+    assert found.z > 5
+    assert 0.52 < found.area < 0.62
+    assert found.low < found.area < found.high
+    assert {word.word[:5] for word in found.words} == {"topic"}
+    assert all(word.window > word.reference == 0 for word in found.words)
+
+
+def test_the_area_is_near_that_of_a_regression_on_the_same_words():
+    one, other = texts(400, 0), texts(300, 1, new=0.5)
+    vectors = TfidfVectorizer().fit_transform([*one, *other])
+    truth = np.arange(700) >= 400
+    scores = cross_val_predict(LogisticRegression(C=10), vectors, truth, cv=5, method="decision_function")
+    assert abs(tell_apart(one, other).area - roc_auc_score(truth, scores)) < 0.04
+
+
+def test_texts_unlike_the_reference_have_unknown_words():
+    assert unlike(texts(300, 0), texts(200, 1)).mean() < 0.05
+    far = unlike(texts(300, 0), ["nothing known here at all", texts(1, 2)[0]])
+    assert far.tolist() == [True, False]
+    assert not unlike([], []).size
+
+
+def test_words_of_any_script():
+    assert words_of("Ein BÄR, 3x") == ["ein", "bär", "3x"]
+    assert words_of("转账 card") == ["转", "账", "card"]
+
+
+def test_few_and_empty_texts_are_no_error():
+    assert tell_apart(["a b", "a b", ""], ["", "a b"]).area >= 0
+    assert tell_apart(["x"], ["y"]).words == []

@@ -1,0 +1,198 @@
+"""Each monitor sees the change that it is for, and says what has changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vertune.core import part
+from vertune.core.kinds import Monitor
+from vertune.core.parse import build
+from vertune.testing.monitors import window
+
+REFERENCE = window(1200)
+
+
+def found(name, changed, reference=REFERENCE, **options):
+    return build(Monitor, {"name": name, **options}).compare(reference, changed)
+
+
+def rows(count=400, seed=1):
+    return window(count, seed, begin=2e9)
+
+
+def with_texts(share, text):
+    base = rows()
+    return replace(base, records=[{**one, "text": text} if place < share * 400 else one for place, one in enumerate(base.records)])
+
+
+def test_failed_requests():
+    base = rows()
+    failing = replace(base, answers=[None if place % 10 == 0 else one for place, one in enumerate(base.answers)])
+    finding = found("errors", failing)
+    assert (finding.value, finding.changed, finding.n) == (0.1, True, 400)
+    assert "10.0 % of the requests failed, 0.0 % in the reference" in finding.why
+
+
+def test_slow_requests():
+    base = rows()
+    finding = found("latency", replace(base, seconds=base.seconds * 3))
+    assert finding.changed
+    assert finding.value > 0.3
+    assert [row[""] for row in finding.evidence][:2] == ["5 % are below", "half are below"]
+
+
+@pytest.mark.parametrize(("factor", "changed"), [(4, True), (1, False), (0.2, True)])
+def test_volume(factor, changed):
+    base = rows()
+    finding = found("volume", replace(base, at=base.at[0] + (base.at - base.at[0]) / factor))
+    assert finding.changed is changed
+    assert finding.value == pytest.approx(20 * factor, rel=0.2)
+
+
+def test_volume_compares_the_same_hours_of_the_day():
+    """Nine tenths of the requests of the reference come by day; a window of the day alone is as usual."""
+    hours = [(3600.0 * hour, 90 if 8 <= hour % 24 < 18 else 10) for hour in range(24 * 10)]
+    reference = replace(REFERENCE, hours=hours)
+    by_day = replace(rows(900), at=3600.0 * (24 * 20 + 8) + np.linspace(0, 36_000, 900))
+    assert not found("volume", by_day, reference).changed
+    at_night = replace(rows(900), at=3600.0 * (24 * 20 + 19) + np.linspace(0, 36_000, 900))
+    finding = found("volume", at_night, reference)
+    assert finding.changed
+    assert "9.00 times as many" in finding.why or "8.9" in finding.why
+
+
+@pytest.mark.parametrize(("name", "column"), [("unknown_tokens", "unknown"), ("truncation", "cut")])
+def test_tokens(name, column):
+    finding = found(name, replace(rows(), **{column: (np.arange(400) % 8 == 0).astype(np.int64) * 2}))
+    assert (finding.value, finding.changed) == (0.125, True)
+    assert "not counted" in found(name, replace(rows(), **{column: np.full(400, -1)})).why
+
+
+def test_length():
+    base = rows()
+    finding = found("length", replace(base, tokens=base.tokens + 3))
+    assert finding.changed
+    assert finding.value == pytest.approx(13, abs=0.6)
+    without = replace(base, tokens=np.full(400, -1))
+    assert "characters" in found("length", without).why
+
+
+def test_language():
+    reference = with_texts(1.0, "why is my card not there and when will it be")
+    finding = found("language", with_texts(0.1, "我的银行卡在哪里"), reference)
+    assert (finding.changed, finding.value) == (True, pytest.approx(0.1))
+    assert finding.evidence == [{"language": "Chinese", "text": "我的银行卡在哪里"}]
+
+
+def test_words():
+    finding = found("text_drift", with_texts(0.15, "mortgage interest rate of a house"))
+    assert finding.changed
+    assert finding.value > 0.52
+    assert {row["word"] for row in finding.evidence} >= {"mortgage", "interest", "rate", "house"}
+    assert finding.evidence[0]["share in the reference"] == 0
+
+
+def test_vectors():
+    base = rows()
+    moved = np.random.default_rng(0).normal(0.5, 1, (400, 12)).astype(np.float32)
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    finding = found("state_drift", replace(base, states=lambda rows: moved[list(rows)]))
+    assert finding.changed
+    assert finding.evidence
+    assert found("state_drift", replace(base, states=lambda rows: None)).changed is None
+
+
+def test_labels():
+    base = rows()
+    other = [{**one, "label": "loan"} if place < 120 else one for place, one in enumerate(base.answers)]
+    finding = found("label_shares", replace(base, answers=other))
+    assert finding.changed
+    assert finding.evidence[0]["label"] == "loan"
+    assert "most that of loan" in finding.why
+
+
+def test_confidences():
+    lower = replace(rows(), confidences=rows().confidences * 0.8)
+    assert found("confidence", lower).changed
+    finding = found("out_of_scope", lower)
+    assert finding.changed
+    assert finding.evidence[0].keys() == {"least sure of"}
+    assert found("out_of_scope", lower, below=0.01).value == 0
+
+
+def test_estimated_accuracy():
+    lower = replace(rows(), confidences=rows().confidences * 0.8)
+    finding = found("estimated_accuracy", lower)
+    assert finding.changed
+    assert finding.value == pytest.approx(lower.confidences.mean(), abs=0.05)
+    assert "50 are needed" in found("estimated_accuracy", lower, replace(REFERENCE, right=np.full(1200, np.nan))).why
+
+
+def test_accuracy_of_texts_unlike_the_reference_is_not_estimated():
+    far = with_texts(0.3, "entirely other words are here")
+    finding = found("estimated_accuracy", replace(far, states=lambda rows: None), replace(REFERENCE, states=lambda rows: None))
+    assert (finding.value, finding.changed) == (None, None)
+    assert "unlike all of the reference" in finding.why
+    axis = np.zeros((400, 12), np.float32)
+    axis[:, 0] = 1
+    apart = replace(rows(), states=lambda rows: axis[list(rows)])
+    near = np.roll(axis, 1, axis=1)
+    assert found("estimated_accuracy", apart, replace(REFERENCE, states=lambda rows: near[: len(rows)])).value is None
+
+
+@pytest.mark.parametrize(("rate", "changed"), [(0.5, True), (0.2, False)])
+def test_errors_on_feedback(rate, changed):
+    base = rows(900)
+    wrong = np.random.default_rng(0).random(900) < np.where(np.arange(900) < 300, 0.2, rate)
+    finding = found("feedback_quality", replace(base, right=1.0 - wrong))
+    assert finding.changed is changed
+    assert finding.p is None
+    assert ("ADWIN" in finding.why) == changed
+    if changed:
+        assert finding.value == pytest.approx(0.5, abs=0.06)
+        assert finding.evidence[0].keys() == {"text", "answered", "right"}
+
+
+def test_errors_on_feedback_without_a_known_reference():
+    base, unknown = rows(900), replace(REFERENCE, right=np.full(1200, np.nan))
+    wrong = np.random.default_rng(0).random(900) < np.where(np.arange(900) < 450, 0.1, 0.4)
+    assert found("feedback_quality", replace(base, right=1.0 - wrong), unknown).changed
+    assert not found("feedback_quality", replace(base, right=np.ones(900)), unknown).changed
+
+
+def test_calibration():
+    base = rows()
+    finding = found("calibration", replace(base, right=np.where(np.arange(400) % 3 == 0, 0.0, base.right)))
+    assert finding.changed
+    assert finding.value > 0.15
+    alone = found("calibration", replace(base, right=np.zeros(400)), replace(REFERENCE, right=np.full(1200, np.nan)))
+    assert alone.changed
+    assert "nothing is known of the reference" in alone.why
+
+
+def test_fairness():
+    base = rows()
+    worse = np.array([0.0 if record["region"] == "a" and place % 4 else base.right[place] for place, record in enumerate(base.records)])
+    finding = found("fairness", replace(base, right=worse), column="region")
+    assert finding.changed
+    assert "region = a" in finding.why or "region = b" in finding.why
+    assert {row["group"] for row in finding.evidence} == {"a", "b"}
+    assert "No group" in found("fairness", base, column="nothing").why
+    assert "mean confidence" in found("fairness", replace(base, right=np.full(400, np.nan)), column="region").why
+
+
+def test_disagreement_in_shadow():
+    base = rows()
+    other = [{"label": "none"} if place % 4 == 0 else one for place, one in enumerate(base.shadow)]
+    finding = found("shadow_disagreement", replace(base, shadow=other))
+    assert (finding.value, finding.changed, finding.n) == (0.25, True, 400)
+    assert finding.evidence[0]["candidate"] == "none"
+
+
+def test_default_monitors_need_no_option():
+    kinds = [part.find("monitors", name) for name in part.names("monitors")]
+    assert [kind.__name__ for kind in kinds if kind.on_request] == ["Fairness"]
+    assert all(kind.title and kind() for kind in kinds)
