@@ -12,7 +12,7 @@ tests:
   - name: refunds stay refunds
     cases:
       - {input: I want my money back, expect: refund, origin: feedback 1}
-      - {input: {text: Wo ist mein Geld?}, never: fraud}
+      - {input: {text: "Wo ist mein Geld?"}, never: fraud}
   - name: typos don't matter
     type: invariance
     edits: [typos, case]

@@ -10,7 +10,10 @@ import typer
 from vertune.cli import options, output
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from vertune.core.artifact import Artifact
+    from vertune.core.artifact import Home as HomeFolder
 
 PANEL = ("Use a model", 6)
 _COLOURS = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
@@ -43,7 +46,6 @@ def run(
     from vertune.core.artifact import Home
     from vertune.core.errors import DataError, ModelError
     from vertune.core.files import read_json
-    from vertune.data.dataset import of_model, read
     from vertune.evaluation.release import Bounds
     from vertune.steps.gate import FILE, Terms, gate
     from vertune.steps.predict import Inputs, read_rows
@@ -58,12 +60,7 @@ def run(
 
         sets["traffic"] = pl.concat([read_rows(file, Inputs.of(model)) for file in traffic], how="diagonal_relaxed")
     if gold is None:
-        dataset = of_model(other.manifest, store)
-        if dataset is None:
-            raise DataError(
-                f"The dataset of {other.id} is not in {store.folder}, so there are no test rows. Give labelled rows: --gold FILE"
-            )
-        sets = {"gold": read(dataset, "test"), **sets}
+        sets = {"gold": _test_rows(other, store), **sets}
     with show_progress("gate", quiet=json) as progress:
         report = gate(model, other, store, sets, Terms(Bounds(tolerance=tolerance), tests), progress)
     if json:
@@ -75,6 +72,23 @@ def run(
         raise ModelError(f"{headline} Expected every check to pass. Look at {output.relative(report.folder / 'report.html')}.")
     if verdict == "unknown":
         raise DataError(f"{headline} Expected every check to pass. Look at {output.relative(report.folder / 'report.html')}.")
+
+
+def _test_rows(model: Artifact, home: HomeFolder) -> pl.DataFrame:
+    """Return the test rows of a model's dataset; raise DataError if there are none."""
+    from vertune.core.errors import DataError, NotFound
+    from vertune.data.dataset import of_model, read
+
+    dataset = of_model(model.manifest, home)
+    try:
+        if dataset is not None:
+            return read(dataset, "test")
+    except NotFound:
+        pass
+    raise DataError(
+        f"There are no test rows of {model.id} in {home.folder}; expected labelled rows that no model was trained on. "
+        "Give some: vertune gate CANDIDATE --gold FILE"
+    )
 
 
 def show(report: Artifact) -> None:

@@ -159,7 +159,7 @@ def _direction(plan: _Plan, subject: Subject, records: Sequence[Record], answers
         return None
     what = f"of {case.label} " if case.label else ""
     return (
-        f"from {_quoted(task, records[0])} to {_quoted(task, records[1])}, the level {what}moved from {before:.3g} to {after:.3g}; "
+        f"From {_quoted(task, records[0])} to {_quoted(task, records[1])}, the level {what}moved from {before:.3g} to {after:.3g}; "
         f"expected it to go {case.change}."
     )
 
@@ -192,10 +192,12 @@ def _are_equal(task: Task, one: tuple[Record, Answer], other: tuple[Record, Answ
 
 
 def _is_right(task: Task, record: Record, answer: Answer, within: float) -> bool:
-    """Return whether an answer is the right one of a labelled record."""
-    name = rows.row_metric(task, [record], [answer])
-    scores = rows.row_scores(task, [record], [answer], name)
-    return bool(len(scores.values)) and bool(scores.values[0] >= scores.best - within - _ROUNDING)
+    """Return whether an answer is the right one of a labelled record; a number may differ by `within`."""
+    target = task.target_columns[0]
+    if target.type == "number":
+        return abs(_level(task, answer, record, None) - float(record[target.name])) <= within + _ROUNDING
+    right = rows.row_scores(task, [record], [answer], task.metrics[0]).right
+    return bool(len(right)) and bool(right.all())
 
 
 def _target_fields(task: Task, record: Record, expect: Any) -> dict[str, Any]:
