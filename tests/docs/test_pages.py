@@ -9,7 +9,7 @@ from tests.docs.conftest import DOCS, ROOT
 from tests.docs.snippets import blocks
 
 ON_THEIR_OWN = ["classify", "embed", "extract", "mask", "match", "multilabel", "python", "regress", "tag"]
-CONTINUED = ["behaviour-tests", "compress", "feedback", "gate", "jobs", "label", "monitoring", "people", "serve", "sign"]
+CONTINUED = ["alerts", "behaviour-tests", "compress", "feedback", "gate", "jobs", "label", "monitoring", "people", "serve", "sign"]
 """Pages that continue `classify` with the model that it trains."""
 
 
