@@ -48,7 +48,7 @@ def run(
     plan = _plan(artifact, reference, window, set or [])
     names = dict(_pair(text) for text in column or [])
     with show_progress("monitor") as progress, nullcontext((where, file)) if file else options.opened(home, database) as (_, source):
-        report = monitor(artifact, where, plan, source, names, progress)
+        report = monitor(artifact, where, plan, source, names, progress=progress)
     found = read_json(report.folder / "findings.json")
     if json:
         output.as_json(found)

@@ -77,7 +77,11 @@ def judge(subjects: Sequence[Subject], previous: Mapping[tuple[str, str], Verdic
         verdict = _verdict(monitor, found, levels.get(number))
         begin, end = _ends(subject.window)
         confirmed = verdict == "changed" and previous.get((subject.vertical, monitor.name)) == "changed"
-        outcomes.append(Outcome(subject.vertical, monitor, begin, end, _finite(found), verdict, levels.get(number), confirmed=confirmed))
+        outcomes.append(
+            Outcome(
+                subject.vertical, monitor, begin, end, _finite(found), verdict=verdict, adjusted=levels.get(number), confirmed=confirmed
+            )
+        )
     return outcomes
 
 

@@ -82,7 +82,7 @@ def tell_apart(reference: Sequence[str], window: Sequence[str], seed: int = 0) -
     low, high = area_interval(scores[:first], scores[first:], seed)
     area, middle = float(np.mean(areas)), area_under_curve(scores[:first], scores[first:])
     z = sum(standard) / math.sqrt(_FOLDS)
-    return Separation(area, low + area - middle, high + area - middle, z, scores, _telling(entries, is_window))
+    return Separation(area, low + area - middle, high + area - middle, z, scores, words=_telling(entries, is_window))
 
 
 def words_of(text: str) -> list[str]:

@@ -39,7 +39,7 @@ def compare_shares(
     share, before = hits[0] / counts[0], hits[1] / counts[1]
     p, (low, high) = fisher(hits, counts), share_interval(*_pair(hits, counts))
     why = f"{per_cent(share)} {what}, {per_cent(before)} in the reference ({write_p(p)})."
-    return Finding(share, low, high, p, p < SIGNIFICANT and share - before >= least, why, evidence or [], counts[0])
+    return Finding(share, low, high, p, changed=p < SIGNIFICANT and share - before >= least, why=why, evidence=evidence or [], n=counts[0])
 
 
 def _pair(hits: tuple[int, int], counts: tuple[int, int]) -> tuple[int, int]:

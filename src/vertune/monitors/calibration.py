@@ -55,4 +55,4 @@ class Calibration(Monitor):
             f"calibration error is {per_cent(found['ece'])}."
         )
         changed = p < SIGNIFICANT and abs(size) >= self.least
-        return Finding(value, value - 1.96 * error, value + 1.96 * error, p, changed, why, rows, count)
+        return Finding(value, value - 1.96 * error, value + 1.96 * error, p, changed=changed, why=why, evidence=rows, n=count)

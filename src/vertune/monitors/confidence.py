@@ -36,4 +36,13 @@ class Confidence(Monitor):
             f"The mean confidence is {per_cent(mean)}, {per_cent(float(before.mean()))} in the reference; the distributions differ by "
             f"{found.size:.2f} ({write_p(found.p)})."
         )
-        return Finding(mean, mean - reach, mean + reach, found.p, is_change(found, self.least), why, quantiles(before, now), len(now))
+        return Finding(
+            mean,
+            mean - reach,
+            mean + reach,
+            found.p,
+            changed=is_change(found, self.least),
+            why=why,
+            evidence=quantiles(before, now),
+            n=len(now),
+        )

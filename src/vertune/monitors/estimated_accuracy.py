@@ -59,7 +59,7 @@ class EstimatedAccuracy(Monitor):
             f"If only inputs have changed, {per_cent(found.accuracy)} of the answers are right, {per_cent(found.before)} in the reference "
             f"({write_p(found.p)})."
         )
-        return Finding(found.accuracy, found.low, found.high, found.p, changed, why, [], count)
+        return Finding(found.accuracy, found.low, found.high, found.p, changed=changed, why=why, evidence=[], n=count)
 
 
 def _unlike(reference: Window, window: Window) -> tuple[float, NDArray[np.int64]]:

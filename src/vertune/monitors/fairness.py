@@ -63,7 +63,7 @@ class Fairness(Monitor):
             {"group": one["group"], what: per_cent(one["score"]), "gap": per_cent(one["now"]), "records": one["count"]} for one in found
         ]
         changed = p < SIGNIFICANT and abs(worst["change"]) >= self.least
-        return Finding(value, max(0.0, value - reach), min(1.0, value + reach), p, changed, why, shown, count)
+        return Finding(value, max(0.0, value - reach), min(1.0, value + reach), p, changed=changed, why=why, evidence=shown, n=count)
 
 
 def _groups(window: Window, column: str) -> NDArray[np.str_]:

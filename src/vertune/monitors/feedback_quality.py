@@ -52,7 +52,7 @@ class FeedbackQuality(Monitor):
         why = f"{per_cent(rate)} of the last {len(recent):,} answers with feedback are wrong, {since}"
         why += f"; {' and '.join(seen)} sees a rise." if seen else "; there is no proof of a rise."
         wrong = rows[len(errors) - len(recent) :][recent == 1]
-        return Finding(rate, low, high, None, changed, why, _evidence(window, wrong), len(recent))
+        return Finding(rate, low, high, None, changed=changed, why=why, evidence=_evidence(window, wrong), n=len(recent))
 
     def _seen(self, errors: NDArray[np.float64], recent: NDArray[np.float64], known: NDArray[np.float64] | None) -> list[str]:
         """Return the detectors that see a rise of the errors, in words."""

@@ -43,4 +43,4 @@ class LabelShares(Monitor):
             f"The shares of labels have shifted by {size:.3f} (PSI, {write_p(p)}), most that of {names[order[0]]}; {moved:.0%} have moved."
         )
         answered = sum(answer is not None for answer in window.answers)
-        return Finding(size, low, high, p, p < SIGNIFICANT and size >= self.least, why, rows, answered)
+        return Finding(size, low, high, p, changed=p < SIGNIFICANT and size >= self.least, why=why, evidence=rows, n=answered)

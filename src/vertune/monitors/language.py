@@ -47,7 +47,7 @@ class Language(Monitor):
             f"({write_p(p)})."
         )
         changed = p < SIGNIFICANT and share - earlier >= self.least
-        return Finding(share, low, high, p, changed, why, _evidence(window, now, foreign), sizes[0])
+        return Finding(share, low, high, p, changed=changed, why=why, evidence=_evidence(window, now, foreign), n=sizes[0])
 
 
 def _evidence(window: Window, languages: list[str | None], foreign: list[int]) -> list[dict[str, Any]]:

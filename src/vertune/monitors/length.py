@@ -36,7 +36,16 @@ class Length(Monitor):
             f"A text has {mean:.1f} {unit} on average, {before.mean():.1f} in the reference; the distributions differ by {found.size:.2f} "
             f"({write_p(found.p)})."
         )
-        return Finding(mean, mean - reach, mean + reach, found.p, is_change(found, self.least), why, quantiles(before, now, 1), len(now))
+        return Finding(
+            mean,
+            mean - reach,
+            mean + reach,
+            found.p,
+            changed=is_change(found, self.least),
+            why=why,
+            evidence=quantiles(before, now, 1),
+            n=len(now),
+        )
 
 
 def _tokens(window: Window) -> NDArray[np.float64]:

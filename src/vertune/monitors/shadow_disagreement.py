@@ -32,4 +32,4 @@ class ShadowDisagreement(Monitor):
         rows = [{"live": mine, "candidate": other, "requests": count} for (mine, other), count in named.most_common(_SHOWN)]
         allowed = per_cent(self.least)
         why = f"The candidate answers {per_cent(share)} of {len(pairs):,} requests otherwise; {allowed} are allowed ({write_p(p)})."
-        return Finding(share, low, high, p, p < SIGNIFICANT and share >= self.least, why, rows, len(pairs))
+        return Finding(share, low, high, p, changed=p < SIGNIFICANT and share >= self.least, why=why, evidence=rows, n=len(pairs))

@@ -37,7 +37,14 @@ class StateDrift(Monitor):
         why = f"The vectors of both differ by {found.size:.4f} (MMD², {write_p(found.p)}); the cosine of their means is {cosine:.3f}."
         far = rows[1][np.argsort((now @ before.T).max(1), kind="stable")]
         return Finding(
-            found.size, None, None, found.p, is_change(found, self.least), why, examples(window, far, "least like before"), len(now)
+            found.size,
+            None,
+            None,
+            found.p,
+            changed=is_change(found, self.least),
+            why=why,
+            evidence=examples(window, far, "least like before"),
+            n=len(now),
         )
 
 

@@ -41,7 +41,7 @@ class TextDrift(Monitor):
             f"A classifier tells new texts from those of the reference with an area under the ROC curve of {found.area:.3f} ({write_p(p)})."
         )
         changed = p < SIGNIFICANT and found.area >= 0.5 + self.least
-        return Finding(found.area, found.low, found.high, p, changed, why, words, len(now))
+        return Finding(found.area, found.low, found.high, p, changed=changed, why=why, evidence=words, n=len(now))
 
     def _sampled(self, texts: list[str]) -> list[str]:
         """Return a random sample of texts, the same in every call."""

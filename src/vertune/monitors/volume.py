@@ -57,7 +57,9 @@ class Volume(Monitor):
         reach = _QUANTILE * per_hour * math.sqrt(factor / max(1, total - 1))
         is_large = ratio >= 1 + self.least or ratio <= 1 / (1 + self.least)
         why = f"{per_hour:.3g} requests in an hour, {ratio:.2f} times as many as in the reference at this time ({write_p(p)})."
-        return Finding(per_hour, max(0.0, per_hour - reach), per_hour + reach, p, p < SIGNIFICANT and is_large, why, [], total)
+        return Finding(
+            per_hour, max(0.0, per_hour - reach), per_hour + reach, p, changed=p < SIGNIFICANT and is_large, why=why, evidence=[], n=total
+        )
 
 
 def _complete_hours(at: NDArray[np.float64]) -> list[tuple[float, int]]:

@@ -65,7 +65,7 @@ def _chart(one: Mapping[str, Any]) -> dict[str, Any] | None:
     if len(points) < 2:
         return None
     values = [point[name] for point in points for name in ("value", "low", "high") if point[name] is not None]
-    return {"points": points, "x_title": "days" if timed else "window", "values": values}
+    return {"points": points, "x_title": "days" if timed else "window", "ends": values}
 
 
 def _evidence(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.core.files import folder_size, storage_errors
 from vertune.runtime.shared_store import VERTICALS
 from vertune.steps import in_use
+from vertune.steps.monitor.reference import forget_reference
 
 
 def find(home: Home, name: str) -> Artifact:
@@ -60,6 +61,7 @@ def remove(home: Home, name: str) -> int:
                 shutil.rmtree(artifact.folder)
         else:
             home.remove(shelf, name)  # type: ignore[arg-type]
+            forget_reference(home.folder, name)
     return freed
 
 

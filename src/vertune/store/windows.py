@@ -164,4 +164,4 @@ def _failed(connection: Connection, stretch: Stretch) -> Iterable[Row]:
     meant = [table.id >= stretch.first, table.id < stretch.end, table.status >= 500]
     meant.append(table.failed.contains(failed_verticals([stretch.vertical]), autoescape=True))
     for row in connection.execute(select(table.id, table.seconds).where(*meant)):
-        yield Row(row.id, 0, time_of(row.id), row.seconds, None, None, None)
+        yield Row(row.id, 0, time_of(row.id), row.seconds, None, answer=None, confidence=None)

@@ -6,6 +6,7 @@ vertical, from the store or from a file, and writes a page.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from vertune import __version__
 from vertune.core import part
 from vertune.core.artifact import Artifact, Home, Progress, recording
-from vertune.core.errors import DataError
+from vertune.core.errors import ConfigError, DataError, NotFound, StorageError
 from vertune.core.files import write_json, write_text
 from vertune.core.monitor import Monitor, Verdict, Window
 from vertune.evaluation.monitoring import LEAST, LEVEL, Outcome, Subject, carried, episodes, false_alarms, judge
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vertune.store.database import Database
     from vertune.store.measurements import Measurement
 
+_log = logging.getLogger("vertune")
 _EVIDENCE = 20
 """Largest number of rows of evidence that are kept of a finding."""
 _LOOKS = 40
@@ -77,7 +79,8 @@ class Plan:
 def look(plans: Mapping[str, Plan], home: Home, database: Database, now: datetime | None = None) -> list[Outcome]:
     """Compare the last requests of each vertical with its reference, store the figures, and return what was found.
 
-    `plans` names verticals that have a live model. One of which too few requests are new since the last look is left out.
+    `plans` names verticals that have a live model. One whose model can't be read, or of which too few requests are new since the last
+    look, is left out.
     """
     from vertune.steps.monitor.traffic import Traffic
     from vertune.store import measurements
@@ -85,7 +88,11 @@ def look(plans: Mapping[str, Plan], home: Home, database: Database, now: datetim
     moment = now or datetime.now(UTC)
     subjects, previous = [], dict[tuple[str, str], Verdict]()
     for name, plan in plans.items():
-        reader = Reader(home.get("models", name))
+        try:
+            reader = Reader(home.get("models", name))
+        except (ConfigError, NotFound, StorageError) as error:  # one that is damaged must not keep others from being watched
+            _log.warning("%s can't be monitored: %s", name, error)
+            continue
         with database.reading() as connection:
             traffic = Traffic(connection, home, reader, name, moment)
             before = measurements.latest(connection, name, 2)
@@ -125,7 +132,7 @@ def _subject(plan: Plan, traffic: Any, window: Window) -> Subject:
         window = traffic.with_shadow(window, traffic.candidate())
     history = traffic.history(window, plan.span[1] if plan.span else None)
     return Subject(
-        traffic.vertical, monitors, reference if reference is not None and len(reference) else early or window, window, history, early
+        traffic.vertical, monitors, reference if reference is not None and len(reference) else early or window, window, history, early=early
     )
 
 
@@ -180,7 +187,7 @@ def monitor(
         labelled = np.isfinite(material.window.right).nonzero()[0]
         for number, rows in enumerate(windows, 1):
             history = material.window.take(labelled[labelled < rows.stop])
-            outcomes = judge([Subject(name, plan.chosen, reference, material.window.take(rows), history, early)], previous)
+            outcomes = judge([Subject(name, plan.chosen, reference, material.window.take(rows), history, early=early)], previous)
             previous = carried(previous, outcomes)
             looks.append(outcomes)
             recorder("monitored", step=number, steps=len(windows))

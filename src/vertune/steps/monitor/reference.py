@@ -50,7 +50,7 @@ def labelled_reference(reader: Reader, home: Home) -> tuple[Window | None, str]:
 
 
 def forget_reference(home: Path, model: str) -> None:
-    """Delete what a model answered to the rows of its reference."""
+    """Delete what a model answered to the rows of its reference; other artifacts have no such folder."""
     folder = home / FOLDER / model
     with storage_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
