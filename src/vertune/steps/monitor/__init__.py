@@ -255,7 +255,7 @@ def _by_time(at: NDArray[np.float64], seconds: float) -> list[slice]:
     """Return the places of windows of one length in time."""
     if not len(at) or not np.isfinite(at).all():
         raise DataError("Some requests have no time, so a window can't be a time. Name the column: --column time=COLUMN.")
-    count = max(1, int((at[-1] - at[0]) // (seconds / 2)))
+    count = max(0, int((at[-1] - at[0] - seconds) // (seconds / 2))) + 1  # only complete windows, unless there is none
     ends = [at[-1] - number * seconds / 2 for number in range(count)]
     found = [slice(*np.searchsorted(at, [end - seconds, end], side="right").tolist()) for end in reversed(ends)]
     return [one for one in found if one.stop > one.start]

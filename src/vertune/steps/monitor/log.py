@@ -33,6 +33,8 @@ ROLES: dict[str, tuple[str, ...]] = {
 """What a column of a log can be, with the names by which it is recognised."""
 _PREFIX = "answer_"
 """How the columns begin that `vertune predict` writes."""
+_FIRST_SECONDS, _FIRST_MILLISECONDS = 1e8, 1e11
+"""From which a number is a time in seconds since 1970, and in milliseconds; a smaller one, such as 20300131, is a date."""
 _RIGHT = {"right": 1.0, "wrong": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0}
 
 
@@ -143,12 +145,13 @@ def _time(value: Any) -> float:
     """Return a time in seconds since 1970; numbers that are too large for seconds are milliseconds."""
     if isinstance(value, bool) or value is None:
         return np.nan
-    if isinstance(value, int | float):
-        return value / 1000 if value > 1e11 else float(value)
+    number = _number(value)
+    if number > _FIRST_SECONDS:
+        return number / 1000 if number > _FIRST_MILLISECONDS else number
     try:
         moment = value if isinstance(value, date) else datetime.fromisoformat(str(value).strip())
     except ValueError:
-        return _number(value)
+        return np.nan
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

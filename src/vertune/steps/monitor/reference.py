@@ -21,6 +21,8 @@ FOLDER = "references"
 """Name of the folder in the home folder with what models answered to the rows of their reference."""
 MOST = 2000
 """Largest number of rows of a reference, a random sample of more."""
+FEWEST = 50
+"""Least number of rows of a reference; with fewer, the first requests take their place."""
 _ANSWERS = "answers.json"
 
 
@@ -36,8 +38,8 @@ def labelled_reference(reader: Reader, home: Home) -> tuple[Window | None, str]:
         return None, "The dataset of the model is not in this home folder, so the first requests are the reference."
     split = "test" if model.refitted else "validation"
     rows = _rows(dataset, split)
-    if not rows:
-        return None, f"The dataset has no {split} rows that the model was not trained on, so the first requests are the reference."
+    if len(rows) < FEWEST:
+        return None, f"The dataset has {len(rows)} {split} rows that the model was not trained on, so the first requests are the reference."
     answers = _answers(reader, home, rows, split)
     if answers is None:
         return None, "The model can't be loaded here to answer its validation rows, so the first requests are the reference."
