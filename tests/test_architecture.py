@@ -166,7 +166,7 @@ def _named_parts() -> dict[str, set[str]]:
 HOMONYMS = frozenset(
     {
         "text", "head", "folder", "time", "group", "prefix", "full", "given", "onnx", "table", "length", "labels", "file", "command",
-        "mail",
+        "mail", "errors", "confidence", "feedback",
     }
 )  # fmt: skip
 """Names of parts that are also words for something else, such as a type of column: a bare comparison with them proves nothing."""
