@@ -46,7 +46,7 @@ def test_the_labels_asked_for_grow_with_the_share_of_rows_that_are_answered_diff
 
 
 def test_a_candidate_that_seems_bad_needs_as_many_labels_as_show_that():
-    assert gold(30, 60).labels_needed < gold(45, 45).labels_needed  # 1.5 points worse, against as good, with equal spread
+    assert gold(35, 60).labels_needed < gold(47, 48).labels_needed  # 1.2 points worse, against as good, with equal spread
 
 
 def test_without_a_tolerance_the_measured_difference_is_assumed():

@@ -185,7 +185,7 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
     if verdict == UNDECIDED:
         as_good, as_measured = limit or found.value, min(0.0, found.value + limit)
         options = [paired.units_needed(difference.error, difference.units, size, look.next_side) for size in (as_good, as_measured) if size]
-        needed, advice = _further(min(options, default=math.inf), difference.units)
+        needed, advice = _further(min(options, default=math.inf), difference.units, cap=not limit)
         if needed and differ is not None:
             texts, few = format_count(needed), plural(rounded_up(max(1.0, differ * needed)), "label")
             advice += f", or about {few} on the texts that both answer differently, among {texts} texts of traffic"
@@ -255,21 +255,18 @@ def no_group_worse(name: str, groups: Sequence[Group], limit: float, look: Look)
     shown = _Format(worst.measure)
     verdict = FAILED if failed else UNDECIDED if doubtful or not judged else PASSED
     needed = None
+    beyond, among = f"lost more than {shown.size(limit)}", plural(len(judged), "group")
     if failed:
-        why = (
-            f"lost more than {shown.size(limit)}, beyond chance and after correction for {plural(len(judged), 'group')}: {_groups(failed)}"
-        )
+        why = f"{beyond}, also after correction for {among}: {_groups(failed)}"
     elif doubtful:
         side = look.next_side / len(judged)
         wanted = max(paired.units_needed(group.error, group.rows, group.value + limit, side) for group in doubtful)
         needed, advice = _further(wanted, min(group.rows for group in doubtful))
-        why = (
-            f"{_groups(doubtful)} may have lost more than {shown.size(limit)}, but that can be chance among {len(judged)} groups. {advice}"
-        )
+        why = f"may have {beyond}, or only by chance among {among}: {_groups(doubtful)}. {advice}"
     elif not judged:
-        why = f"none of the {plural(len(groups), 'group')} has enough rows: even if all answers in one became wrong, that could be chance"
+        why = f"none of {plural(len(groups), 'group')} has enough rows: even if all answers in one became wrong, that could be chance"
     else:
-        why = f"none of {plural(len(judged), 'group')} lost more than {shown.size(limit)} beyond chance{_visible(judged, limit, look.side)}"
+        why = f"none of {among} {beyond} beyond chance{_visible(judged, limit, look.side)}"
     left_out = len(groups) - len(judged)
     if judged and left_out:
         why += f". {plural(left_out, 'group')} had too few rows to be judged"
@@ -356,9 +353,12 @@ def _ends(found: Interval, unit: Unit = "share") -> str:
     return " to ".join(format_change(end, unit).removesuffix(" points") for end in (found.low, found.high))
 
 
-def _further(units: float, present: int) -> tuple[int | None, str]:
-    """Return how many rows have to be labelled beyond the present ones, and advice for the reader."""
-    if not units <= MANY_TIMES * present:
+def _further(units: float, present: int, cap: bool = True) -> tuple[int | None, str]:
+    """Return how many rows have to be labelled beyond the present ones, and advice for the reader.
+
+    With `cap`, a number of labels that nobody would give is not stated: it comes from a difference that happens to be close to the limit.
+    """
+    if not units < math.inf or (cap and units > MANY_TIMES * present):
         return None, "More labels would hardly decide: the measured difference is too close to the limit"
     further = rounded_up(max(1.0, units - present))
     return further, f"About {plural(further, 'more label')} would tell"

@@ -1,0 +1,44 @@
+"""What a retrained model has forgotten, by slice and label."""
+
+import numpy as np
+import pytest
+
+from vertune.evaluation.forgetting import forgetting
+from vertune.tasks.classify import Classify
+from vertune.tasks.regress import Regress
+
+
+def answers(labels):
+    return [{"label": label, "probability": 0.9, "probabilities": {}, "truncated": False} for label in labels]
+
+
+def test_accuracy_of_each_slice_and_label_before_and_after():
+    truth = ["a"] * 40 + ["b"] * 40 + ["c"] * 20
+    records = [{"text": str(number), "label": label} for number, label in enumerate(truth)]
+    before = answers(["a"] * 40 + ["b"] * 40 + ["a"] * 20)
+    after = answers(["b"] * 10 + ["a"] * 30 + ["b"] * 40 + ["c"] * 20)
+    slices = {"first": np.arange(80), "round 1": np.arange(80, 100), "nothing": np.arange(0)}
+    found = forgetting(Classify(labels=["a", "b", "c"]), records, (before, after), slices)
+    assert found["metric"] == "accuracy"
+    first, second = found["slices"]
+    assert (first["name"], first["rows"], first["before"], first["after"]) == ("first", 80, 1.0, 0.875)
+    assert first["change"] == pytest.approx(-0.125)
+    assert first["low"] < -0.125 < first["high"] < 0
+    assert (second["before"], second["after"]) == (0.0, 1.0)
+    assert {entry["name"]: round(entry["change"], 3) for entry in found["labels"]} == {"a": -0.25, "b": 0.0, "c": 1.0}
+
+
+def test_an_answer_with_a_label_that_the_new_task_does_not_know_counts_as_wrong():
+    records = [{"text": "1", "label": "a"}, {"text": "2", "label": "a"}]
+    found = forgetting(Classify(labels=["a", "b"]), records, (answers(["retired", "a"]), answers(["a", "a"])), {"all": np.arange(2)})
+    assert (found["slices"][0]["before"], found["slices"][0]["after"]) == (0.5, 1.0)
+
+
+def test_errors_of_numbers_are_shown_as_they_are():
+    records = [{"text": str(number), "score": float(number)} for number in range(10)]
+    before, after = ([{"score": number + error, "truncated": False} for number in range(10)] for error in (1.0, 3.0))
+    found = forgetting(Regress(mean=0.0, deviation=1.0), records, (before, after), {"all": np.arange(10)})
+    (entry,) = found["slices"]
+    assert found["metric"] in ("mae", "rmse")
+    assert (entry["before"], entry["after"], entry["change"]) == pytest.approx((1.0, 3.0, 2.0))
+    assert not found["labels"]
