@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MEASURED
-from tests.docs.snippets import Session
+from tests.docs.snippets import Session, blocks
 from tests.server.conftest import admin
 from tests.server.running import Running
 from vertune.core import base
@@ -59,3 +60,22 @@ def session(page_base, tmp_path, monkeypatch, serve) -> Session:
     monkeypatch.delenv("VERTUNE_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
     return Session(tmp_path, serve)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory) -> Path:
+    """Becomes the folder in which the page `classify` has trained its model, as soon as a page needs it."""
+    return tmp_path_factory.mktemp("continued") / "folder"
+
+
+@pytest.fixture
+def continued(session, trained_folder) -> Session:
+    """A folder in which the page `classify` has trained its model."""
+    if not trained_folder.exists():
+        start = blocks(DOCS / "how-to" / "classify.md")
+        session.run([block for block in start if block.file])
+        session.run(next([block] for block in start if "vertune fit" in block.code))
+        shutil.copytree(session.folder, trained_folder)
+    else:
+        shutil.copytree(trained_folder, session.folder, dirs_exist_ok=True)
+    return session

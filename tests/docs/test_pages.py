@@ -9,7 +9,20 @@ from tests.docs.conftest import DOCS, ROOT
 from tests.docs.snippets import blocks
 
 ON_THEIR_OWN = ["classify", "embed", "extract", "mask", "match", "multilabel", "python", "regress", "tag"]
-CONTINUED = ["alerts", "behaviour-tests", "compress", "feedback", "gate", "jobs", "label", "monitoring", "people", "serve", "sign"]
+CONTINUED = [
+    "alerts",
+    "behaviour-tests",
+    "compress",
+    "feedback",
+    "gate",
+    "jobs",
+    "label",
+    "monitoring",
+    "people",
+    "retraining",
+    "serve",
+    "sign",
+]
 """Pages that continue `classify` with the model that it trains."""
 
 
@@ -20,11 +33,8 @@ def test_page_runs(name, session):
 
 @pytest.mark.parametrize("name", CONTINUED)
 @pytest.mark.enable_socket
-def test_page_that_continues_another_runs(name, session):
-    start = blocks(DOCS / "how-to" / "classify.md")
-    session.run([block for block in start if block.file])
-    session.run(next([block] for block in start if "vertune fit" in block.code))
-    assert session.run(blocks(DOCS / "how-to" / f"{name}.md")) >= 4
+def test_page_that_continues_another_runs(name, continued):
+    assert continued.run(blocks(DOCS / "how-to" / f"{name}.md")) >= 4
 
 
 def test_every_how_to_page_is_run():
