@@ -110,8 +110,8 @@ class Window:
         import numpy as np
 
         rows = np.arange(len(self))[positions]
-        lists = {name: [getattr(self, name)[row] for row in rows] for name in ("records", "answers", "targets", "shadow")}
-        arrays = {name: getattr(self, name)[rows] for name in ("confidences", *_MISSING)}
+        lists: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in ("records", "answers", "targets", "shadow")}
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("confidences", *_MISSING)}
         taken = replace(self, **lists, **arrays)
         if self.states is no_states:
             return taken

@@ -180,5 +180,7 @@ def _ends(window: Window) -> tuple[float, float]:
 
 def _finite(found: Finding) -> Finding:
     """Return the finding with None in place of figures that are not finite, which databases and JSON lack."""
-    figures = {name: getattr(found, name) for name in ("value", "low", "high", "p")}
-    return replace(found, **{name: None if one is None or not math.isfinite(one) else float(one) for name, one in figures.items()})
+    value, low, high, p = (
+        None if one is None or not math.isfinite(one) else float(one) for one in (found.value, found.low, found.high, found.p)
+    )
+    return replace(found, value=value, low=low, high=high, p=p)

@@ -62,7 +62,7 @@ def kolmogorov_tail(x: float) -> float:
     """Return the probability that the supremum of a Brownian bridge is further from 0 than `x` (Kolmogorov 1933)."""
     if x < 0.2:
         return 1.0
-    total = sum((-1) ** (number - 1) * math.exp(-2 * (number * x) ** 2) for number in range(1, 101))
+    total = sum((1.0 if number % 2 else -1.0) * math.exp(-2 * (number * x) ** 2) for number in range(1, 101))
     return min(1.0, max(0.0, 2 * total))
 
 

@@ -43,8 +43,7 @@ class Fairness(Monitor):
         groups = [_groups(one, self.column) for one in (reference, window)]
         rows = [(values, np.isfinite(values) & (names != "")) for values, names in zip(scores, groups, strict=True)]
         named = sorted(set(groups[1][rows[1][1]]) & set(groups[0][rows[0][1]]))[:_MOST_GROUPS]
-        found = [_gap(name, groups, rows) for name in named]
-        found = [one for one in found if one is not None]
+        found = [one for one in (_gap(name, groups, rows) for name in named) if one is not None]
         count = int(rows[1][1].sum())
         if not found:
             return Finding.silent(f"No group of '{self.column}' has {_FEWEST} records in the window and in the reference.", count)

@@ -164,7 +164,8 @@ class Predictor:
             vectors[feature.record] += array if array.ndim == 1 else array.mean(0)
             counts[feature.record] += 1
         vectors /= np.maximum(counts, 1)[:, None].astype(np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY).astype(np.float32)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY).astype(np.float32)
+        return vectors
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
         """Return one prediction per record."""

@@ -18,7 +18,6 @@ import numpy as np
 
 from vertune.core.kinds import Task
 from vertune.core.monitor import Finding, Monitor, Window
-from vertune.core.parse import build
 from vertune.core.part import having
 
 _WORDS = [f"word{number}" for number in range(50)]
@@ -39,7 +38,7 @@ def window(requests: int = 300, seed: int = 0, begin: float = 1e9, **columns: An
     answers = [{"label": _LABELS[label], "probability": float(share)} for label, share in zip(named, sure, strict=True)]
     vectors = random.normal(size=(requests, _WIDTH)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    task = build(having(Task.folder, activation="softmax"), {"labels": _LABELS})
+    task = Task.model_validate({"name": having(Task.folder, activation="softmax").__module__.rpartition(".")[2], "labels": _LABELS})
     given = {
         "at": begin + np.cumsum(random.exponential(_HOUR / 20, requests)), "seconds": random.gamma(2, 0.01, requests),
         "tokens": random.poisson(10, requests), "cut": np.zeros(requests), "unknown": np.zeros(requests), "right": right,

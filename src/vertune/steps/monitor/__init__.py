@@ -22,6 +22,7 @@ from vertune.core.artifact import Artifact, Home, Progress, recording
 from vertune.core.errors import ConfigError, DataError, NotFound, StorageError
 from vertune.core.files import write_json, write_text
 from vertune.core.monitor import Monitor, Verdict, Window
+from vertune.core.parse import build
 from vertune.evaluation.monitoring import LEAST, LEVEL, Outcome, Subject, carried, episodes, false_alarms, judge
 from vertune.reports import monitoring
 from vertune.steps.monitor.log import read_log
@@ -70,7 +71,7 @@ class Plan:
         kinds = [part.find(Monitor.folder, name) for name in part.names(Monitor.folder)]
         found = [kind() for kind in kinds if issubclass(kind, Monitor) and not kind.on_request]
         grouping = [kind for kind in kinds if issubclass(kind, Monitor) and kind.on_request and "column" in kind.model_fields]
-        return [*found, *(kind(column=self.column) for kind in grouping if self.column)]
+        return [*found, *(build(kind, {"column": self.column}) for kind in grouping if self.column)]
 
 
 # ── One look at the traffic of several verticals ─────────────────────────────────────────────────────────────────────────
@@ -234,10 +235,10 @@ def _references(plan: Plan, reader: Reader, home: Home, material: _Material) -> 
         if np.isfinite(everything.at).any():
             material.window = everything.where(everything.at >= last)
         return found, found, f"{len(found):,} requests from {plan.span[0]:%Y-%m-%d %H:%M} to {plan.span[1]:%Y-%m-%d %H:%M}."
-    found, about = labelled_reference(reader, home)
-    if found is None:
+    labelled, about = labelled_reference(reader, home)
+    if labelled is None:
         return early, early, f"{about} They are {len(early):,}."
-    return found, early, about
+    return labelled, early, about
 
 
 def _windows(window: Window, plan: Plan) -> list[slice]:

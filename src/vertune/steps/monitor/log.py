@@ -108,11 +108,11 @@ def _recognised(frame: pl.DataFrame, reader: Reader, names: Mapping[str, str]) -
     lowered = {name.lower(): name for name in frame.columns if name not in taken}
     found = dict(names)
     for role, known in ROLES.items():
-        column = next((lowered[name] for name in known if name in lowered), None)
-        if role not in found and column is not None:
-            found[role] = column
-    sources = [source for column in reader.task.target_columns for source in (*inputs.sources(column.name), column.name)]
-    target = next((name for name in sources if name in frame.columns and name not in found.values()), None)
+        present = [lowered[name] for name in known if name in lowered]
+        if role not in found and present:
+            found[role] = present[0]
+    named = [source for column in reader.task.target_columns for source in (*inputs.sources(column.name), column.name)]
+    target = next((name for name in named if name in frame.columns and name not in found.values()), None)
     answered = "answer" in found or any(name.startswith(_PREFIX) for name in frame.columns)
     if target is not None and not answered and "confidence" in found:
         found["answer"] = target  # what a model was so sure of

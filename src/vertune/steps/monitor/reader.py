@@ -47,7 +47,7 @@ class Reader:
         """Return the window with numbers of tokens, and with vectors that are computed when a monitor asks for them."""
         rows = [row for row, record in enumerate(window.records) if record is not None and self._is_readable(record)]
         records = [self._inputs(window.records[row] or {}) for row in rows]
-        arrays = {name: np.full(len(window), UNKNOWN, np.int64) for name in ("tokens", "cut", "unknown")}
+        arrays: dict[str, Any] = {name: np.full(len(window), UNKNOWN, np.int64) for name in ("tokens", "cut", "unknown")}
         try:
             for name, counts in self._counts(records).items():
                 arrays[name][rows] = counts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection
@@ -113,8 +114,8 @@ def window_of(reader: Reader, rows: Sequence[Row]) -> Window:
 
 def joined(first: Window, second: Window) -> Window:
     """Return the requests of two windows, one after the other; vectors are those of the second alone, so nothing computes any."""
-    lists = {name: [*getattr(first, name), *getattr(second, name)] for name in ("records", "answers", "targets", "shadow")}
-    arrays = {
+    lists: dict[str, Any] = {name: [*getattr(first, name), *getattr(second, name)] for name in ("records", "answers", "targets", "shadow")}
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(first, name), getattr(second, name)])
         for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right")
     }
