@@ -49,7 +49,7 @@ class Box:
 @contextmanager
 def server(context=None, implicit=False):
     def authenticate(server, session, envelope, mechanism, data):
-        return AuthResult(success=(data.login, data.password) == (b"ann", b"pass"), handled=True)
+        return AuthResult(success=(data.login, data.password) == (b"ann", b"pass"), handled=False)
 
     options = {"ssl_context": context} if implicit else {"tls_context": context, "require_starttls": context is not None}
     box = Box()

@@ -218,7 +218,7 @@ def test_a_message_says_what_happened_since_when_how_bad_why_and_what_to_do(lang
     ):
         assert part in opened.text, part
     assert {"en": "31 hours", "zh": "31 小时"}[language] in opened.text
-    assert {"en": "[critical] intent: share of failed requests", "zh": "[严重] intent:失败率"}[language] == opened.subject
+    assert {"en": "[critical] intent: share of failed requests", "zh": "[严重] intent：失败率"}[language] == opened.subject
     assert {"en": "roll back", "zh": "请回滚"}[language] in opened.text
     assert {"en": "is over", "zh": "已结束"}[language] in resolved.text
     assert "{" not in opened.text + resolved.text

@@ -50,7 +50,7 @@ class Command(Channel):
             said = written.decode(errors="replace").strip()[-_SHOWN:]
             raise Unavailable(
                 f"The program {self.command[0]} of the channel '{self.called}' ended with status {process.returncode}; expected 0. "
-                f"{f'It wrote: {said}. ' if said else ''}Run it by hand, with a message on its standard input."
+                f"Run it by hand, with a message on its standard input.{f' It wrote: {said}' if said else ''}"
             )
 
     @classmethod

@@ -47,7 +47,7 @@ class Webhook(Channel):
         if parts.username is not None or parts.password is not None:
             raise ConfigError(
                 f"The address of the webhook at {parts.hostname} contains a user or a password, which logs would show; expected none. Let "
-                "the receiver check the signature: secret_env: NAME_OF_A_VARIABLE"
+                "the receiver check the signature instead, and set `secret_env`."
             )
         return value
 

@@ -196,21 +196,19 @@ def _span(text: str) -> tuple[datetime, datetime] | None:
     """Return the beginning and the end (exclusive) of a reference in UTC; None for the validation rows."""
     if text == VALIDATION:
         return None
-    begin, dots, end = text.partition("..")
+    begin, _, end = text.partition("..")
     try:
         first, last = (datetime.fromisoformat(one.strip()) for one in (begin, end))
-    except ValueError:
-        first = last = None
-    if not dots or first is None or last is None:
+    except ValueError as error:
         raise ConfigError(
             f"The reference is '{text[:80]}'; expected 'validation', or the first and the last day or moment. Write for example "
             "2030-01-01..2030-01-14."
-        )
+        ) from error
     first, last = (one if one.tzinfo else one.replace(tzinfo=UTC) for one in (first, last))
     if _is_day(end):
         last += timedelta(days=1)  # the last day counts
     if last <= first:
-        raise ConfigError(f"The reference '{text[:80]}' ends before it begins; expected the earlier time first. Exchange the two times.")
+        raise ConfigError(f"The reference '{text[:80]}' ends before it begins; expected the earlier time first. Swap the two times.")
     return first, last
 
 
@@ -248,7 +246,7 @@ class WatchFile:
             found = cls(verticals={str(value.get("name", "vertical")): dict(value.get("watch") or {})})
         else:
             found = cls({key: item for key, item in value.items() if key != "verticals"}, verticals)
-        for name in found._verticals or {"": None}:
+        for name in found._verticals or [""]:
             found.watch(name, Watch())  # an error is noticed now
         return found
 

@@ -6,7 +6,7 @@ vertical, or a source that the administrator declared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vertune.core import base as bases
+from vertune.core.artifact import Artifact, Home
 from vertune.core.bounded_yaml import read_yaml
 from vertune.core.config import Config, dump
-from vertune.core.errors import AccessError, ConfigError, UnknownName
+from vertune.core.errors import AccessError, ConfigError, NotFound, UnknownName
 from vertune.core.parse import build
 from vertune.store.key import Scope
 
@@ -41,15 +42,17 @@ class JobRequest(BaseModel):
         },
     )
 
-    kind: Literal["prepare", "train", "fit", "evaluate", "compress", "share", "predict"]
+    kind: Literal["prepare", "train", "fit", "evaluate", "compress", "share", "predict", "retrain"]
     config: dict[str, Any] | None = None
     """For `prepare`, `train` and `fit`: the config, as in run.yaml. Each source in `data` is `{"dataset": ID}`, `{"feedback": VERTICAL}`,
     `{"labels": PROJECT}`, with `"held": true` for the decided records of its hold-out, or `{"declared": NAME}`."""
     model: Name | None = None
-    """For `evaluate`, `compress`, `share` and `predict`: a vertical, whose live model is meant, or the id of a model; `share` prepares it
-    for serving."""
+    """For `evaluate`, `compress`, `share`, `predict` and `retrain`: a vertical, whose live model is meant, or the id of a model; `share`
+    prepares it for serving, and `retrain` makes a candidate for its vertical, which the report compares with the live model."""
     dataset: Name | None = None
     """For `predict`, and if wanted for `evaluate`: the id of an uploaded dataset."""
+    on: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=20)] | None = None
+    """For `retrain`: the sources of new rows, as in `data`. Rows that could poison the model are held back and listed in its dataset."""
     priority: Annotated[int, Field(ge=0, le=9)] = 4
     """Jobs with a higher one begin earlier; above 4, the key needs the permission `admin`."""
     accept: bool = False
@@ -58,7 +61,10 @@ class JobRequest(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> JobRequest:
-        needed = {"config": self.kind in _WITH_CONFIG, "model": self.kind not in _WITH_CONFIG, "dataset": self.kind == "predict"}
+        needed = {
+            "config": self.kind in _WITH_CONFIG, "model": self.kind not in _WITH_CONFIG, "dataset": self.kind == "predict",
+            "on": self.kind == "retrain",
+        }  # fmt: skip
         for name, wanted in needed.items():
             given = getattr(self, name) is not None
             if wanted and not given:
@@ -98,20 +104,26 @@ class Sources:
         data = value.get("data")
         if not isinstance(data, dict) or data.get("source") is None:
             raise ConfigError("The config has no 'data' with a source. Add for example `data: {source: {dataset: ID}}`.")
-        for where in _forbidden({**value, "data": {key: item for key, item in data.items() if key not in _SOURCES}}):
-            raise ConfigError(f"The config of a job can't set '{where}', because it names what belongs to the machine. Leave it out.")
         watch = value.get("watch")
         if wrong := next((name for name in _OPERATORS if isinstance(watch, dict) and name in watch), None):
             raise ConfigError(
                 f"The config of a job can't set 'watch.{wrong}', because the operator of the server decides where texts go and what is "
                 "trained without a person. Leave it out."
             )
+        for where in _forbidden({**value, "data": {key: item for key, item in data.items() if key not in _SOURCES}}):
+            raise ConfigError(f"The config of a job can't set '{where}', because it names what belongs to the machine. Leave it out.")
         encoder = value.get("encoder")
         for base in (value.get("base"), encoder.get("base") if isinstance(encoder, dict) else None):
             if base is not None:
                 check_base(base)
         given = {key: self._source(data[key], upload, customer) for key in _SOURCES if data.get(key) is not None}
         return build(Config, {**value, "data": {**data, **given}})
+
+    def new_rows(
+        self, values: Sequence[Any], upload: Callable[[str], Path], customer: Callable[[Scope, str], str | None]
+    ) -> list[dict[str, Any]]:
+        """Return the sources of the new rows of a retraining, as its process reads them; raise ConfigError as `config` does."""
+        return [self._source(value, upload, customer) for value in values]
 
     def _source(self, value: Any, upload: Callable[[str], Path], customer: Callable[[Scope, str], str | None]) -> dict[str, Any]:
         def of_dataset(id: str) -> dict[str, Any]:
@@ -175,3 +187,15 @@ def check_priority(request: JobRequest, administers: bool) -> None:
     """Raise AccessError for a priority that only administrators may give."""
     if request.priority > 4 and not administers:
         raise AccessError("A priority above 4 needs the permission 'admin'. Send 4 or less, or use another key.")
+
+
+def check_rows(request: JobRequest, model: Artifact, home: Home, customer: str | None) -> None:
+    """Raise AccessError if the rows that a model was trained on belong to another customer, because the report of a retraining shows some.
+
+    With None, all may be seen. Raises NotFound if a job of the kind `retrain` names another model than the live one of its vertical.
+    """
+    name = str(model.manifest_or_empty.get("name"))
+    if home.aliases().get(f"{name}@live") != model.id:
+        raise NotFound(f"The model '{str(request.model)[:80]}' is not live, but training goes on from live models. Send a vertical's name.")
+    if customer is not None and model.manifest_or_empty.get("customer") != customer:
+        raise AccessError(f"The rows that '{name}' was trained on are not those of this customer. Ask the administrator to train it again.")

@@ -48,7 +48,7 @@ class Watching:
         self._database, self._home, self._rollouts = database, home, rollouts
         self._processes = processes or Jobs(database, home.folder, JobSettings(cores=1))
         ring = Ring(home, database, self._queue, self._find, self._compared)
-        self.watcher = Watcher(home, database, file, self._measure, ring, only)
+        self.watcher = Watcher(home, database, file, self._measure, ring, only=only)
         self._pollings = (
             Polling("monitors", self.watcher.step, lambda: STEP),
             Polling("alerts", self._deliver, lambda: DELIVERY),

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from vertune.core.channel import Channel, Message
 from vertune.core.errors import VertuneError
@@ -44,8 +45,7 @@ def check_holds_no_secret(kind: type[Channel]) -> None:
         if not _SECRET.search(name):
             continue
         assert name.endswith("_env"), f"{example.name}: the option {name} would hold a secret; let {name}_env name a variable"
-        options = {**example.model_dump(mode="json"), name: "hunter2!"}
-        why = _error(lambda options=options: build(Channel, options))
+        why = _error(partial(build, Channel, {**example.model_dump(mode="json"), name: "hunter2!"}))
         assert why, f"{example.name}: {name} takes what is no name of a variable"
         assert "hunter2" not in why, f"{example.name}: the message shows what may be a secret"
 
@@ -62,8 +62,7 @@ def check_failure_is_noticed(kind: type[Channel]) -> None:
 def check_takes_any_message(kind: type[Channel]) -> None:
     """Check that no message is an error of the channel: names of verticals and texts may contain anything."""
     for subject in ("", "a\r\nBcc: everybody@example.com", "\N{FIRE}" * 500, "\x00\ud800"):
-        message = replace(MESSAGE, subject=subject, text=subject)
-        _error(lambda message=message: kind.example().send(message))
+        _error(partial(kind.example().send, replace(MESSAGE, subject=subject, text=subject)))
 
 
 def _error(act: Callable[[], object]) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound
+from vertune.reports.scales import Unit
 from vertune.reports.series import Point, Theme, draw
 from vertune.runtime.live import read_live
 from vertune.server import problems
@@ -119,6 +120,19 @@ class RetrainingQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
+class ChartQuery(BaseModel):
+    """How a series is drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: Annotated[float, Field(gt=0, le=_LONGEST_DAYS)] = 30
+    """The measurements of so many days, to now."""
+    language: Literal["en", "zh"] = "en"
+    width: Annotated[int, Field(ge=240, le=1600)] = 640
+    """Width of the picture in pixels."""
+    theme: Theme = "light"
+
+
 @resource.get("/v1/monitoring", scope="predict")
 def list_monitors(request: Request, language: Language = "en") -> Monitoring:
     """List what monitors found last.
@@ -151,18 +165,15 @@ def read_measurements(vertical: str, monitor: str, request: Request, days: Days 
     "/v1/verticals/{vertical}/monitors/{monitor}/chart", scope="predict", response_class=Response,
     responses={200: {"content": {"image/svg+xml": {}}, "description": "The picture."}, **problems.documented(404)},
 )  # fmt: skip
-def draw_measurements(
-    vertical: str, monitor: str, request: Request, days: Days = 30, language: Language = "en",
-    width: Annotated[int, Query(ge=240, le=1600)] = 640, theme: Theme = "light",
-) -> Response:  # fmt: skip
+def draw_measurements(vertical: str, monitor: str, request: Request, query: Annotated[ChartQuery, Query()]) -> Response:
     """Draw what a monitor measured over time, as a picture (SVG); changes are red, and lines are 95 % intervals."""
     points = [
         Point(datetime.fromisoformat(one.window_end), one.value, one.low, one.high, one.verdict)
-        for one in _series(request, vertical, monitor, days)
+        for one in _series(request, vertical, monitor, query.days)
         if one.value is not None
     ]
-    unit = "share" if messages.unit(monitor) == "share" else "number"
-    return Response(draw(points, messages.title(monitor, language), unit, width, theme), media_type="image/svg+xml")
+    unit: Unit = "share" if messages.unit(monitor) == "share" else "number"
+    return Response(draw(points, messages.title(monitor, query.language), unit, query.width, query.theme), media_type="image/svg+xml")
 
 
 @resource.get("/v1/retrainings", scope="predict")

@@ -41,7 +41,8 @@ def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: st
         ]
     subject = phrases["opened" if opened else "resolved"].format(**about)
     return Message(
-        "", event, alert.id, alert.vertical, alert.rule, alert.monitor, alert.severity, alert.began, alert.changed, alert.value, subject,
+        "", event, alert.id, alert.vertical, alert.rule, monitor=alert.monitor, severity=alert.severity, began=alert.began,
+        at=alert.changed, value=alert.value, subject=subject,
         text="\n\n".join(f"{heading}\n{text}" for heading, text in parts) + "\n", evidence=alert.evidence,
     )  # fmt: skip
 
@@ -50,7 +51,8 @@ def trial(language: str) -> Message:
     """Return a message that says that a channel works."""
     phrases, now = _phrases(language), format_time(datetime.now(UTC))
     return Message(
-        time_ordered_id(), "test", "", "", "", "", "info", now, now, None, subject=phrases["trial"], text=f"{phrases['trial']}\n",
+        time_ordered_id(), "test", alert="", vertical="", rule="", monitor="", severity="info", began=now, at=now, value=None,
+        subject=phrases["trial"], text=f"{phrases['trial']}\n",
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def judge(rule: Rule, memory: Memory, look: Look, alert: Alert | None, vertical:
         return Outcome(memory)
     strongest = look.strongest(ready)
     opened = Alert(
-        time_ordered_id(), vertical, rule.name, strongest.monitor, rule.severity, "open", began=min(runs[name][1] for name in ready),
+        time_ordered_id(), vertical, rule.name, strongest.monitor, rule.severity, state="open", began=min(runs[name][1] for name in ready),
         changed=look.end, ended=None, value=strongest.value, why=strongest.why, evidence=strongest.evidence,
     )  # fmt: skip
     return Outcome(memory, opened, "opened")
@@ -97,8 +97,8 @@ def _going_on(rule: Rule, memory: Memory, look: Look, alert: Alert, now: set[str
     """Resolve an unsolved alert, or let it show the newest finding."""
     if now:
         strongest = look.strongest(now)
-        newest = {"monitor": strongest.monitor, "value": strongest.value, "why": strongest.why, "evidence": strongest.evidence}
-        return Outcome(memory, replace(alert, changed=look.end, severity=rule.severity, **newest))
+        newest = replace(alert, monitor=strongest.monitor, value=strongest.value, why=strongest.why, evidence=strongest.evidence)
+        return Outcome(memory, replace(newest, changed=look.end, severity=rule.severity))
     if memory.state["quiet"] < rule.calm:
         return Outcome(memory)
     right = memory.state.get("right", 0) + (alert.state == "acknowledged")
@@ -107,7 +107,7 @@ def _going_on(rule: Rule, memory: Memory, look: Look, alert: Alert, now: set[str
 
 
 def _cools(rule: Rule, memory: Memory, now: str) -> bool:
-    ended = memory.state.get("ended")
+    ended: str = memory.state.get("ended") or ""
     return bool(ended) and datetime.fromisoformat(now) < datetime.fromisoformat(ended) + duration(rule.cool_down)
 
 

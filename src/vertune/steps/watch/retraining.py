@@ -93,6 +93,8 @@ def reason(connection: Connection, vertical: str, wanted: Retrain, live: Artifac
 
 def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
     """Lead a retraining as far as it can go now."""
+    if one.stage in retrainings.ENDED:
+        return
     live = read_live(ring.home).models.get(one.vertical)
     if live is None:
         ring.move(one, "failed", why="The vertical has no live model any more.")

@@ -1,0 +1,368 @@
+"""The schedule of monitors, reasons to train again, and how a retraining goes on from every stage; nothing is trained here."""
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from vertune.core.artifact import Home
+from vertune.core.errors import Conflict, NotFound
+from vertune.core.ids import first_id_of, time_ordered_id
+from vertune.core.parse import build
+from vertune.core.watch import Watch, WatchFile
+from vertune.steps.deploy import Versions
+from vertune.steps.watch import Watcher, retraining
+from vertune.steps.watch.retraining import Ring
+from vertune.store import alerts, measurements, retrainings, rollouts, schema
+from vertune.store.alerts import Alert
+from vertune.store.database import FILE, Database, format_time
+from vertune.store.jobs import Job
+from vertune.store.measurements import Measurement
+
+NOW = datetime.now(UTC)
+
+
+def model(home, name="intent", **watch):
+    """A finished model whose config says how it is watched; it has no weights."""
+    config = {"name": name, "task": {"name": "classify"}, "watch": watch}
+    return home.finish(home.begin("models", name, step="train", config=config))
+
+
+@pytest.fixture
+def home(tmp_path):
+    made = Home(tmp_path / "home")
+    made.alias("intent@live", model(made).id)
+    return made
+
+
+@pytest.fixture
+def database(home):
+    with closing(Database(home.folder / FILE)) as opened:
+        yield opened
+
+
+class Surroundings:
+    """Jobs and comparisons as a test wants them, in place of a server's."""
+
+    def __init__(self, home, database):
+        self.jobs, self.answered, self.queued, self.measured = {}, None, [], []
+        self.ring = Ring(home, database, self.queue, self.jobs.get, lambda rollout: self.answered)
+
+    def queue(self, kind, vertical, request, work):
+        if work not in self.jobs:
+            self.queued.append((kind, request))
+            self.jobs[work] = job(work, kind)
+        return self.jobs[work]
+
+    def end(self, work, state="done", result=None, why=None):
+        self.jobs[work] = replace(self.jobs[work], state=state, result=result, why=why)
+
+
+def job(id, kind):
+    return Job(id, "", "default", kind, "intent", {}, 3, "queued", attempts=0, started=None, ended=None, stop=False, result=None, why=None)
+
+
+def watcher(home, database, surroundings, written=None, measure=None):
+    def measured(due):
+        surroundings.measured.append(sorted(due))
+
+    return Watcher(home, database, WatchFile(written), measure or measured, surroundings.ring)
+
+
+@pytest.fixture
+def around(home, database):
+    return Surroundings(home, database)
+
+
+def feedback(database, number, vertical="intent", age=0.0):
+    ids = [first_id_of(datetime.now(UTC) - timedelta(days=age))[:12] + time_ordered_id()[12:] for _ in range(number)]
+    said = {"at": "", "customer": "a", "vertical": vertical, "record": "{}", "target": "{}", "trust": 1.0, "digest": b""}
+    with database.writing() as connection:
+        for id in ids:
+            connection.execute(schema.feedback.insert().values({"id": id, **said}))
+
+
+def runs(database):
+    with database.reading() as connection:
+        return retrainings.find(connection, None, 10)
+
+
+# ------------------------------------------------------------------ schedule
+
+
+def test_monitors_of_all_due_verticals_run_together_and_again_after_their_interval(home, database, around):
+    home.alias("mood@live", model(home, "mood", every="1w").id)
+    one = watcher(home, database, around, {"every": "2h"})
+    one.step()
+    one.step()
+    assert around.measured == [["intent", "mood"]], "once, because nothing is due the second time"
+    with database.writing() as connection:
+        past = {"ran": format_time(NOW - timedelta(hours=3)), "next": format_time(NOW - timedelta(hours=1))}
+        alerts.remember(connection, "mood", ":schedule", alerts.Memory(state=past))
+    one.step()
+    assert around.measured[1:] == [["mood"]]
+    with database.writing() as connection:  # the clock was set back
+        future = {"ran": format_time(NOW + timedelta(days=9)), "next": format_time(NOW + timedelta(days=10))}
+        alerts.remember(connection, "intent", ":schedule", alerts.Memory(state=future))
+    one.step()
+    assert around.measured[2:] == [["intent"]]
+
+
+def test_one_of_several_processes_watches_and_another_one_goes_on(home, database, around):
+    one, other = (watcher(home, database, around, {"every": "1h"}) for _ in range(2))
+    one.step()
+    other.step()
+    assert len(around.measured) == 1
+    one.stop()
+    with database.writing() as connection:
+        connection.execute(schema.rules.delete())
+    other.step()
+    one.step()
+    assert len(around.measured) == 2
+
+
+def test_monitors_that_fail_are_run_again_soon_and_stop_nothing_else(home, database, around, caplog):
+    feedback(database, 1)
+
+    def failing(due):
+        raise NotFound("There is no reference. Choose one.")
+
+    written = {"every": "1d", "retrain": {"labels": 1}}
+    watcher(home, database, around, written, failing).step()
+    with database.reading() as connection:
+        state = alerts.memories(connection, "intent")[":schedule"].state
+    assert datetime.fromisoformat(state["next"]) - datetime.fromisoformat(state["ran"]) == timedelta(minutes=5)
+    assert "There is no reference" in caplog.text
+    assert [one.stage for one in runs(database)] == ["train"]
+
+
+def test_a_model_whose_options_are_wrong_is_left_out_and_named_once(home, database, around, caplog):
+    home.alias("broken@live", model(home, "broken", every="soon").id)
+    one = watcher(home, database, around)
+    one.step()
+    one.step()
+    assert around.measured == [["intent"]]
+    assert caplog.text.count("'broken' is not watched") == 1
+
+
+def test_what_is_measured_is_judged_at_once_and_sent(home, database, around, tmp_path):
+    def measure(due):
+        with database.writing() as connection:
+            at, end = format_time(NOW - timedelta(hours=1)), format_time(NOW)
+            found = Measurement("intent", "text_drift", at, end, 0.8, None, None, 0.0, 500, "changed", "It changed.", [])
+            measurements.add(connection, [found])
+
+    written = {"rules": [{"name": "drift", "after": 1}], "channels": [{"name": "file", "path": str(tmp_path / "alerts.jsonl")}]}
+    one = watcher(home, database, around, written, measure)
+    one.step()
+    assert (one.deliver(), one.deliver()) == (1, 0)
+    assert (tmp_path / "alerts.jsonl").read_text(encoding="utf-8").count("\n") == 1
+
+
+# ------------------------------------------------------------------ reasons to train again
+
+
+@pytest.mark.parametrize(
+    ("retrain", "number", "age", "reason"),
+    [({"labels": 5}, 4, 0, None), ({"labels": 5}, 5, 0, "labels"), ({"labels": 5}, 5, 900, None), ({"every": "1d"}, 1, 0, None),
+     ({"every": "1s"}, 1, 0, "time"), ({"every": "1s"}, 0, 0, None), ({"on_drift": True}, 1, 0, "drift"), ({"on_drift": True}, 0, 0, None),
+     ({}, 100, 0, None)],
+)  # fmt: skip
+def test_a_vertical_is_trained_again_for_a_reason_and_with_something_new(home, database, retrain, number, age, reason):
+    feedback(database, number, age=age)
+    feedback(database, 100, "mood")
+    with database.writing() as connection:
+        for monitor in ("text_drift", "errors"):
+            alert = Alert(time_ordered_id(), "intent", monitor, monitor, "warning", "open", "", "", None, 1.0, "", [])
+            alerts.add(connection, alert)
+        wanted = build(Watch, {"retrain": retrain}).retrain
+        later = datetime.now(UTC) + timedelta(seconds=2)
+        found = retraining.reason(connection, "intent", wanted, home.get("models", "intent@live"), later)
+    assert (found or {}).get("reason") == reason
+
+
+def test_failures_are_no_reason_and_two_trainings_are_a_day_apart(home, database, around):
+    feedback(database, 3)
+    wanted = build(Watch, {"retrain": {"on_drift": True, "labels": 3}}).retrain
+    live = home.get("models", "intent@live")
+    with database.writing() as connection:
+        alerts.add(connection, Alert(time_ordered_id(), "intent", "failures", "errors", "critical", "open", "", "", None, 1.0, "", []))
+        assert retraining.reason(connection, "intent", wanted, live, datetime.now(UTC))["reason"] == "labels"
+        retrainings.move(connection, retrainings.begin(connection, "intent", {}), "refused")
+    feedback(database, 3)
+    with database.reading() as connection:
+        soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 25))
+        assert retraining.reason(connection, "intent", wanted, live, soon) is None
+        assert retraining.reason(connection, "intent", wanted, live, later)["new"] == 3
+
+
+# ------------------------------------------------------------------ stages
+
+
+@pytest.fixture
+def leading(home, database, around, monkeypatch):
+    """A retraining that has begun, and a function that leads it on and returns its stage."""
+    monkeypatch.setattr(retraining, "is_prepared", lambda home, model: True)
+    monkeypatch.setattr("vertune.steps.deploy._require_prepared", lambda *_: None)
+    with database.writing() as connection:
+        retrainings.begin(connection, "intent", {"reason": "labels"})
+
+    def lead(go_live="live", enough=3):
+        (one,) = runs(database)
+        retraining.advance(around.ring, one, build(Watch, {"retrain": {"labels": 1, "go_live": go_live, "enough": enough}}))
+        return runs(database)[0].stage
+
+    lead.work = f"{runs(database)[0].id}:retrain"
+    return lead
+
+
+def passed(home, verdict="pass"):
+    """What the job of a retraining made, with a candidate that the gate compared with the live model."""
+    candidate = model(home)
+    live = home.get("models", "intent@live")
+    report = home.finish(home.begin("reports", "intent", step="gate", parents=[candidate.id, live.id]))
+    return {"dataset": "d", "model": candidate.id, "report": report.id, "verdict": verdict, "headline": "It is better."}
+
+
+def to_shadow(leading, around, home):
+    assert leading() == "train"
+    around.end(leading.work, result=(made := passed(home)))
+    assert [leading(), leading()] == ["gate", "shadow"]
+    return made
+
+
+def running(database):
+    with database.reading() as connection:
+        return rollouts.running(connection).get("intent")
+
+
+def test_a_model_that_passes_goes_from_shadow_to_canary_to_live(leading, around, home, database):
+    made = to_shadow(leading, around, home)
+    ((kind, request),) = around.queued
+    assert (kind, request["on"]) == ("retrain", [{"name": "feedback", "vertical": "intent", "customer": None}])
+    assert (running(database).mode, running(database).model) == ("shadow", made["model"])
+    around.answered = 2
+    assert leading() == "shadow", "not enough answers yet"
+    around.answered = 3
+    assert leading() == "canary"
+    assert (running(database).mode, running(database).rules.promote_after) == ("canary", 3)
+    Versions(home, database, "this server").promote("intent", "nothing spoke against it")
+    assert leading() == "done"
+    assert home.aliases()["intent@live"] == made["model"]
+    with database.reading() as connection:
+        history = rollouts.history(connection, "intent")
+    assert [one.action for one in history] == ["promote", "canary", "shadow"]
+    assert all(made["report"] in one.reason for one in history[1:])
+    (one,) = runs(database)
+    assert (one.dataset, one.model, one.report) == ("d", made["model"], made["report"])
+
+
+@pytest.mark.parametrize("go_live", ["never", "shadow", "canary"])
+def test_a_model_goes_no_further_than_wanted(leading, around, home, database, go_live):
+    assert leading(go_live) == "train"
+    around.end(leading.work, result=passed(home))
+    around.answered = 1000
+    stages = [leading(go_live) for _ in range(4)]
+    assert stages[-1] == {"never": "done", "shadow": "shadow", "canary": "canary"}[go_live]
+    if go_live == "canary":
+        assert running(database).rules.promote_after is None
+    if go_live == "never":
+        assert running(database) is None
+
+
+@pytest.mark.parametrize("verdict", ["fail", "unknown"])
+def test_a_model_that_does_not_pass_goes_nowhere_and_is_kept(leading, around, home, database, verdict):
+    leading()
+    around.end(leading.work, result=(made := passed(home, verdict)))
+    assert leading() == "refused"
+    (one,) = runs(database)
+    assert (one.why, one.model) == ("It is better.", made["model"])
+    assert home.get("models", made["model"])
+    assert running(database) is None
+
+
+@pytest.mark.parametrize(("state", "why"), [("failed", "There is nothing new to learn."), ("cancelled", None)])
+def test_a_job_that_ends_badly_ends_the_retraining(leading, around, database, state, why):
+    leading()
+    around.end(leading.work, state, why=why)
+    assert leading() == "failed"
+    assert runs(database)[0].why == (why or "Its job was cancelled.")
+
+
+def test_every_stage_is_begun_again_after_a_crash_and_nothing_twice(leading, around, home, database, monkeypatch):
+    """The process dies each time just before the stage is noted."""
+
+    def dying(*_, **__):
+        raise KeyboardInterrupt
+
+    def crash():
+        with monkeypatch.context() as patched:
+            patched.setattr(retrainings, "move", dying)
+            with pytest.raises(KeyboardInterrupt):
+                leading()
+
+    crash()
+    assert leading() == "train"
+    around.end(leading.work, result=passed(home))
+    crash()
+    assert leading() == "gate"
+    crash()
+    first = running(database).first
+    assert leading() == "shadow"
+    assert running(database).first == first, "the comparison goes on, and is not begun again"
+    around.answered = 3
+    crash()
+    assert leading() == "canary"
+    assert [kind for kind, _ in around.queued] == ["retrain"]
+    with database.reading() as connection:
+        assert [one.action for one in rollouts.history(connection, "intent")] == ["canary", "shadow"]
+
+
+def test_a_person_may_promote_cancel_or_replace_the_candidate(leading, around, home, database):
+    to_shadow(leading, around, home)
+    Versions(home, database, "ann").roll_back("intent", "two points worse on returns")
+    assert leading() == "refused"
+    assert runs(database)[0].why == "two points worse on returns"
+
+
+def test_a_candidate_that_was_compared_with_another_live_model_is_refused(leading, around, home, database):
+    leading()
+    around.end(leading.work, result=passed(home))
+    home.alias("intent@live", model(home).id)
+    assert [leading(), leading()] == ["gate", "refused"]
+    assert "which is live now" in runs(database)[0].why
+
+
+def test_a_candidate_waits_while_a_person_compares_another_one(leading, around, home, database):
+    leading()
+    around.end(leading.work, result=passed(home))
+    other = Versions(home, database, "ann").begin("intent", model(home).id, retraining.Plan())
+    assert [leading(), leading()] == ["gate", "gate"]
+    assert running(database) == other
+
+
+def test_a_candidate_is_prepared_by_a_job_before_it_is_compared(leading, around, home, database, monkeypatch):
+    leading()
+    around.end(leading.work, result=passed(home))
+    leading()
+    monkeypatch.setattr(retraining, "is_prepared", lambda home, model: False)
+    share = leading.work.replace("retrain", "share")
+    assert leading() == "gate"
+    assert [kind for kind, _ in around.queued] == ["retrain", "share"]
+    around.end(share, "failed", why="It can't be served.")
+    assert leading() == "failed"
+
+
+def test_a_process_that_lost_its_lease_moves_nothing(leading, around, home):
+    def lost(connection):
+        raise Conflict("Another process does this work now. Wait.")
+
+    around.ring = replace(around.ring, check=lost)
+    with pytest.raises(Conflict):
+        leading()
+
+
+def test_a_vertical_that_is_gone_ends_its_retraining(leading, home):
+    home.unalias("intent@live")
+    assert leading() == "failed"
