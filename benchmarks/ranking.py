@@ -39,7 +39,8 @@ from vertune.core.query import Pool
 from vertune.learning.pool import StatePool
 from vertune.steps import rank as ranking
 from vertune.steps.label.file import Wanted, project_of_file
-from vertune.steps.rank import FOLDER, rank
+from vertune.steps.rank import rank
+from vertune.steps.record_states import FOLDER
 from vertune.steps.simulate import query_of
 from vertune.store import labels, projects
 from vertune.store.database import FILE, Database
@@ -79,7 +80,7 @@ def small(folder: Path) -> dict[str, list[float]]:
         writer = csv.writer(lines)
         writer.writerows([["text"], *([row["text"]] for row in rows)])
     times, home = Times(), Home(folder)
-    times.watch(ranking._Fitted, "on", "fitting")
+    times.watch(ranking._FittedProbe, "on", "fitting")
     times.watch(ranking, "_chosen", "choosing")
     with closing(Database(folder / FILE)) as database:
         project_of_file(database, Wanted(folder / "texts.csv", labels=sorted(set(right.values()))))

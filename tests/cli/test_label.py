@@ -6,9 +6,14 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from vertune.core.errors import NotFound
+from vertune.steps.label.file import Wanted, add_file, project_of_file
+from vertune.store.database import FILE, Database
 
 pytestmark = [pytest.mark.allow_hosts(["127.0.0.1"]), pytest.mark.enable_socket]
 ROOT = Path(__file__).parents[2]
@@ -42,3 +47,15 @@ def test_a_file_is_labelled_after_one_command(tmp_path):
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+def test_a_further_file_is_added_to_a_project(tmp_path):
+    texts = [f"Where is my card {number}?" for number in range(9)]
+    with closing(Database(tmp_path / FILE)) as database:
+        (tmp_path / "mails.csv").write_text("".join(f"{line}\n" for line in ["message", *texts[:6]]))
+        (tmp_path / "more.csv").write_text("".join(f"{line}\n" for line in ["body", *texts[4:]]))
+        project_of_file(database, Wanted(tmp_path / "mails.csv", labels=["card"]))
+        added = add_file(database, tmp_path / "more.csv", "mails")
+        assert (added.added, added.known, added.project.records) == (3, 2, 9)
+        with pytest.raises(NotFound, match="no project 'letters'"):
+            add_file(database, tmp_path / "more.csv", "letters")

@@ -190,6 +190,8 @@ def _span(start, end, label="PER"):
         ("labels", [["x"], []], None),
         ("labels", [[], []], []),
         ("labels", [["x", "x"], [], []], []),
+        ("labels", [["x"], ["y"], ["z"]], None),
+        ("answers", [[{"start": 1, "text": "a"}], [{"start": 2, "text": "b"}], [{"start": 3, "text": "c"}]], None),
         ("spans", [[_span(5, 6), _span(0, 3)], [_span(0, 3), _span(5, 6)], [_span(0, 4)]], [_span(0, 3), _span(5, 6)]),
         ("spans", [[_span(0, 3)], [_span(0, 3, "LOC")]], None),
         ("answers", [[{"start": 1, "text": "a"}], [{"start": 1, "text": "a"}], []], [{"start": 1, "text": "a"}]),

@@ -11,6 +11,9 @@ from tests.server.running import problem
 from tests.server.test_jobs import LONG, ended, upload
 from vertune.core import base as bases
 from vertune.core import part
+from vertune.core.kinds import Source
+from vertune.core.parse import build
+from vertune.server.label_training import _is_due
 from vertune.server.settings import JobSettings
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -167,6 +170,102 @@ def test_labels_are_exported_for_other_software(working, project) -> None:
     problem(ask.get("/v1/projects/mails/export", params={"format": "excel"}), 422)
 
 
+def test_records_of_a_further_file_are_added_and_ranked(working, project) -> None:
+    ask = working.ask
+    more = [*ROWS[:3], *({"body": f"send me {number} of soup", "kind": "food" if number < 2 else None} for number in range(6))]
+    dataset = upload(ask, "\n".join(map(json.dumps, more[3:])).encode(), "application/x-ndjson")["id"]
+    body = {"dataset": dataset, "fields": {"text": "body", "label": "kind"}}
+    added = ask.post("/v1/projects/mails/records", json=body, timeout=LONG)
+    assert added.status_code == 200, added.text
+    assert {**added.json(), "notes": None} == {"added": 6, "known": 0, "labelled": 2, "notes": None}
+    same = ask.post("/v1/projects/mails/records", json=body, timeout=LONG).json()
+    assert (same["added"], same["known"], same["labelled"]) == (0, 6, 0)
+    assert same["notes"][0]["count"] == 6
+    described = ask.get("/v1/projects/mails").json()
+    assert (described["records"], described["given"]) == (86, 2)
+    assert [note["what"] for note in described["notes"]][-1] == "are for records that are labelled, reserved or held out, and were left out"
+    problem(ask.post("/v1/projects/mails/records", json={"dataset": "nothing"}), 404)
+    problem(ask.post("/v1/projects/mails/records", json={"dataset": dataset, "fields": {"text": "words"}}), 422)
+    ask.patch("/v1/projects/mails", json={"state": "closed"})
+    assert "closed" in problem(ask.post("/v1/projects/mails/records", json=body), 409)
+
+
+def label_as(running, name, records, label):
+    """Let a new annotator say the same of records."""
+    secret, _ = running.keys.create(name, ["label"])
+    given = [{"record": one, "state": "done", "target": {"label": label}, "version": 1} for one in records]
+    sent = running.ask.put("/v1/projects/mails/labels", json={"labels": given}, headers={"Authorization": f"Bearer {secret}"})
+    assert sent.json()["stored"] == records, sent.text
+    return secret
+
+
+def test_the_most_probable_answer_counts_if_the_project_says_so(working, project) -> None:
+    """Of the first records, one annotator is nearly always of the opinion of the reviewer; then two disagree."""
+    ask = working.ask
+    records = [one["record"] for one in ask.get("/v1/projects/mails/records", params={"limit": 20}).json()["records"]]
+    label_as(working, "right", records, "food")
+    label_as(working, "wrong", records, "place")
+    for one in records[:12]:
+        ask.put("/v1/projects/mails/decisions", json={"record": one, "target": {"label": "food"}})
+    (first, *_) = ask.get("/v1/projects/mails/reviews").json()["records"]
+    assert (first["record"], first["consensus"]) == (records[12], None)
+    assert len(ask.get("/v1/projects/mails/export").text.splitlines()) == 12
+    changed = ask.patch("/v1/projects/mails", json={"settings": {"consensus": "dawid_skene"}})
+    assert changed.json()["settings"]["consensus"] == "dawid_skene"
+    reviews = ask.get("/v1/projects/mails/reviews").json()["records"]
+    assert [one["consensus"]["target"] for one in reviews] == [{"label": "food"}] * 8
+    assert all(0.9 < one["consensus"]["probability"] <= 1 for one in reviews)
+    rows = [json.loads(line) for line in ask.get("/v1/projects/mails/export").text.splitlines()]
+    assert [row["label"] for row in rows] == ["food"] * 20
+    source = build(Source, {"name": "labels", "project": "mails", "home": str(working.service.home.folder)})
+    held = build(Source, {"name": "labels", "project": "mails", "home": str(working.service.home.folder), "held": True})
+    assert [*source.read()["label"], *held.read()["label"]] == ["food"] * 20
+
+
+def test_a_model_is_trained_after_so_many_labels_and_once(working, project) -> None:
+    ask = working.ask
+
+    def fits():
+        return [one for one in ask.get("/v1/jobs").json()["jobs"] if one["kind"] == "fit"]
+
+    assert ask.patch("/v1/projects/mails", json={"settings": {"train_after": 20}}).json()["settings"]["train_after"] == 20
+    items = ask.post("/v1/projects/mails/next", json={"count": 45}).json()["records"]
+    ask.put("/v1/projects/mails/labels", json=given(items[:19]))
+    assert fits() == []
+    ask.put("/v1/projects/mails/labels", json=given(items[19:21]))
+    (job,) = fits()
+    assert (job["vertical"], job["priority"]) == ("mails", 4)
+    ask.put("/v1/projects/mails/labels", json=given(items[21:42]))  # the first one has not ended
+    assert len(fits()) == 1
+    ask.post(f"/v1/jobs/{job['id']}/cancel")
+    ended(ask, job["id"])
+    ask.post("/v1/projects/mails/next", json={"count": 1})
+    assert len(fits()) == 2
+    narrow, _ = working.keys.create("narrow", ["train", "label"], verticals=["other"])
+    body = {"settings": {"train_after": 30}}
+    problem(ask.patch("/v1/projects/mails", json=body, headers={"Authorization": f"Bearer {narrow}"}), 403)
+
+
+@pytest.mark.parametrize(
+    ("rule", "done", "last", "advice", "due"),
+    [
+        (50, 49, 0, None, False), (50, 50, 0, None, True), (50, 99, 50, "stable", False), (50, 100, 50, None, True),
+        ("curve", 500, 0, "go on", False), ("curve", 500, 0, "little", True), ("curve", 500, 0, None, False),
+        ("curve", 120, 100, "stable", False), ("curve", 125, 100, "stable", True),
+    ],
+)  # fmt: skip
+def test_when_a_model_is_trained_by_rule(rule, done, last, advice, due) -> None:
+    assert _is_due(rule, done, last, advice) == due
+
+
+def test_projects_that_people_cannot_label_are_refused_by_name(working) -> None:
+    dataset = upload(working.ask, b'{"text": "a"}', "application/x-ndjson")["id"]
+    body = {"name": "vectors", "dataset": dataset, "task": "embed"}
+    assert "'embed' can't be labelled" in problem(working.ask.post("/v1/projects", json=body), 422)
+    body = {"name": "stars", "dataset": dataset, "task": "regress", "settings": {"consensus": "dawid_skene"}}
+    assert "'regress' has the target 'score'" in problem(working.ask.post("/v1/projects", json=body, timeout=LONG), 422)
+
+
 def test_settings_are_checked_and_a_closed_project_takes_nothing(working, project) -> None:
     ask = working.ask
     changed = ask.patch("/v1/projects/mails", json={"settings": {"guidelines": "# Towns", "suggestions": "hidden"}}).json()
@@ -193,6 +292,7 @@ def test_a_project_is_its_customers_alone(working, project) -> None:
         ("GET", "/reviews", None), ("GET", "/similar?record=1", None), ("PUT", "/labels", SKIPPED),
         ("POST", "/labels/many", {"records": [1], "target": {"label": "food"}}), ("POST", "/labels/undo", {"batch": "0" * 32}),
         ("PUT", "/decisions", {"record": 1, "target": {"label": "food"}}), ("DELETE", "/decisions/1", None),
+        ("POST", "/records", {"dataset": "any"}),
     ):  # fmt: skip
         problem(working.ask.request(method, f"/v1/projects/mails{path}", json=body, headers=other), 404)
     secret, _ = working.keys.create("ann", ["label"])

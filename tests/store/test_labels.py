@@ -152,23 +152,24 @@ def test_many_annotators_at_once_lose_nothing_and_take_no_place_twice(opened, da
     assert set(places(database, project).values()) == {0}
 
 
-def test_what_most_say_is_final_unless_a_reviewer_decides(database):
+def test_votes_rejections_and_decisions_are_read_together(database):
     project = made(database, overlap=3)
     for annotator, label in (("ann", "a"), ("bob", "a"), ("eve", "b")):
         labels.save(database, project, annotator, [change(1, label), change(2, label)], NOW)
     labels.save(database, project, "eve", [change(2, None, 2, "rejected")], NOW)
     labels.decide(database, project, Decision(4, "", "rita", {"label": "c"}, "as in the guidelines"))
-    assert [one.final for one in labels.each_labelled(database, project.id)] == [{"label": "a"}, None, {"label": "c"}]
-    (
-        labels.decide(database, project, Decision(1, "", "rita", {"label": "b"}, "")),
-        labels.decide(database, project, Decision(1, "", "rita", {"label": "c"}, "")),
-    )
+    first, second, fourth = labels.each_labelled(database, project.id)
+    assert first.votes == {"ann": {"label": "a"}, "bob": {"label": "a"}, "eve": {"label": "b"}}
+    assert (first.rejected, second.rejected, list(second.votes)) == (False, True, ["ann", "bob"])
+    assert (first.decided, fourth.decided) == (None, {"label": "c"})
+    for label in "bc":
+        labels.decide(database, project, Decision(1, "", "rita", {"label": label}, ""))
     with database.reading() as connection:
-        assert labels.read(connection, project.id, [1])[0].final == {"label": "c"}
+        assert labels.read(connection, project.id, [1])[0].decided == {"label": "c"}
     assert labels.withdraw(database, project, 1)
     assert not labels.withdraw(database, project, 1)
     with database.reading() as connection:
-        assert labels.read(connection, project.id, [1])[0].final == {"label": "a"}
+        assert labels.read(connection, project.id, [1])[0].decided is None
 
 
 def test_all_labelled_records_are_read_whatever_their_pages(database, monkeypatch):
@@ -186,7 +187,7 @@ def test_all_labelled_records_are_read_whatever_their_pages(database, monkeypatc
 def test_records_are_found_by_all_that_is_known_of_them(database, monkeypatch):
     monkeypatch.setattr(label_search, "_SCANNED", 6)
     project = made(database, 20, overlap=2, held=2)
-    rows = [{"of": number, "says": labels.as_text({"label": "a"}), "sure": number / 20} for number in range(20)]
+    rows = [projects.Suggestion(number, labels.as_text({"label": "a"}), number / 20) for number in range(20)]
     projects.set_suggestions(database, project.id, rows)
     labels.save(database, project, "ann", [change(number, "a") for number in (3, 4, 5)], NOW)
     labels.save(database, project, "bob", [change(4, "b"), change(6, 'quoted "é"'), change(7, None, 1, "skipped")], NOW)

@@ -22,7 +22,8 @@ def run(
         list[str] | None,
         typer.Option("--text", metavar="COLUMN", help="The column of the text, if the guess is wrong; twice for two texts."),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The name of the project.", show_default="that of the file")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The name of the new project.", show_default="that of the file")] = None,
+    project: Annotated[str | None, typer.Option("--project", help="Add the records of DATA to this project instead.")] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the project in the browser.")] = True,
     set: options.Set = None,
@@ -30,8 +31,8 @@ def run(
 ) -> None:
     """Label the records of a file in the browser.
 
-    The model asks for the records from which it learns most. The same command opens the project again. Only this machine can reach it;
-    for several people, use `vertune serve`.
+    The model asks for the records from which it learns most. The same command opens the project again; with --project, records of a
+    further file are added to one. Only this machine can reach it; for several people, use `vertune serve`.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from vertune.cli.progress import show_progress
@@ -42,7 +43,9 @@ def run(
     from vertune.server.run import serve
     from vertune.server.service import Service
     from vertune.server.settings import changed
-    from vertune.steps.label.file import Wanted, project_of_file
+    from vertune.steps.label import Created
+    from vertune.steps.label.file import Wanted, add_file, project_of_file
+    from vertune.steps.label.further import Added
     from vertune.store.database import Database
 
     where = Home(home)
@@ -53,7 +56,13 @@ def run(
     with closing(Database.of_home(where.folder)) as database:
         names = [one.strip() for one in labels.split(",") if one.strip()]
         with show_progress("label") as progress:
-            made = project_of_file(database, Wanted(data, task, names, text or [], name), progress)
+            made: Created | Added
+            if project is None:
+                made = project_of_file(database, Wanted(data, task, names, text or [], name), progress)
+            else:
+                made = add_file(database, data, project, text or [], progress)
+        if isinstance(made, Added):
+            output.note(f"{made.added:,} records are new in '{project}', {made.known:,} were there already.")
         for one in made.notes:
             output.note(one.sentence)
         ask_for_ranking(database, made.project, None)

@@ -143,6 +143,13 @@ class StatePool:
         features = _StoredFeatures(np.asarray(numbers), np.asarray(parts), places)
         return cls(task, [], features, states, np.asarray(parts), members=_Members(features.owners))
 
+    def with_further(self, other: StatePool) -> StatePool:
+        """Return a pool of these records and, after them, those of another pool with the same encoder; for `save` alone."""
+        features = [*self.features, *(replace(feature, record=feature.record + len(self)) for feature in other.features)]
+        states = np.concatenate([self.states, other.states.astype(self.states.dtype)])
+        parts = np.concatenate([self.parts, self.parts[-1] + other.parts[1:]])
+        return StatePool(self.task, [], features, states, parts, members=by_record(features, len(self) + len(other))[0])
+
     def __len__(self) -> int:
         return len(self.members)
 

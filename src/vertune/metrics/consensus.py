@@ -30,7 +30,11 @@ _TINY = 1e-300
 _ROUNDS = 300
 _CHANGE = 1e-4
 """The largest change of a probability at which the model has converged."""
+_AHEAD = 2.0
+"""How many times as probable as any other label the answer must be: how frequent labels are must not decide between two annotators."""
 _YES, _NO = "yes", "no"
+MODELLED: frozenset[TargetType] = frozenset({"label", "labels"})
+"""Types of target fields whose values the model of Dawid and Skene can choose: spans and numbers have no fixed list of labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,15 @@ class Votes:
 
 
 @dataclass(frozen=True, slots=True)
+class _Grouped:
+    """Votes, with the labels and annotators that their indices stand for."""
+
+    votes: Votes
+    labels: tuple[Any, ...]
+    annotators: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prior:
     """Pseudo-counts that the model starts from; all 0 is the maximum likelihood."""
 
@@ -87,8 +100,8 @@ def majority(judgements: Judgements, kind: TargetType) -> list[Any]:
     """Return what most annotators of each record say about a target field of this type; None if that is undecided, or nobody said anything.
 
     A label wins if it has more votes than any other. Of sets of labels, and of spans and accepted answers, each label or place is decided
-    by itself: it is part of the answer if more than half of the annotators name it; if exactly half do, the record is undecided. The
-    majority of numbers is their median.
+    by itself: it is part of the answer if more than half of the annotators name it; if exactly half do, the record is undecided, and also
+    if nothing is left although more than half named something. The majority of numbers is their median.
     """
     return [_majority(list(row.values()), kind) if row else None for row in judgements]
 
@@ -102,27 +115,24 @@ def dawid_skene(
     `labels` are all labels that there are, by default those that occur. `known` are right labels of some records, by the place of the
     record, such as decisions of a reviewer. The result depends neither on the order of the records nor on that of the annotators.
     """
-    known = known or {}
-    seen = {label for row in votes for label in row.values()} | set(known.values())
-    every = [*dict.fromkeys(labels), *sorted(seen - set(labels), key=str)]
-    annotators = sorted({name for row in votes for name in row})
-    indices = {label: number for number, label in enumerate(every)}
-    places = {name: number for number, name in enumerate(annotators)}
-    kinds: dict[Any, int] = {}
-    which = [
-        kinds.setdefault(
-            (frozenset((places[name], indices[label]) for name, label in row.items()), indices.get(known.get(number), -1)), len(kinds)
-        )
-        for number, row in enumerate(votes)
-    ]
-    flat = [(number, *vote) for (row, _), number in kinds.items() for vote in sorted(row)]
-    of_records, of_annotators, of_labels = np.array(flat, np.int64).reshape(-1, 3).T
-    right = np.array([label for _, label in kinds], np.int64)
-    times = np.bincount(which, minlength=len(kinds)).astype(np.float64) if which else np.zeros(0)
-    found = Votes(of_records, of_annotators, of_labels, right, times)
-    posteriors, shares, confusion, converged = _maximise(found, (len(annotators), len(every)), prior)
-    each = posteriors[np.array(which, np.int64)]
-    return Consensus(tuple(every), tuple(annotators), each, shares, confusion=confusion, converged=converged)
+    found, which = _grouped(votes, labels, known or {})
+    posteriors, shares, confusion, converged = _maximise(found.votes, (len(found.annotators), len(found.labels)), prior)
+    return Consensus(found.labels, found.annotators, posteriors[which], shares, confusion=confusion, converged=converged)
+
+
+def most_probable(judgements: Judgements, kind: TargetType, known: Mapping[int, Any] | None = None) -> list[tuple[Any, float] | None]:
+    """Return the most probable value of each record with its probability, by the model of Dawid and Skene.
+
+    What all annotators of a record say is never overruled. None if nobody said anything, or if another label is more than half as probable.
+    Of sets of labels, each label is decided by itself, and the probability is that of the most doubtful one. `known` are right values of
+    some records. Only for the types of target fields in `MODELLED`.
+    """
+    votes, labels, right = _questions(judgements, kind, known or {})
+    found = _most_probable(votes, labels, right)
+    if kind == "label":
+        return found
+    every, asked = _items(judgements), iter(found)
+    return [_chosen(every, [next(asked) for _ in every]) if row else None for row in judgements]
 
 
 def accuracies(judgements: Judgements, kind: TargetType, known: Mapping[int, Any] | None = None) -> dict[str, float | None]:
@@ -141,6 +151,41 @@ def accuracies(judgements: Judgements, kind: TargetType, known: Mapping[int, Any
     return {name: found.get(name) if name in compared else None for name in sorted(names)}
 
 
+def _most_probable(
+    votes: Sequence[Mapping[str, Hashable]], labels: Sequence[Hashable], known: Mapping[int, Hashable]
+) -> list[tuple[Any, float] | None]:  # fmt: skip
+    """Return the most probable label of each record with its probability."""
+    found, which = _grouped(votes, labels, known)
+    posteriors, *_ = _maximise(found.votes, (len(found.annotators), len(found.labels)), Prior())
+    ranked = np.sort(posteriors, 1)
+    doubtful = ranked[:, -1] < _AHEAD * ranked[:, -2] if posteriors.shape[1] > 1 else np.zeros(len(posteriors), bool)
+    places = {label: number for number, label in enumerate(found.labels)}
+    answers: list[tuple[Any, float] | None] = []
+    for number, (row, group) in enumerate(zip(votes, which.tolist(), strict=True)):
+        said = set(row.values())
+        alone = known.get(number, said.pop() if len(said) == 1 else None)
+        if alone is not None:
+            answers.append((alone, float(posteriors[group, places[alone]])))
+        else:
+            best = int(posteriors[group].argmax()) if row and not doubtful[group] else None
+            answers.append(None if best is None else (found.labels[best], float(posteriors[group, best])))
+    return answers
+
+
+def _chosen(items: Sequence[Any], answers: Sequence[tuple[Any, float] | None]) -> tuple[Any, float] | None:
+    """Return the items to which the answer is yes, and the least probability of an answer; None if one is undecided."""
+    if any(answer is None for answer in answers):
+        return None
+    decided = [answer for answer in answers if answer is not None]
+    chosen = [item for item, (answer, _) in zip(items, decided, strict=True) if answer == _YES]
+    return chosen, min((probability for _, probability in decided), default=1.0)
+
+
+def _items(judgements: Judgements) -> list[Any]:
+    """Return all labels that anybody named, of records with a set of labels each."""
+    return list(_sorted({_key(item) for row in judgements for value in row.values() for item in value}))
+
+
 def _majority(values: list[Any], kind: TargetType) -> Any:
     if kind == "number":
         return statistics.median(values)
@@ -152,6 +197,8 @@ def _majority(values: list[Any], kind: TargetType) -> Any:
     if any(2 * count == len(values) for count in counts.values()):
         return None
     chosen = [key for key, count in counts.items() if 2 * count > len(values)]
+    if not chosen and 2 * sum(map(bool, values)) > len(values):
+        return None
     return [items[key] for key in (chosen if kind == "labels" else sorted(chosen))]
 
 
@@ -168,11 +215,11 @@ def _questions(
         return [dict(row) for row in judgements], (), dict(known)
     votes: list[dict[str, Any]] = []
     right: dict[int, Any] = {}
-    everywhere = {_key(item) for row in judgements for value in row.values() for item in value} if kind == "labels" else set()
+    everywhere = _items(judgements) if kind == "labels" else []
     for number, row in enumerate(judgements):
         named = {name: {_key(item) for item in value} for name, value in row.items()}
         answer = {_key(item) for item in known[number]} if number in known else None
-        for item in _sorted(everywhere if kind == "labels" else set().union(*named.values(), answer or ())):
+        for item in everywhere if kind == "labels" else _sorted(set().union(*named.values(), answer or ())):
             if answer is not None:
                 right[len(votes)] = _YES if item in answer else _NO
             votes.append({name: _YES if item in items else _NO for name, items in named.items()})
@@ -181,6 +228,30 @@ def _questions(
 
 def _sorted(items: Iterable[Any]) -> Iterator[Any]:
     return iter(sorted(items, key=str))
+
+
+def _grouped(
+    votes: Sequence[Mapping[str, Hashable]], labels: Sequence[Hashable], known: Mapping[int, Hashable]
+) -> tuple[_Grouped, NDArray[np.int64]]:  # fmt: skip
+    """Return the votes with the labels and annotators that occur, and for each record the index of the one that stands for it."""
+    seen = {label for row in votes for label in row.values()} | set(known.values())
+    every = [*dict.fromkeys(labels), *sorted(seen - set(labels), key=str)]
+    annotators = sorted({name for row in votes for name in row})
+    indices = {label: number for number, label in enumerate(every)}
+    places = {name: number for number, name in enumerate(annotators)}
+    kinds: dict[Any, int] = {}
+    which = [
+        kinds.setdefault(
+            (frozenset((places[name], indices[label]) for name, label in row.items()), indices.get(known.get(number), -1)), len(kinds)
+        )
+        for number, row in enumerate(votes)
+    ]
+    flat = [(number, *vote) for (row, _), number in kinds.items() for vote in sorted(row)]
+    of_records, of_annotators, of_labels = np.array(flat, np.int64).reshape(-1, 3).T
+    right = np.array([label for _, label in kinds], np.int64)
+    times = np.bincount(which, minlength=len(kinds)).astype(np.float64) if which else np.zeros(0)
+    grouped = _Grouped(Votes(of_records, of_annotators, of_labels, right, times), tuple(every), tuple(annotators))
+    return grouped, np.array(which, np.int64)
 
 
 def _maximise(

@@ -76,6 +76,11 @@ class Point:
         """Return the point of any score with its 95 % interval."""
         return cls(labels, score, (high - low) / (2 * _QUANTILE))
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the score."""
+        return self.score - _QUANTILE * self.error, self.score + _QUANTILE * self.error
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

@@ -190,6 +190,22 @@ def _label(request: dict[str, Any], home: Home, progress: Callable[..., None]) -
     return {"project": made.project.id}
 
 
+def _add_records(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
+    from vertune.core.kinds import Source
+    from vertune.steps.label.further import Further, add_records
+    from vertune.store import projects
+    from vertune.store.database import Database
+
+    source: Source = build(Source, request["source"])
+    with closing(Database.of_home(home.folder)) as database:
+        with database.reading() as connection:
+            project = projects.get(connection, request["project"], request["customer"])
+        made = add_records(
+            database, Further(project, source, request["fields"], upload=request["upload"], actor=request["actor"]), progress
+        )  # fmt: skip
+    return {"added": made.added, "known": made.known, "labelled": made.labelled, "notes": [one.as_json() for one in made.notes]}
+
+
 def _rank(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
     from vertune.steps.rank import rank
     from vertune.store import projects
@@ -242,11 +258,11 @@ def _rows(request: dict[str, Any], home: Home, progress: Callable[..., None]) ->
 
 
 WORK: dict[str, Work] = {
-    "describe": _describe, "rows": _rows, "search": _search, "label": _label, "rank": _rank,
+    "describe": _describe, "rows": _rows, "search": _search, "label": _label, "add_records": _add_records, "rank": _rank,
     "prepare": _prepare, "train": _train, "fit": _fit, "evaluate": _evaluate, "compress": _compress, "share": _share, "predict": _predict,
     "monitor": _monitor, "retrain": _retrain,
 }  # fmt: skip
-"""What does each kind of work; `describe`, `rows`, `search` and `label` read uploads, which may be made to exhaust memory."""
+"""What does each kind of work; `describe`, `rows`, `search`, `label` and `add_records` read uploads, which may be made to fill memory."""
 
 
 if __name__ == "__main__":

@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vertune.core.errors import Conflict, DataError, VertuneError
+from vertune.core.errors import Conflict, VertuneError
 from vertune.core.format import Labelled
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Task
 from vertune.metrics.agreement import agreement
 from vertune.metrics.consensus import accuracies
-from vertune.server.job_requests import JobRequest
+from vertune.metrics.right_answers import probable_values, right_answers
 from vertune.steps.label import FROM_FILE, checked_label, task_of
 from vertune.steps.label.settings import ProjectSettings
-from vertune.steps.rank import LEAST_DECIDED, remove_states
+from vertune.steps.record_states import remove_states
 from vertune.store import jobs, labels, projects
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
@@ -101,10 +101,11 @@ def _target(task: Task, sent: Answered, fields: Mapping[str, Any]) -> dict[str, 
 
 
 def ask_for_ranking(database: Database, project: Project, key: str | None, again: bool = False) -> Job | None:
-    """Start the job that ranks the records of a project, if enough labels were given since the last time, or with `again` in any case.
+    """Start the job that ranks the records of a project, if it is time: enough labels were given since the last one, or records were added.
 
-    Returns the job that is queued or running already, if there is one, and None if it is not time yet, or if the task can't be ranked. Of
-    several servers that find that it is time, one starts it; if it fails, another one is started after a while.
+    With `again`, it is started in any case. Returns the job that is queued or running already, if there is one, and None if it is not time
+    yet, or if the task can't be ranked. Of several servers that find that it is time, one starts it; if it fails, another one is started
+    after a while.
     """
     task, settings = task_of(project), ProjectSettings.model_validate(project.settings)
     if not task.linear_head or project.state != "open":
@@ -112,7 +113,8 @@ def ask_for_ranking(database: Database, project: Project, key: str | None, again
     with database.reading() as connection:
         done = sum(states.get("done", 0) for states in labels.counts(connection, project.id).values())
         since = done - int(project.found.get("given", 0))
-        if not again and project.turn and since < settings.batch:
+        same = project.records == project.found.get("records", project.records)
+        if not again and project.turn and since < settings.batch and same:
             return None
         if (there := jobs.unfinished(connection, project.customer, "rank", project.name)) is not None:
             return there
@@ -193,7 +195,7 @@ def _speed(seconds: Sequence[float]) -> dict[str, float | None]:
 def labelled(database: Database, project: Project, all_labels: bool) -> list[Labelled]:
     """Return the labelled records: with one right answer each, or with the labels of all annotators and the decisions."""
     found = []
-    for one in labels.each_labelled(database, project.id):
+    for one, target in with_answers(project, labels.each_labelled(database, project.id)):
         number, fields = one.record.number, one.record.fields
         done = [label for label in one.labels if label.state == "done" and label.target is not None]
         if all_labels:
@@ -201,11 +203,45 @@ def labelled(database: Database, project: Project, all_labels: bool) -> list[Lab
         decision = one.decision
         if decision is not None:
             found.append(Labelled(fields, decision.target, number, decision.reviewer, decision.at, decision=True))
-        elif not all_labels and one.final is not None:
+        elif not all_labels and target is not None:
             last, alone = done[-1], len(done) == 1
             annotator, seconds = (last.annotator, last.seconds) if alone else (None, None)
-            found.append(Labelled(fields, one.final, number, annotator, last.at, seconds=seconds))
+            found.append(Labelled(fields, target, number, annotator, last.at, seconds=seconds))
     return found
+
+
+def with_answers(project: Project, records: Iterable[LabelledRecord]) -> Iterator[tuple[LabelledRecord, dict[str, Any] | None]]:
+    """Yield labelled records with their right answers, by the rule of the project; None for those that are undecided."""
+    rule = ProjectSettings.model_validate(project.settings).consensus
+    return right_answers(records, task_of(project).target_columns, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Consensus:
+    """What the labels of several annotators of one record amount to."""
+
+    target: dict[str, Any]
+    probability: float | None
+    """How probable it is that this is right; None for a majority, which says nothing about it."""
+
+
+def consensus(database: Database, project: Project, records: Sequence[LabelledRecord]) -> dict[int, Consensus]:
+    """Return the consensus on records with labels of several annotators, by number; those that are undecided are left out.
+
+    How reliable annotators are is estimated from the records that several labelled last.
+    """
+    shared = [one for one in records if len(one.votes) > 1 and not one.rejected]
+    if not shared:
+        return {}
+    if ProjectSettings.model_validate(project.settings).consensus == "majority":
+        return {one.record.number: Consensus(target, None) for one, target in with_answers(project, shared) if target is not None}
+    with database.reading() as connection:
+        others = _several(connection, project)
+    there = {one.record.number for one in shared}
+    everything = [*shared, *(one for one in others if one.record.number not in there)]
+    (column, *_) = task_of(project).target_columns
+    found = zip(shared, probable_values(everything, column), strict=False)
+    return {one.record.number: Consensus({column.name: value[0]}, value[1]) for one, value in found if value is not None}
 
 
 def changed_settings(project: Project, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -261,19 +297,3 @@ def delete(database: Database, home: Path, project: Project, actor: str) -> None
     projects.remove(database, project.id)
     with database.writing() as connection:
         note(connection, actor, "delete", f"project {project.id}", {"records": project.records})
-
-
-def training(database: Database, project: Project, vertical: str, config: Mapping[str, Any], accept: bool) -> JobRequest:
-    """Return the request for a job that trains on the labels of a project; decided records of the hold-out are for the test.
-
-    Raises DataError if there are no labels.
-    """
-    with database.reading() as connection:
-        if not labels.labelled_records(connection, project.id):
-            raise DataError(f"The project '{project.name}' has no labels, but a model needs some of each kind. Label records first.")
-    held = sum(one.final is not None for one in labels.each_labelled(database, project.id, held=True))
-    data: dict[str, Any] = {"source": {"labels": project.name}}
-    data |= {"test": {"labels": project.name, "held": True}} if held >= LEAST_DECIDED else {}
-    return JobRequest(
-        kind="fit", config={**config, "name": vertical, "task": project.task, "data": {**config.get("data", {}), **data}}, accept=accept
-    )

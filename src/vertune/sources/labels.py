@@ -1,8 +1,8 @@
 """Labels that annotators gave to the records of a labelling project, as training records.
 
 The columns are the fields of the task, such as `text` and `label`, and what says more about each row: `labelled_by` (the annotators, or
-the reviewer who decided), `labelled_at` and `labelled_decision`. Records on which annotators disagree are left out until a reviewer
-decides.
+the reviewer who decided), `labelled_at` and `labelled_decision`. Where annotators disagree, the project's setting `consensus` decides;
+records that stay undecided are left out until a reviewer decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any, Self
 import polars as pl
 
 from vertune.core.errors import DataError
-from vertune.core.kinds import Source
+from vertune.core.kinds import Source, Task
+from vertune.core.parse import build
+from vertune.metrics.right_answers import right_answers
 from vertune.sources import _stored, _table
 
 
@@ -74,9 +76,11 @@ class Labels(Source):
 
             with database.reading() as connection:
                 project = projects.get(connection, self.project, self.customer or DEFAULT_CUSTOMER)
-            for one in labels.each_labelled(database, project.id, self.held):
-                if one.final is not None:
-                    by = [one.decision.reviewer] if one.decision else [label.annotator for label in one.labels if label.state == "done"]
+            task: Task = build(Task, project.task)
+            listed = labels.each_labelled(database, project.id, self.held)
+            for one, target in right_answers(listed, task.target_columns, project.settings.get("consensus", "majority")):
+                if target is not None:
+                    by = [one.decision.reviewer] if one.decision else list(one.votes)
                     at = one.decision.at if one.decision else one.labels[-1].at
                     about = {"labelled_by": ", ".join(by), "labelled_at": at, "labelled_decision": one.decision is not None}
-                    yield {**one.record.fields, **one.final, **about}
+                    yield {**one.record.fields, **target, **about}

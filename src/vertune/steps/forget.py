@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select
 from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.masking import standard_masker
-from vertune.steps import check, clean, in_use, rank
+from vertune.steps import check, clean, in_use, record_states
 from vertune.steps.remove import everything, remove
 from vertune.store import jobs, labels, outputs, projects, rollouts, schema, uploads
 from vertune.store.audit import note
@@ -106,14 +106,14 @@ def _forget_labels(home: Home, database: Database, wanted: Deletion, actor: str,
             marks = [fingerprint(record, key) for record in wanted.records]
             deleted["records"], changed = labels.remove_records(database, marks, wanted.customer)
             for id in changed:
-                rank.remove_states(home.folder, id)
+                record_states.remove_states(home.folder, id)
     elif wanted.key is not None:
         deleted["labels"] = labels.remove_of(database, wanted.key, before)
     elif wanted.customer is not None:
         with database.reading() as connection:
             found = [one for one in projects.find(connection, wanted.customer) if before is None or one.at < before]
         for one in found:
-            rank.remove_states(home.folder, one.id)
+            record_states.remove_states(home.folder, one.id)
             projects.remove(database, one.id)
             with database.writing() as connection:
                 note(connection, actor, "delete", f"project {one.id}", {"records": one.records})

@@ -89,22 +89,19 @@ class LabelledRecord:
     decision: Decision | None = None
 
     @property
-    def targets(self) -> list[dict[str, Any]]:
-        """What the annotators said who have finished."""
-        return [label.target for label in self.labels if label.state == "done" and label.target is not None]
+    def votes(self) -> dict[str, dict[str, Any]]:
+        """What the annotators said who have finished, by the annotator, in the order in which they did."""
+        return {label.annotator: label.target for label in self.labels if label.state == "done" and label.target is not None}
 
     @property
-    def final(self) -> dict[str, Any] | None:
-        """The right answer: what a reviewer decided, else what most annotators say; None if as many say something else."""
-        if self.decision is not None:
-            return self.decision.target
-        if any(label.state == "rejected" for label in self.labels):
-            return None
-        said = [as_text(target) for target in self.targets]
-        counts = sorted(((said.count(one), one) for one in set(said)), reverse=True)
-        if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
-            return None
-        return next(target for target, text in zip(self.targets, said, strict=True) if text == counts[0][1])
+    def decided(self) -> dict[str, Any] | None:
+        """The answer on which a reviewer decided."""
+        return None if self.decision is None else self.decision.target
+
+    @property
+    def rejected(self) -> bool:
+        """Whether an annotator said that the record can't be labelled."""
+        return any(label.state == "rejected" for label in self.labels)
 
 
 def as_text(target: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
@@ -89,6 +89,45 @@ def add_records(
         change(connection, project.id, state="open", records=count, held=held)
 
 
+def add_further(
+    database: Database, project: Project, rows: Iterable[Mapping[str, Any]], done: Callable[[int], None] = lambda number: None
+) -> list[tuple[int, bool]]:  # fmt: skip
+    """Add records to a project that has records, those alone that it does not have; return the number of each, and whether it is new.
+
+    Each row has the values of the columns of the table `records`, apart from the project and the number. A record that has the fingerprint
+    of another one is the same.
+    """
+    found: list[tuple[int, bool]] = []
+    for part in in_parts(rows, _STEP):
+        with database.writing() as connection:
+            found += _added(connection, project.id, part)
+        done(len(found))
+    return found
+
+
+def _added(connection: Connection, project: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, bool]]:
+    """Add those of the rows that the project does not have, and count them; nobody else adds records meanwhile."""
+    lock(connection, project)
+    table, owner = schema.records.c, schema.projects
+    known: dict[bytes, int] = {}
+    for part in in_parts((row["fingerprint"] for row in rows), 500):
+        there = select(table.fingerprint, table.number).where(table.project == project, table.fingerprint.in_(part))
+        known |= {bytes(mark): number for mark, number in connection.execute(there)}
+    last = connection.scalar(select(func.max(table.number)).where(table.project == project))
+    next_number = 0 if last is None else last + 1
+    result, new = list[tuple[int, bool]](), list[dict[str, Any]]()
+    for row in rows:
+        number = known.setdefault(row["fingerprint"], next_number + len(new))
+        is_new = number == next_number + len(new)
+        result.append((number, is_new))
+        new += [{"project": project, "number": number, **row}] if is_new else []
+    if new:
+        connection.execute(schema.records.insert(), new)
+        more = {"records": owner.c.records + len(new), "held": owner.c.held + sum(row["held"] for row in new)}
+        connection.execute(update(owner).where(owner.c.id == project).values(more))
+    return result
+
+
 def get(connection: Connection, name: str, customer: str) -> Project:
     """Return the project of a customer with this name; raise NotFound if there is none."""
     table = schema.projects.c
@@ -109,6 +148,13 @@ def change(connection: Connection, id: str, **values: Any) -> None:
     """Change columns of a project; mappings are stored as JSON."""
     row = {name: _json(value) if isinstance(value, Mapping) else value for name, value in values.items()}
     connection.execute(update(schema.projects).where(schema.projects.c.id == id).values(row))
+
+
+def change_found(connection: Connection, id: str, values: Mapping[str, Any]) -> None:
+    """Change entries of what is found about a project; the others stay, whoever changes them at the same time."""
+    lock(connection, id)
+    found = connection.scalar(select(schema.projects.c.found).where(schema.projects.c.id == id))
+    change(connection, id, found={**orjson.loads(found or "{}"), **values})
 
 
 def lock(connection: Connection, id: str) -> None:
@@ -137,10 +183,12 @@ def set_ranks(database: Database, project: Project, order: Sequence[int]) -> Non
     """Let these records be labelled next, in this order, before all that were ranked earlier; counts as one turn."""
     table = schema.records
     turn = project.turn + 1
-    statement = update(table).where(table.c.project == project.id, table.c.number == bindparam("of")).values(rank=bindparam("to"))
+    meant = update(table).where(table.c.project == project.id, table.c.number == bindparam("record_number"))
+    statement = meant.values(rank=bindparam("new_rank"))
     with database.writing() as connection:
         if order:
-            connection.execute(statement, [{"of": number, "to": place - turn * _PLACES} for place, number in enumerate(order)])
+            ranks = [{"record_number": number, "new_rank": place - turn * _PLACES} for place, number in enumerate(order)]
+            connection.execute(statement, ranks)
         change(connection, project.id, turn=turn)
 
 
@@ -148,13 +196,26 @@ _PLACES = 10_000
 """Maximum number of records that one turn ranks; their ranks lie before those of all earlier turns."""
 
 
-def set_suggestions(database: Database, project: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Store what a model suggests: each row has `of` (the number of the record), `says` (JSON) and `sure` (its confidence)."""
+class Suggestion(NamedTuple):
+    """What a model says of a record."""
+
+    number: int
+    """The number of the record."""
+    target: str
+    """The target fields, as JSON."""
+    confidence: float | None
+
+
+def set_suggestions(database: Database, project: str, suggestions: Iterable[Suggestion]) -> None:
+    """Store what a model suggests."""
     table = schema.records
-    statement = update(table).where(table.c.project == project, table.c.number == bindparam("of"))
-    for part in in_parts(rows, _SHORT_STEP):
+    # names of parameters must differ from those of columns
+    meant = update(table).where(table.c.project == project, table.c.number == bindparam("record_number"))
+    statement = meant.values(suggestion=bindparam("target"), confidence=bindparam("certainty"))
+    for part in in_parts(suggestions, _SHORT_STEP):
+        rows = [{"record_number": one.number, "target": one.target, "certainty": one.confidence} for one in part]
         with database.writing() as connection:
-            connection.execute(statement.values(suggestion=bindparam("says"), confidence=bindparam("sure")), list(part))
+            connection.execute(statement, rows)
         time.sleep(_PAUSE)
 
 

@@ -11,17 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from vertune.core.errors import ConfigError, Conflict, NotFound
+from vertune.core.errors import ConfigError, NotFound
 from vertune.core.kinds import Format
 from vertune.core.parse import build
 from vertune.server import labelling, problems
 from vertune.server.access import call_of
+from vertune.server.label_training import train_if_due
 from vertune.server.labelling import Answered
 from vertune.server.resource import Resource
-from vertune.server.resources.projects import project_of
+from vertune.server.resources.projects import open_project_of, project_of
 from vertune.server.stored import database_of
 from vertune.steps.label import checked_label, task_of
-from vertune.steps.rank import neighbours
+from vertune.steps.record_states import neighbours
 from vertune.store import labels, projects
 from vertune.store.database import format_time
 from vertune.store.label_search import Filter, find
@@ -55,6 +56,14 @@ class Suggestion(BaseModel):
     confidence: float | None
 
 
+class Consensus(BaseModel):
+    """What the labels of several annotators amount to."""
+
+    target: dict[str, Any]
+    probability: float | None
+    """How probable it is that this is right (Dawid and Skene); null for a majority."""
+
+
 class DecisionInfo(BaseModel):
     """What a reviewer decided."""
 
@@ -84,6 +93,8 @@ class Reviewed(BaseModel):
     suggestion: Suggestion | None
     labels: list[LabelInfo]
     decision: DecisionInfo | None
+    consensus: Consensus | None = None
+    """What the labels of several annotators amount to, by the setting `consensus`; null if they are undecided. Among reviews alone."""
 
 
 class NextRequest(BaseModel):
@@ -301,10 +312,11 @@ _REVIEWS = {"disagreement": {"disagree": True}, "held": {"held": True}, "rejecte
 @resource.post("/v1/projects/{project}/next", scope="label", responses=problems.documented(404, 409))
 def next_records(project: str, body: NextRequest, request: Request) -> NextRecords:
     """Reserve the next records for the annotator for 15 minutes, and return them; those that are reserved already come first."""
-    found, database = _open(request, project), database_of(request)
+    found, database = open_project_of(request, project), database_of(request)
     items = labels.reserve(database, found, _annotator(request), body.count, datetime.now(UTC))
     if request.app.state.service.jobs is not None:
         labelling.ask_for_ranking(database, found, call_of(request).key)
+        train_if_due(request.app.state.service, found, call_of(request).key)
     with database.reading() as connection:
         left = projects.free_records(connection, found.id, labelling.MOST_FREE)
     return NextRecords(records=[_item(found, one) for one in items], left=left)
@@ -317,7 +329,9 @@ def put_labels(project: str, body: GivenLabels, request: Request) -> SavedLabels
     The state `pending` takes a label back, `skipped` leaves the record to others, and `rejected` says that it can't be labelled.
     """
     sent = [Answered(one.record, one.state, one.target, one.seconds, one.version) for one in body.labels]
-    found = labelling.store(database_of(request), _open(request, project), _annotator(request), sent)
+    meant = open_project_of(request, project)
+    found = labelling.store(database_of(request), meant, _annotator(request), sent)
+    train_if_due(request.app.state.service, meant, call_of(request).key)
     return SavedLabels(
         stored=found.stored, stale=found.stale, refused=[Refused(record=number, why=why) for number, why in found.refused.items()]
     )
@@ -342,15 +356,21 @@ def list_labels(project: str, request: Request, query: Annotated[LabelQuery, Que
 @resource.get("/v1/projects/{project}/records", scope="review")
 def list_records(project: str, request: Request, query: Annotated[RecordQuery, Query()]) -> RecordPage:
     """List records with all labels and decisions."""
-    wanted = Filter(**query.model_dump(exclude={"after", "limit"}))
-    return _page(request, project_of(request, project), wanted, query.after, query.limit)
+    wanted, found = Filter(**query.model_dump(exclude={"after", "limit"})), project_of(request, project)
+    with database_of(request).reading() as connection:
+        records, following = find(connection, found.id, wanted, query.after, query.limit)
+    return RecordPage(records=[_reviewed(one) for one in records], next=following)
 
 
 @resource.get("/v1/projects/{project}/reviews", scope="review")
 def list_reviews(project: str, request: Request, query: Annotated[ReviewQuery, Query()]) -> RecordPage:
     """List records that a reviewer should decide on: where annotators disagree, the hold-out, or what an annotator rejected."""
     wanted = Filter(**_REVIEWS[query.kind], undecided=True)  # type: ignore[arg-type]  # each of them is a filter
-    return _page(request, project_of(request, project), wanted, query.after, query.limit)
+    found, database = project_of(request, project), database_of(request)
+    with database.reading() as connection:
+        records, following = find(connection, found.id, wanted, query.after, query.limit)
+    agreed = labelling.consensus(database, found, records)
+    return RecordPage(records=[_reviewed(one, agreed.get(one.record.number)) for one in records], next=following)
 
 
 @resource.get("/v1/projects/{project}/similar", scope="label")
@@ -367,7 +387,7 @@ def label_many(project: str, body: ManyLabels, request: Request) -> Batch:
     """Give one answer to many records that have no label of the annotator yet; it can be undone with the id in the response."""
     if bool(body.records) == (body.similar is not None):
         raise ConfigError("Which records are meant is not clear; expected either 'records' or 'similar'. Send exactly one of them.")
-    found, database = _open(request, project), database_of(request)
+    found, database = open_project_of(request, project), database_of(request)
     numbers = body.records
     if body.similar is not None:
         near = neighbours(request.app.state.service.home.folder, found, body.similar.record, body.similar.least)
@@ -379,14 +399,14 @@ def label_many(project: str, body: ManyLabels, request: Request) -> Batch:
 @resource.post("/v1/projects/{project}/labels/undo", scope="review")
 def undo_labels(project: str, body: Undo, request: Request) -> Undone:
     """Take back labels that were given together; those that were changed since stay."""
-    found = _open(request, project)
+    found = open_project_of(request, project)
     return Undone(undone=labels.undo_batch(database_of(request), found, _annotator(request), body.batch))
 
 
 @resource.put("/v1/projects/{project}/decisions", scope="review", responses=problems.documented(404, 409))
 def decide(project: str, body: NewDecision, request: Request) -> DecisionInfo:
     """Decide which answer of a record is right, whatever annotators said."""
-    found, database = _open(request, project), database_of(request)
+    found, database = open_project_of(request, project), database_of(request)
     with database.reading() as connection:
         record = projects.records(connection, found.id, [body.record]).get(body.record)
     if record is None:
@@ -400,7 +420,7 @@ def decide(project: str, body: NewDecision, request: Request) -> DecisionInfo:
 @resource.delete("/v1/projects/{project}/decisions/{record}", scope="review", status_code=204)
 def withdraw_decision(project: str, record: Annotated[int, Path(ge=0, le=_LARGEST)], request: Request) -> None:
     """Take back the decision on a record."""
-    if not labels.withdraw(database_of(request), _open(request, project), record):
+    if not labels.withdraw(database_of(request), open_project_of(request, project), record):
         raise NotFound(f"There is no decision on the record {record}. List those to review with GET /v1/projects/NAME/reviews.")
 
 
@@ -408,7 +428,7 @@ def withdraw_decision(project: str, record: Annotated[int, Path(ge=0, le=_LARGES
 def export_labels(project: str, request: Request, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
     """Return the labelled records as a file for other software; `vertune parts formats` lists the formats.
 
-    By default, one right answer for each record: what a reviewer decided, or what most annotators say.
+    By default, one right answer for each record: what a reviewer decided, or the consensus of the annotators.
     """
     found = project_of(request, project)
     written = build(Format, {"name": query.format})
@@ -417,23 +437,9 @@ def export_labels(project: str, request: Request, query: Annotated[ExportQuery, 
     return StreamingResponse(content, media_type=written.media_type, headers=headers)
 
 
-def _open(request: Request, name: str) -> Project:
-    """Return a project that takes labels; raise Conflict if it is closed."""
-    found = project_of(request, name)
-    if found.state != "open":
-        raise Conflict(f"The project '{name[:80]}' is closed, so it takes no labels. Open it in its settings first.")
-    return found
-
-
 def _annotator(request: Request) -> str:
     person: str = request.app.state.access.person(request)
     return person
-
-
-def _page(request: Request, project: Project, wanted: Filter, after: int, limit: int) -> RecordPage:
-    with database_of(request).reading() as connection:
-        found, following = find(connection, project.id, wanted, after, limit)
-    return RecordPage(records=[_reviewed(one) for one in found], next=following)
 
 
 def _item(project: Project, one: LabelledRecord) -> Item:
@@ -448,12 +454,13 @@ def _suggestion(project: Project, one: LabelledRecord) -> Suggestion | None:
     return Suggestion(target=record.suggestion, confidence=record.confidence)
 
 
-def _reviewed(one: LabelledRecord) -> Reviewed:
+def _reviewed(one: LabelledRecord, agreed: labelling.Consensus | None = None) -> Reviewed:
     record = one.record
     suggestion = None if record.suggestion is None else Suggestion(target=record.suggestion, confidence=record.confidence)
     return Reviewed(
         record=record.number, fields=record.fields, held=record.held, suggestion=suggestion, labels=[_label(label) for label in one.labels],
         decision=None if one.decision is None else _decision(one.decision),
+        consensus=None if agreed is None else Consensus(target=agreed.target, probability=agreed.probability),
     )  # fmt: skip
 
 

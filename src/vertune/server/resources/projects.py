@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Response
@@ -9,21 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.base import AUTO
-from vertune.core.errors import ConfigError
+from vertune.core.errors import ConfigError, Conflict
 from vertune.core.kinds import Task
 from vertune.core.parse import build
 from vertune.server import labelling, problems
 from vertune.server.access import call_of
 from vertune.server.job_requests import check_base
+from vertune.server.label_training import training
 from vertune.server.resource import Resource
 from vertune.server.resources.jobs import JobInfo, info
 from vertune.server.stored import actor_of, database_of, jobs_of
 from vertune.server.uploading import memory_for
 from vertune.steps.label import task_of
-from vertune.steps.label.settings import LabelHelp, ProjectSettings
+from vertune.steps.label.settings import LabelHelp, ProjectSettings, check_labelled
 from vertune.store import labels, projects, uploads
 from vertune.store.audit import note
 from vertune.store.projects import Project
+from vertune.store.uploads import Upload
 
 resource = Resource("projects")
 _SECONDS = 600.0
@@ -111,6 +114,29 @@ class Training(BaseModel):
     """Whether the first model goes live even if it is worse than a simple baseline."""
 
 
+class FurtherRecords(BaseModel):
+    """A file whose records are added to a project."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"dataset": "0195…", "fields": {"text": "body"}}]})
+
+    dataset: Name
+    """The id of an uploaded file with records; a column with answers gives labels to records that have none."""
+    fields: dict[str, str | list[str]] = {}
+    """Which column each field of the task is read from."""
+
+
+class AddedRecords(BaseModel):
+    """What became of the records of a file."""
+
+    added: int
+    known: int
+    """The number of records that the project had already; they were not added again."""
+    labelled: int
+    """The number of records that got the answer that the file contains."""
+    notes: list[dict[str, Any]]
+    """What was left out, with the reasons and examples."""
+
+
 class AnnotatorProgress(BaseModel):
     """What one annotator has done."""
 
@@ -188,18 +214,46 @@ def create_project(body: NewProject, request: Request) -> ProjectInfo:
     check_base(body.settings.base)
     with database.reading() as connection:
         upload = uploads.get(connection, body.dataset, call.customer)
-    build(Task, body.task if isinstance(body.task, dict) else {"name": body.task})  # so that a wrong option is refused at once
-    source = {**upload.report.get("source", {}), "name": upload.format, "path": str(uploads.path(runner.home, upload))}
+    # so that a wrong option and a task that can't be labelled are refused at once
+    check_labelled(build(Task, body.task if isinstance(body.task, dict) else {"name": body.task}))
+    _authorize_training(request, body.settings, body.name)
     wanted = {
-        "kind": "label", "name": body.name, "customer": call.customer, "upload": upload.id, "source": source, "task": body.task,
+        "kind": "label", "name": body.name, "customer": call.customer, **_file(runner.home, upload), "task": body.task,
         "fields": body.fields, "settings": body.settings.model_dump(mode="json"), "actor": actor_of(request),
-        "memory": memory_for(upload.bytes),
     }  # fmt: skip
     runner.ask(wanted, _SECONDS)
     with database.reading() as connection:
         made = projects.get(connection, body.name, call.customer)
     labelling.ask_for_ranking(database, made, call.key)
     return _info(request, made)
+
+
+@resource.post("/v1/projects/{project}/records", scope="train", responses=problems.documented(404, 409, 422))
+def add_to_project(project: str, body: FurtherRecords, request: Request) -> AddedRecords:
+    """Add the records of an uploaded file to a project. Those that it has already are counted and named, and not added again."""
+    database, runner, call = database_of(request), jobs_of(request), call_of(request)
+    found = open_project_of(request, project)
+    with database.reading() as connection:
+        upload = uploads.get(connection, body.dataset, call.customer)
+    wanted = {
+        "kind": "add_records", "project": found.name, "customer": call.customer, "fields": body.fields, **_file(runner.home, upload),
+        "actor": actor_of(request),
+    }  # fmt: skip
+    made = runner.ask(wanted, _SECONDS)
+    labelling.ask_for_ranking(database, project_of(request, project), call.key)
+    return AddedRecords(**made)
+
+
+def _file(home: Path, upload: Upload) -> dict[str, Any]:
+    """Return how a process reads an uploaded file."""
+    source = {**upload.report.get("source", {}), "name": upload.format, "path": str(uploads.path(home, upload))}
+    return {"upload": upload.id, "source": source, "memory": memory_for(upload.bytes)}
+
+
+def _authorize_training(request: Request, settings: ProjectSettings, name: str) -> None:
+    """Raise AccessError for settings that train a model which whoever sends them must not train."""
+    if settings.train_after != "never":
+        request.app.state.access.authorize(request, "train", [name])
 
 
 @resource.get("/v1/projects/{project}", scope="label")
@@ -214,7 +268,9 @@ def change_project(project: str, body: ProjectChange, request: Request) -> Proje
     found, database = project_of(request, project), database_of(request)
     values: dict[str, Any] = {} if body.state is None else {"state": body.state}
     check_base(body.settings.get("base", AUTO))
-    values |= {"settings": labelling.changed_settings(found, body.settings)} if body.settings else {}
+    if body.settings:
+        values["settings"] = labelling.changed_settings(found, body.settings)
+        _authorize_training(request, ProjectSettings.model_validate(values["settings"]), found.name)
     with database.writing() as connection:
         if values:
             projects.change(connection, found.id, **values)
@@ -255,7 +311,8 @@ def train_on_project(project: str, body: Training, request: Request, response: R
     from vertune.server.resources.jobs import start
 
     found = project_of(request, project)
-    return start(request, response, labelling.training(database_of(request), found, body.vertical or found.name, body.config, body.accept))
+    wanted = training(database_of(request), found, body.vertical or found.name, body.config, body.accept)
+    return start(request, response, wanted)
 
 
 @resource.get("/v1/projects/{project}/progress", scope="label")
@@ -274,6 +331,14 @@ def project_of(request: Request, name: str) -> Project:
     """Return the project with this name of the customer that owns the API key; raise NotFound if there is none."""
     with database_of(request).reading() as connection:
         return projects.get(connection, name, call_of(request).customer)
+
+
+def open_project_of(request: Request, name: str) -> Project:
+    """Return a project that takes labels and records; raise Conflict if it is closed."""
+    found = project_of(request, name)
+    if found.state != "open":
+        raise Conflict(f"The project '{name[:80]}' is closed, so it takes no labels and records. Open it in its settings first.")
+    return found
 
 
 def _info(request: Request, project: Project) -> ProjectInfo:

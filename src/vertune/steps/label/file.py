@@ -10,7 +10,7 @@ import polars as pl
 
 from vertune.core.artifact import Progress
 from vertune.core.errors import DataError, NotFound, UnknownName
-from vertune.core.kinds import Task
+from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
 from vertune.core.profile import ColumnProfile
 from vertune.data.profile import profile_table
@@ -18,6 +18,7 @@ from vertune.steps.init import unreadable
 from vertune.steps.init.tables import as_source, find_tables
 from vertune.steps.init.written import name_of
 from vertune.steps.label import Created, NewProject, label
+from vertune.steps.label.further import Added, Further, add_records
 from vertune.steps.label.settings import LabelHelp, ProjectSettings
 from vertune.store import projects
 from vertune.store.database import Database
@@ -46,23 +47,47 @@ def project_of_file(database: Database, wanted: Wanted, progress: Progress | Non
     Raises NotFound if there is no such file, UnknownName for a column that does not exist, and DataError if no row can be read, or if no
     column contains texts.
     """
-    path, name = wanted.path, wanted.name
-    if not path.exists():
-        raise NotFound(f"There is no file or folder '{path}'. Name the file with the records to label.")
-    name = name or name_of(path)
+    path = wanted.path
+    _check_exists(path)
+    name = wanted.name or name_of(path)
     with database.reading() as connection:
         there = next((one for one in projects.find(connection, DEFAULT_CUSTOMER) if one.name == name and one.state != "filling"), None)
     if there is not None:
         return Created(there, [])
+    source, frame = _read(path)
+    kind: Task = build(Task, {"name": wanted.task})
+    settings = ProjectSettings(labels=[LabelHelp(name=one) for one in wanted.labels], overlap=wanted.overlap)
+    new = NewProject(name, DEFAULT_CUSTOMER, source, kind, fields=_fields(frame, kind, wanted.texts, str(path)), settings=settings)
+    return label(database, new, progress)
+
+
+def add_file(database: Database, path: Path, name: str, texts: Sequence[str] = (), progress: Progress | None = None) -> Added:
+    """Add the records of a file to the project of this name; those that it has already are counted, and not added again.
+
+    `texts` are the columns of the texts. Raises NotFound if there is no such file or project, and what `project_of_file` does of columns.
+    """
+    _check_exists(path)
+    with database.reading() as connection:
+        project = projects.get(connection, name, DEFAULT_CUSTOMER)
+    source, frame = _read(path)
+    kind: Task = build(Task, project.task)
+    return add_records(database, Further(project, source, _fields(frame, kind, texts, str(path))), progress)
+
+
+def _check_exists(path: Path) -> None:
+    """Raise NotFound if there is no such file or folder."""
+    if not path.exists():
+        raise NotFound(f"There is no file or folder '{path}'. Name the file with the records to label.")
+
+
+def _read(path: Path) -> tuple[Source, pl.DataFrame]:
+    """Return the source of a file, and the rows that can be read; raise DataError if there are none."""
     source, _ = as_source(find_tables(path).paths["train"], {}).detect()
     frame = source.read().lazy().collect()
     readable = frame.filter(pl.col("__error").is_null())
     if readable.is_empty():
         raise DataError(unreadable(frame, str(path)) or f"{path} contains no rows. Check how the file was written.")
-    kind: Task = build(Task, {"name": wanted.task})
-    settings = ProjectSettings(labels=[LabelHelp(name=one) for one in wanted.labels], overlap=wanted.overlap)
-    new = NewProject(name, DEFAULT_CUSTOMER, source, kind, fields=_fields(readable, kind, wanted.texts, str(path)), settings=settings)
-    return label(database, new, progress)
+    return source, readable
 
 
 def _fields(frame: pl.DataFrame, task: Task, texts: Sequence[str], where: str) -> dict[str, str | list[str]]:

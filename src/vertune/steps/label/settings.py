@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from vertune.core.base import AUTO
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Query, Task
+from vertune.metrics.consensus import MODELLED
+from vertune.metrics.right_answers import Rule
 from vertune.steps.simulate import DEFAULT, query_of
 
 _CONTROL = r"^[^\x00]*$"
@@ -51,6 +53,10 @@ class ProjectSettings(BaseModel):
     """The units in which spans are marked."""
     target: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """The score that is wanted, for the estimate of how many labels are still needed."""
+    consensus: Rule = "majority"
+    """What counts where annotators disagree: the majority, or the most probable answer by how reliable each is (Dawid and Skene)."""
+    train_after: Literal["never", "curve"] | Annotated[int, Field(ge=20, le=1_000_000)] = "never"
+    """After how many new labels a model is trained on all of them; with `curve`, when the learning curve says that labels help little."""
 
     @field_validator("query")
     @classmethod
@@ -72,12 +78,33 @@ class ProjectSettings(BaseModel):
         return _built(self.query)
 
     def check(self, task: Task) -> None:
-        """Raise ConfigError if annotators would have no labels to choose from."""
+        """Raise ConfigError if annotators would have no labels to choose from, or if a setting can't work with the task."""
+        check_labelled(task)
         if needs_labels(task) and not self.labels:
             raise ConfigError(
                 f"The project has no labels, but annotators of the task '{task.name}' choose from a list. Name them, for example "
                 'in the settings: "labels": [{"name": "complaint"}, {"name": "question"}].'
             )
+        other = next((column for column in task.target_columns if column.type not in MODELLED), None)
+        if self.consensus == "dawid_skene" and other is not None:
+            raise ConfigError(
+                f"The setting 'consensus' is 'dawid_skene', but the task '{task.name}' has the target '{other.name}' of the type "
+                f"'{other.type}'; the model of Dawid and Skene expects labels from a list. Set 'consensus' to 'majority'."
+            )
+        if self.train_after == "curve" and not (task.linear_head and task.goal_sign > 0):
+            raise ConfigError(
+                f"The setting 'train_after' is 'curve', but a project of the task '{task.name}' has no learning curve that could say when. "
+                "Set a number of labels, such as 500, or 'never'."
+            )
+
+
+def check_labelled(task: Task) -> None:
+    """Raise ConfigError for a task whose records have no right answer that annotators must give."""
+    if not any(column.required for column in task.target_columns):
+        raise ConfigError(
+            f"Records of the task '{task.name}' can't be labelled, because no right answer must be known of them; expected a task such as "
+            "classify, multilabel, tag, match, regress or extract. Choose one of them."
+        )
 
 
 def needs_labels(task: Task) -> bool:
