@@ -20,6 +20,7 @@ from vertune.server.following import AliasFollower
 from vertune.server.job_requests import Sources
 from vertune.server.jobs import Jobs
 from vertune.server.logs import log_request
+from vertune.server.nearest import TrainingRows
 from vertune.server.openid import Provider
 from vertune.server.people import People
 from vertune.server.prometheus import PrometheusMetrics
@@ -88,12 +89,15 @@ class Service:
     """Who may sign in; None without a database, or if requests need no key."""
     openid: Provider | None = field(init=False)
     """The provider by which people sign in; None without one."""
+    training_rows: TrainingRows = field(init=False)
+    """The training rows of the models, for people who may read them."""
 
     def __post_init__(self) -> None:
         self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments, self.states)
         self.answers = AnswerService(self.home, self.settings.answers, on_batch=self.metrics.count_batch)
         self.aliases = AliasFollower(self.answers.fleet, self.only, self.settings.preparation)
         self.probe = ReadinessProbe(self.answers)
+        self.training_rows = TrainingRows(self.home)
         self._shadows = Shadows(self.answers)
         self.listeners = [self.metrics.count_call, log_request]
         self.tracer = None
