@@ -4,7 +4,7 @@ import pytest
 
 from vertune.core import part
 from vertune.core.config import Config, build
-from vertune.learning.session import TrainingData
+from vertune.learning.training_data import TrainingData
 from vertune.testing import tiny
 
 TOPICS = {"money": ["bank", "loan", "credit"], "travel": ["train", "ticket", "hotel"], "food": ["bread", "soup", "rice"]}

@@ -393,6 +393,21 @@ class Method(Part):
         """Return the changes that training with this method made to the model, as `Edit` objects."""
         raise NotImplementedError
 
+    def start_from(self, model: torch.nn.Module, edits: Sequence[Edit]) -> None:
+        """Give a model that `prepare` prepared the weights of an earlier training with this method and its options.
+
+        `edits` are what the method `edits` returned after that training. A method that does not override this can't continue a training.
+        """
+        raise ConfigError(
+            f"The method '{self.name}' can't continue an earlier training; expected one such as full or lora. "
+            "Train from the pretrained model: vertune retrain NAME --how scratch"
+        )
+
+    @property
+    def continues(self) -> bool:
+        """Whether an earlier training can be continued on other rows, which is so if the method overrides `start_from`."""
+        return type(self).start_from is not Method.start_from
+
     def state(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
         """Return this method's tensors, other than weights, that a checkpoint must contain so that training can resume exactly."""
         return {}

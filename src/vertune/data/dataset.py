@@ -22,6 +22,11 @@ from vertune.core.records import Record
 SPLITS = ("train", "validation", "test")
 MARKS = ("__file", "__row")
 """Names of the columns with the origin of each row: its file, and its number in the file, counted from 1."""
+ROUND, TRUST = "__round", "__trust"
+"""Names of the columns that a retraining adds: the number of the retraining that added a row, 0 for those of the first dataset; and how
+much a training row counts, from 0 to 1."""
+GOLD = "gold"
+"""Name of the rows by which each later model of a vertical is judged; they are test rows, and stay the same."""
 
 
 def read(dataset: Artifact, split: str) -> pl.DataFrame:

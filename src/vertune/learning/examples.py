@@ -73,6 +73,13 @@ class Examples:
             sampling=None if self.sampling is None else self.sampling[rows], per_token=self.per_token,
         )  # fmt: skip
 
+    def weighted(self, trust: NDArray[np.float64] | None) -> Examples:
+        """Return these examples whose weights in the loss are multiplied by the trust in each record, shape (records,); None keeps them."""
+        if trust is None:
+            return self
+        owners = np.array([feature.record for feature in self.features], np.int64)
+        return replace(self, weights=self.weights * trust[owners])
+
     def joined(self, other: Examples) -> Examples:
         """Return these examples followed by those of `other`, which the same task and encoder made."""
         first, features = len(self.records), len(self.features)

@@ -249,8 +249,8 @@ class _Training:
         these inputs, and each of them gets the gradient for all inputs.
         """
         loss = self.gradients.add(features, self.gradients.total(features))
-        penalty = self.plan.method.penalty(self.model)
-        if penalty is not None:
+        own = self.plan.method.penalty(self.model)
+        for penalty in [*([] if own is None else [own]), *(term(self.model) for term in self.lesson.penalties)]:
             self.accelerator.backward(penalty / self.accelerator.num_processes)
         self._sum_gradients()
         return float(self.accelerator.reduce(loss, "sum"))

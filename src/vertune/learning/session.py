@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,12 @@ from vertune.learning.gradients import StepGradients
 from vertune.learning.held_out import HeldOutPredictions, decoded, intervals, is_worse, predict
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
+from vertune.learning.training_data import TrainingData as TrainingData
+from vertune.learning.training_data import TrainingFolders as TrainingFolders
+from vertune.learning.training_data import TrainingOutcome as TrainingOutcome
 from vertune.learning.training_input import Score, TrainingInput
 from vertune.learning.tried import PROBE, Tried, stored
-from vertune.lexical.companion import Companion, WordModel
+from vertune.lexical.companion import WordModel
 from vertune.lexical.tagging import UnitModel
 from vertune.nn.build import build, trainable
 from vertune.nn.run import outputs
@@ -43,56 +46,6 @@ FEW_ROWS = 2000
 """Largest number of labelled rows for which `refit: auto` retrains on all of them, validation rows included."""
 _ENDING = 2.0
 """Seconds reserved for saving the model, loading it again, and comparing the loaded model with the original."""
-
-
-@dataclass(slots=True)
-class TrainingData:
-    """The records of a dataset that one training run uses, and the columns that they have."""
-
-    train: Sequence[Record]
-    validation: Sequence[Record]
-    columns: Sequence[str]
-    """The columns of the task that have values in the training rows."""
-    cut: bool = False
-    """Whether the validation records were split off the training rows; if so, the model may be retrained on all of them (refit)."""
-    train_tokens: Tokens | None = None
-    """Tokens of the training records, if they are known already; None tokenises the records."""
-    validation_tokens: Tokens | None = None
-    """Tokens of the validation records, if they are known already; None tokenises the records."""
-
-
-@dataclass(slots=True)
-class TrainingFolders:
-    """The folders that a training run uses, and the time of its start."""
-
-    folder: Path
-    """The folder of the run, for checkpoints and for the method that `auto` chose."""
-    cache: Path | None = None
-    """The folder for cached outputs of frozen layers (the trunk cache); if it is None, nothing is cached."""
-    started: float = field(default_factory=clock.now)
-    """Time of `learning.clock` from which a time limit is counted."""
-
-
-@dataclass(slots=True)
-class TrainingOutcome:
-    """A trained model, with its validation metrics and the decisions that were made during training."""
-
-    model: VerticalModel
-    config: Config
-    """The config, with the method that was actually used and with the task after its thresholds were calibrated."""
-    metrics: dict[str, float]
-    """Metrics on the validation records, before any retraining on all rows; empty without validation records."""
-    intervals: dict[str, list[float]]
-    """Low and high end of the bootstrap 95 % interval of each metric; metrics without an interval are omitted."""
-    chosen: dict[str, Any]
-    """The decisions and their reasons, for the report."""
-    trained: int
-    """Number of trained weights."""
-    threads: int
-    solved: bool
-    """Whether only a linear head was fitted (a linear probe), which takes little time to repeat on more rows."""
-    companion: Companion | None = None
-    """What is mixed with the model's outputs before they are decoded; None if nothing is."""
 
 
 def train(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingOutcome:
@@ -112,11 +65,9 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
     result = _train_first(training_input, held_out, threads, refit, pool)
     result.chosen |= {"descriptions": described} if described else {}
     if refit or "folds" in result.chosen or (held_out and result.solved and data.cut and config.training.refit == "auto"):
-        rows = [*data.train, *data.validation]
-        progress("refit", rows=len(rows))
-        known = data.train_tokens, data.validation_tokens
-        both = None if known[0] is None or known[1] is None else known[0].joined(known[1])
-        again = _training_input(result.config, replace(data, train=rows, train_tokens=both), folders, progress)
+        together = data.together
+        progress("refit", rows=len(together.train))
+        again = _training_input(result.config, together, folders, progress)
         again.folder, again.deadline = folders.folder / "refit", training_input.deadline
         again = descriptions.added(again, training_input.described) if training_input.described else again
         final = _train_on_all(again, result)
@@ -143,12 +94,12 @@ def _encoded(config: Config, records: Sequence[Record], columns: Sequence[str], 
 
 def _training_input(config: Config, data: TrainingData, folders: TrainingFolders, progress: Progress) -> TrainingInput:
     """Encode the training records, and return them with the other inputs of the training loop."""
-    examples = _encoded(config, data.train, data.columns, data.train_tokens)
+    examples = _encoded(config, data.train, data.columns, data.train_tokens).weighted(data.trust)
     cache = TrunkCache(folders.cache, config, accelerator(config), progress) if folders.cache else None
     training_input = TrainingInput(
         config, config.task, config.encoder, examples, score=None, progress=progress, folder=folders.folder, cache=cache
     )
-    limit = _seconds_allowed(config)
+    limit = seconds_allowed(config)
     training_input.deadline = folders.started + limit if limit else None
     return training_input
 
@@ -348,7 +299,7 @@ def _time_limit(training_input: TrainingInput, held_out: Examples | None, spent:
     """
     if training_input.deadline is None:
         return None
-    limit = _seconds_allowed(training_input.config)
+    limit = seconds_allowed(training_input.config)
     assert limit is not None
     ends = training_input.deadline - spent[1] - _ENDING
     if not refit:
@@ -357,7 +308,7 @@ def _time_limit(training_input: TrainingInput, held_out: Examples | None, spent:
     return TimeLimit(limit, ends, spent[0], 2 + more)
 
 
-def _seconds_allowed(config: Config) -> float | None:
+def seconds_allowed(config: Config) -> float | None:
     """Return the configured time limit, or for `method: auto` its default; None if there is no limit."""
     return config.training.time_limit or (auto.CPU_LIMIT if config.method == "auto" else None)
 

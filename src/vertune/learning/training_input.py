@@ -23,6 +23,9 @@ Score = Callable[[], float]
 Objective = Callable[[VerticalModel, Tensors, Sequence[int]], torch.Tensor]
 """A function that returns the loss of each feature (model input) of a batch, given the model, its inputs and the features' indices."""
 
+Penalty = Callable[[VerticalModel], torch.Tensor]
+"""A function that returns a term of the loss that depends on the weights alone; it is added once per optimiser step."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchObjective:
@@ -54,6 +57,8 @@ class TrainingInput:
     """Loss function to use instead of the task's loss."""
     batch_objective: BatchObjective | None = None
     """Loss function that compares the rows of a step with each other, to use instead of the task's loss."""
+    penalties: Sequence[Penalty] = ()
+    """Terms that are added to the loss, such as the distance from the weights of an earlier training."""
     described: Examples | None = None
     """The examples that describe labels, which are the last of `examples`; None if there are none."""
     deadline: float | None = None

@@ -105,3 +105,19 @@ class LowRank(Layered):
                 tensors["magnitude"] = edits.cpu_copy(layer.lora_magnitude_vector[ADAPTER].weight)
             low_rank.append(Edit("low_rank", site, depth, tensors, {"scaling": float(layer.scaling[ADAPTER])}))
         return [*low_rank, *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the low-rank matrices, and the head, of a prepared model to those of an earlier training."""
+        import torch
+
+        from vertune.nn.edits import restore
+
+        earlier = {edit.site: edit for edit in edits if edit.kind == "low_rank"}
+        with torch.no_grad():
+            for site, _, layer in injected(model, "lora_magnitude_vector"):
+                edit = earlier[site]
+                layer.lora_A[ADAPTER].weight.copy_(edit.tensors["a"])
+                layer.lora_B[ADAPTER].weight.copy_(edit.tensors["b"] * (float(edit.options["scaling"]) / float(layer.scaling[ADAPTER])))
+                if "magnitude" in edit.tensors:
+                    layer.lora_magnitude_vector[ADAPTER].weight.copy_(edit.tensors["magnitude"])
+        restore(model, [edit for edit in edits if edit.kind != "low_rank"])

@@ -7,6 +7,7 @@ rank has shrunk from the option `rank` to the option `target`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -108,6 +109,27 @@ class Adalora(LowRank):
             scaling = float(layer.scaling[ADAPTER] / (layer.ranknum[ADAPTER] + 1e-5))  # as in PEFT's forward
             low_rank.append(Edit("low_rank", site, depth, tensors, {"scaling": scaling}))
         return [*low_rank, *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the low-rank matrices, and the head, of a prepared model to those of an earlier training.
+
+        Each row of the saved matrix `a` is divided again into its norm, the singular value, and a row of length 1. A row of zeros, whose
+        singular value had been set to zero, keeps its initial direction.
+        """
+        import torch
+
+        from vertune.nn.edits import restore
+
+        earlier = {edit.site: edit for edit in edits if edit.kind == "low_rank"}
+        with torch.no_grad():
+            for site, _, layer in injected(model, "lora_E"):
+                edit, scaling = earlier[site], float(layer.scaling[ADAPTER] / (layer.ranknum[ADAPTER] + 1e-5))
+                rows, a = edit.tensors["a"].to(layer.lora_A[ADAPTER]), layer.lora_A[ADAPTER]
+                norms = rows.norm(dim=1, keepdim=True)
+                a.copy_(torch.where(norms > 0, rows / norms.clamp(min=1e-12), a))
+                layer.lora_E[ADAPTER].copy_(norms * (float(edit.options["scaling"]) / scaling))
+                layer.lora_B[ADAPTER].copy_(edit.tensors["b"])
+        restore(model, [edit for edit in edits if edit.kind != "low_rank"])
 
     def state(self, model: Any) -> dict[str, torch.Tensor]:
         """Return what a checkpoint must contain, besides the weights, so that training can be resumed.

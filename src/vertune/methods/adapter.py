@@ -6,6 +6,7 @@ model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -57,3 +58,9 @@ class Adapter(Layered):
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the weights of a prepared model to those of an earlier training."""
+        from vertune.nn.edits import restore
+
+        restore(model, edits)

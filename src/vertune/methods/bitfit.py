@@ -5,6 +5,7 @@ Does not work with pretrained models that have no biases, such as ModernBERT.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vertune.core.edits import Edit
@@ -43,3 +44,9 @@ class Bitfit(Layered):
         from vertune.nn import edits
 
         return [*edits.bias_edits(model), *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the weights of a prepared model to those of an earlier training."""
+        from vertune.nn.edits import restore
+
+        restore(model, edits)

@@ -5,6 +5,7 @@ It works with every pretrained model. The trained model is as large on disk as t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vertune.core.edits import Edit
@@ -35,3 +36,9 @@ class Full(Method):
         from vertune.nn import edits
 
         return [*edits.layer_edits(model), *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the weights of a prepared model to those of an earlier training."""
+        from vertune.nn.edits import restore
+
+        restore(model, edits)

@@ -5,6 +5,7 @@ The outputs of the pretrained model never change in training, so they are comput
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vertune.core.edits import Edit
@@ -39,3 +40,9 @@ class Head(Method):
         from vertune.nn import edits
 
         return edits.head_edits(model)
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the weights of a prepared model to those of an earlier training."""
+        from vertune.nn.edits import restore
+
+        restore(model, edits)

@@ -5,6 +5,7 @@ Uses PEFT. If one linear module computes query, key and value together, all thre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vertune.core.edits import Edit
@@ -39,3 +40,16 @@ class Ia3(Layered):
             scale = edits.cpu_copy(layer.ia3_l[ADAPTER].flatten())
             scales.append(Edit("scale", site, depth, {"scale": scale}, {"side": side}))
         return [*scales, *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the factors, and the head, of a prepared model to those of an earlier training."""
+        import torch
+
+        from vertune.nn.edits import restore
+
+        earlier = {edit.site: edit.tensors["scale"] for edit in edits if edit.kind == "scale"}
+        with torch.no_grad():
+            for site, _, layer in injected(model, "ia3_l"):
+                vector = layer.ia3_l[ADAPTER]
+                vector.copy_(earlier[site].reshape(vector.shape))
+        restore(model, [edit for edit in edits if edit.kind != "scale"])

@@ -6,6 +6,7 @@ several families of encoders.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -41,3 +42,9 @@ class Prefix(Layered):
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the weights of a prepared model to those of an earlier training."""
+        from vertune.nn.edits import restore
+
+        restore(model, edits)

@@ -5,6 +5,7 @@ The vectors are inserted once, after the embeddings, pass through all layers, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -39,3 +40,9 @@ class Prompt(Method):
         from vertune.nn import edits
 
         return [*edits.module_edits(model), *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the weights of a prepared model to those of an earlier training."""
+        from vertune.nn.edits import restore
+
+        restore(model, edits)

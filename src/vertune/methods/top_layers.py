@@ -5,6 +5,7 @@ The outputs of the layers below never change in training, so they are computed o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -44,3 +45,9 @@ class TopLayers(Method):
         from vertune.nn import edits
 
         return [*edits.layer_edits(model), *edits.head_edits(model)]
+
+    def start_from(self, model: Any, edits: Sequence[Edit]) -> None:
+        """Set the weights of a prepared model to those of an earlier training."""
+        from vertune.nn.edits import restore
+
+        restore(model, edits)

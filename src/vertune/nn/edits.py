@@ -119,6 +119,18 @@ def merge(model: VerticalModel, edits: Sequence[Edit]) -> None:
         _MERGE[edit.kind](_module(model, edit), edit)
 
 
+@torch.no_grad()
+def restore(model: VerticalModel, edits: Sequence[Edit]) -> None:
+    """Overwrite the weights of a model that a method prepared for training with those of edits (changes) of an earlier training.
+
+    The modules that the method adds must exist already. Raise ModelError if an edit does not fit the model.
+    """
+    for edit in edits:
+        module = _module(model, edit)
+        added = _ADDED.get(edit.kind)
+        _write(module.get_submodule(added) if added else module, edit)
+
+
 def apply_merged(model: VerticalModel, edits: Sequence[Edit]) -> None:
     """Apply edits (trained changes) to a newly built model, with as few added modules as possible.
 
@@ -187,6 +199,8 @@ def _merge_scale(module: nn.Module, edit: Edit) -> None:
 Change = Callable[[nn.Module, Edit], None]
 _WEIGHTS: dict[str, Change] = {"layers": _write, "bias": _write, "head": _write}
 _MERGE: dict[str, Change] = {**_WEIGHTS, "low_rank": _merge_low_rank, "scale": _merge_scale}
+_ADDED = {"bottleneck": "bottleneck", "prefix_states": "prefix", "prompt_rows": "prompt"}
+"""Maps kinds of edits to the name of the module that they add at their site."""
 _APPLY: dict[str, Change] = {**_WEIGHTS, "low_rank": _add_low_rank, "scale": _add_scale, "bottleneck": _add_bottleneck}
 
 

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vertune import __version__
 from vertune.core.artifact import Artifact, Home, Progress, Recorder, owner_entries, recording
 from vertune.core.columns import only
 from vertune.core.config import Config, dump, is_same
-from vertune.core.errors import Conflict, DataError, MissingExtra, ModelError, NotFound
+from vertune.core.errors import ConfigError, Conflict, DataError, MissingExtra, ModelError, NotFound
 from vertune.core.files import storage_errors, write_text
 from vertune.core.kinds import Encoder, Task
 from vertune.data import tokens
 from vertune.data.chain import fields_of, sample_texts
-from vertune.data.dataset import read
+from vertune.data.dataset import ROUND, TRUST, read
 from vertune.lexical.companion import FILE as COMPANION
 
 if TYPE_CHECKING:
-    from vertune.learning.session import TrainingData, TrainingOutcome
+    import polars as pl
+
+    from vertune.learning.continual import Continuation, LiveModel
+    from vertune.learning.training_data import TrainingData, TrainingOutcome
 
 _PROBE_ROWS = 32
 _TOLERANCE = 1e-4
@@ -37,10 +42,26 @@ _KILLED = (
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "polars")
 
 
-def train(config: Config, dataset: Artifact, home: Home, progress: Progress | None = None, resume: bool = False) -> Artifact:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An earlier model from whose weights a training goes on, and how."""
+
+    live: LiveModel
+    how: Continuation
+
+
+def train(
+    config: Config,
+    dataset: Artifact,
+    home: Home,
+    progress: Progress | None = None,
+    resume: bool = False,
+    start: Start | None = None,
+) -> Artifact:
     """Train the model that a config describes on a prepared dataset, and return it as an artifact (a folder).
 
     With `resume`, the newest unfinished training with the same config and dataset is continued from its checkpoint.
+    With `start`, training goes on from the weights of an earlier model; the dataset says which of its rows are new.
     Raises ConfigError for a combination of options that can't work, ModelError if the model has other outputs after it
     is saved and loaded again.
     """
@@ -50,15 +71,19 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
     for package in ("torch", "transformers", "accelerate"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("Training", "train", package)
-    from vertune.learning import memory, session, team
+    from vertune.learning import continual, memory, session, team
     from vertune.learning.threads import use_threads
     from vertune.learning.trackers import tracking
+    from vertune.learning.training_data import TrainingFolders
 
+    if start is not None and team.size() > 1:
+        raise ConfigError(f"Training from an earlier model works in one process, but there are {team.size()}. Start it in one process.")
     if not team.is_leader():
         return _follow(config, dataset, home, started)
     run = _unfinished(home, config, dataset) if resume else None
     if run is None:
-        run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id])
+        about = {} if start is None else {"continues": start.live.id}
+        run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id], **about)
     was_killed = resume and run.manifest.get("status") == "running"
     # the number of threads changes the rounding of sums, so a resumed training uses as many as it started with
     threads = use_threads(run.manifest.get("threads") or config.device.threads)
@@ -72,7 +97,11 @@ def train(config: Config, dataset: Artifact, home: Home, progress: Progress | No
             recorder("warning", message=_KILLED)
         # `tracking` ends before `finish` hashes the files of the run
         with memory.told("Training", config), tracking(config, run.folder, home.folder, recorder) as report:
-            result = session.train(resolved, data, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), report)
+            folders = TrainingFolders(run.folder, home.folder / "cache" / "trunk", started)
+            if start is None:
+                result = session.train(resolved, data, folders, report)
+            else:
+                result = continual.train(resolved, data, start.live, start.how, (folders, report))
         _save(run, result, recorder)
         entries = _entries(run, result, dataset) | {"columns": list(data.columns)}
         _verify(run, entries, result, data)
@@ -90,13 +119,13 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
     """
     from vertune.learning import session, team
     from vertune.learning.threads import use_threads
+    from vertune.learning.training_data import TrainingFolders
 
     run = Artifact(home.folder / "runs" / team.broadcast_text())
     config = config.model_copy(update={"device": config.device.model_copy(update={"threads": use_threads(run.manifest["threads"])})})
     resolved, data = _training_data(config, dataset)
-    session.train(
-        resolved, data, session.TrainingFolders(run.folder, home.folder / "cache" / "trunk", started), lambda kind, **fields: None
-    )
+    folders = TrainingFolders(run.folder, home.folder / "cache" / "trunk", started)
+    session.train(resolved, data, folders, lambda kind, **fields: None)
     team.barrier()
     return home.get("models", run.id)
 
@@ -108,7 +137,8 @@ def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
     """
     for run in reversed(home.runs()):
         manifest = run.manifest_or_empty
-        if manifest.get("step") == "train" and manifest.get("parents") == [dataset.id] and is_same(manifest.get("asked"), config):
+        wanted = manifest.get("step") == "train" and "continues" not in manifest and manifest.get("parents") == [dataset.id]
+        if wanted and is_same(manifest.get("asked"), config):
             if run.in_use:
                 raise Conflict(f"{run.id} is being trained by process {manifest['pid']}. Wait until it ends, or stop it.")
             return run
@@ -124,7 +154,7 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
     task has the list of labels), and the training and validation records. Raises DataError if there are fewer than 2
     training rows.
     """
-    from vertune.learning.session import TrainingData
+    from vertune.learning.training_data import TrainingData
 
     frame = read(dataset, "train")
     manifest = dataset.manifest
@@ -141,7 +171,17 @@ def _training_data(config: Config, dataset: Artifact) -> tuple[Config, TrainingD
     return config.model_copy(update={"task": task, "encoder": encoder}), TrainingData(
         records, held_out, used, bool(manifest.get("validation_cut")),
         train_tokens=tokens.load(dataset, "train", encoder), validation_tokens=tokens.load(dataset, "validation", encoder),
+        trust=frame[TRUST].to_numpy().astype(np.float64) if TRUST in frame.columns else None,
+        fresh=_fresh(frame, validation, manifest.get("round", 0)),
     )  # fmt: skip
+
+
+def _fresh(train: pl.DataFrame, validation: pl.DataFrame, newest: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Return which training and validation rows the last retraining added; None for a dataset that no retraining made."""
+    if ROUND not in train.columns:
+        return None
+    first, second = ((frame[ROUND] == newest).to_numpy() for frame in (train, validation))
+    return first, second
 
 
 def _learnt_in_prepare(config: Config, manifest: dict[str, Any]) -> tuple[Task, Encoder] | None:

@@ -34,6 +34,8 @@ _FALLEN = 0.97
 """The loss counts as fallen once it is below this fraction of the initial loss."""
 _SAME = 2e-5
 """Largest difference, relative to the largest output (at least 1), at which outputs count as equal."""
+_CONTINUED = 1e-4
+"""The same for a model that continues a training, whose matrices may have been multiplied and divided again."""
 _WEIGHTS = ("layers", "bias", "head")
 
 
@@ -205,6 +207,20 @@ def _noisy(edit: Edit, random: torch.Generator) -> Edit:
     return replace(edit, tensors=noise)
 
 
+def check_continues_from_edits(method: Method, case: MethodCase) -> None:
+    """Check that a prepared model has the outputs of an earlier training after `Method.start_from`, and the same trainable weights."""
+    if not method.continues:
+        return
+    model, _ = case.trained(method)
+    again = case.prepared(method)
+    names = set(trainable(again))
+    method.start_from(again, method.edits(model))
+    assert set(trainable(again)) == names, f"{method.name}: start_from changed which weights are trained"
+    expected, found = case.answers(model), case.answers(again)
+    gap = float((expected - found).abs().max())
+    assert gap <= _CONTINUED * max(1.0, float(expected.abs().max())), f"{method.name}: the outputs of a continued model differ by {gap:.1e}"
+
+
 def _rebuilt(case: MethodCase, edits: Sequence[Edit]) -> Tensor:
     """Return the outputs of a new, untrained model to which these edits (trained changes) were applied."""
     model = case.fresh()
@@ -298,6 +314,7 @@ def check_depth_is_that_of_the_lowest_edit(method: Method, case: MethodCase) -> 
 
 
 CHECKS = (
+    check_continues_from_edits,
     check_depth_is_that_of_the_lowest_edit,
     check_edits_are_well_formed,
     check_loss_falls,
