@@ -45,6 +45,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli/predict.py::run": "likewise",
     "cli/serve.py::run": "likewise",
     "cli/label.py::run": "likewise",
+    "cli/retrain.py::run": "likewise",
     "cli/simulate.py::run": "likewise",
     "cli/watch.py::run": "likewise",
     "client/client.py::Client.__init__": "each is one setting of a connection, and a user passes one or two by name",

@@ -194,6 +194,10 @@ def test_a_fit_makes_a_live_model_and_tells_how_it_goes_on(working, tiny_base) -
     rows = [json.loads(line) for line in working.ask.get(f"/v1/jobs/{predicted}/output").text.splitlines()]
     assert [row["text"] for row in rows] == [row["text"] for row in ROWS]
     assert {row["answer_label"] for row in rows} <= {"food", "place"}
+    again = working.ask.post("/v1/jobs", json={"kind": "retrain", "model": "fresh", "on": [{"dataset": dataset}]})
+    assert again.json()["vertical"] == "fresh"
+    assert "There is nothing new to learn: none of the 30 rows can be used" in ended(working.ask, again.json()["id"])["why"]
+    problem(working.ask.post("/v1/jobs", json={"kind": "retrain", "model": "fresh", "on": [{"path": "/etc/passwd"}]}), 422)
     assert working.ask.delete(f"/v1/jobs/{predicted}").status_code == 204
     problem(working.ask.get(f"/v1/jobs/{predicted}/output"), 404)
     measured = working.ask.post("/v1/jobs", json={"kind": "evaluate", "model": "fresh", "dataset": dataset}).json()["id"]

@@ -108,6 +108,7 @@ _SENTENCES = {
     "memory": "memory: at most about {gigabytes:.1f} GB ({allowed:.1f} GB allowed), {tokens:,} tokens in a pass",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",
     "uncached": "not caching the outputs of the frozen layers: {reason}",
+    "guarding": "checking {rows:,} new rows before they are learnt",
     "refit": "retraining on all {rows:,} labelled rows",
     "chosen": "chose {method}: {why}",
     "resumed": "resuming at step {step:,} of {steps:,}",

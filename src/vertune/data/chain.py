@@ -232,7 +232,7 @@ def run(inputs: ChainInputs, tables: Iterable[tuple[str, pl.DataFrame | pl.LazyF
     for name in SPLITS:
         if name in needed:  # a given split that lost all its rows must not be replaced by rows that the model was trained on
             _require_rows(splits[name], name, log)
-    trained = _augment(inputs, splits["train"], log)
+    trained = augment(inputs, splits["train"], log)
     added = trained.height - splits["train"].height
     splits["train"] = trained
     task = inputs.task.fit(trained)
@@ -395,7 +395,7 @@ def _known_rows(frame: pl.DataFrame, split: str, column: Column, known: set[str]
     return frame.with_row_index("__place").filter(~pl.col("__place").is_in(list(unknown))).drop("__place") if unknown else frame
 
 
-def _augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.DataFrame:
+def augment(inputs: ChainInputs, train: pl.DataFrame, log: ChainLog) -> pl.DataFrame:
     """Return the training rows, followed by the rows that the augmenters make from them.
 
     In a new row, the name of the augmenter is appended to the column `__file`.

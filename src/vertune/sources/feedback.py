@@ -1,8 +1,8 @@
 """Feedback of users that a server stored: the inputs that they were asked about, and the right answers that they named.
 
 The columns are the fields of the task, such as `text` and `label`, and what says more about each row: `feedback_id`, `feedback_at`,
-`feedback_author`, `feedback_trust`, `feedback_verdict` and `feedback_score`, by which rows can be filtered. Feedback without a right
-answer, or on texts that the server does not keep, is left out.
+`feedback_author`, `feedback_key`, `feedback_trust`, `feedback_verdict` and `feedback_score`, by which rows can be filtered. Feedback
+without a right answer, or on texts that the server does not keep, is left out.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Feedback(Source):
             author = None if self.author is None else standard_masker().text(self.author)  # as the server stores it
             wanted = Filter(self.customer, [self.vertical], None, author, after=self._first_id(), least_trust=self.trust, usable=True)
             for one in each(database, wanted):
-                yield one.as_row()
+                yield {**one.as_row(), "feedback_key": one.key}
 
     def _first_id(self) -> str:
         return "" if self.since is None else first_id_of(datetime.fromisoformat(self.since))

@@ -28,7 +28,7 @@ from vertune.store.jobs import Job
 from vertune.store.traffic import fingerprint, fingerprint_key
 from vertune.store.uploads import Upload
 
-_ROWS = ("train.parquet", "validation.parquet", "test.parquet", "rejected.jsonl")
+_ROWS = ("train.parquet", "validation.parquet", "test.parquet", "gold.parquet", "rejected.jsonl", "held.jsonl")
 """Files with the rows of a dataset."""
 
 

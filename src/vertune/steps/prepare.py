@@ -52,25 +52,33 @@ def prepare(
         finally:
             dataset.write_rejected(run.folder, log.rejected)
             run.update(notes=[note.as_json() for note in log.notes])
-        recorder("describe")
-        rows = _counts(result, log)
-        report = _report(config.name, rows, result, log)
-        _write(run, result, report, recorder)
-        return home.finish(
-            run,
-            data_hash=dataset.fingerprint(result.splits),
-            inputs_hash=fingerprint,
-            rows=rows,
-            read=log.read,
-            added=result.added,
-            cut=result.cut,
-            validation_cut="validation" in result.cut,
-            task=dump(result.task),
-            encoder=dump(result.encoder),
-            language=report["language"],
-            unknown=report["unknown"]["share"] if report["language"] else None,
-            versions=_versions(),
-        )
+        return finished(home, run, result, log, recorder, inputs_hash=fingerprint)
+
+
+def finished(home: Home, run: Artifact, result: ChainResult, log: ChainLog, progress: Recorder, **entries: Any) -> Artifact:
+    """Describe the rows of a dataset, write them with the report into the folder of the run, and return the finished dataset.
+
+    `entries` are further ones of the manifest.
+    """
+    progress("describe")
+    rows = _counts(result, log)
+    report = _report(str(run.manifest["name"]), rows, result, log)
+    _write(run, result, report, progress)
+    return home.finish(
+        run,
+        data_hash=dataset.fingerprint(result.splits),
+        rows=rows,
+        read=log.read,
+        added=result.added,
+        cut=result.cut,
+        validation_cut="validation" in result.cut,
+        task=dump(result.task),
+        encoder=dump(result.encoder),
+        language=report["language"],
+        unknown=report["unknown"]["share"] if report["language"] else None,
+        versions=_versions(),
+        **entries,
+    )
 
 
 def _counts(result: ChainResult, log: ChainLog) -> dict[str, int]:

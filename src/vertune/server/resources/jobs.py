@@ -22,7 +22,7 @@ from vertune.core.ids import time_ordered_id
 from vertune.core.regular import is_present, regular_file
 from vertune.server import problems
 from vertune.server.access import call_of
-from vertune.server.job_requests import JobRequest, check_priority, work
+from vertune.server.job_requests import JobRequest, check_priority, check_rows, work
 from vertune.server.resource import Resource
 from vertune.server.service import Service
 from vertune.server.stored import actor_of, customer_of, database_of, jobs_of
@@ -145,6 +145,9 @@ def _work(body: JobRequest, request: Request, id: str) -> tuple[str, dict[str, A
         return config.name, {"config": work(config, runner.threads), "accept": body.accept}
     model = _model(request, str(body.model))
     vertical = str(model.manifest["name"])
+    if body.on is not None:
+        check_rows(body, model, service.home, None if access.administers(request) else call_of(request).customer)
+        return vertical, {"vertical": vertical, "on": service.sources.new_rows(body.on, upload, customer), "how": "auto"}
     wanted: dict[str, Any] = {"model": model.id, "accept": body.accept}
     wanted |= {} if body.dataset is None else {"file": str(upload(body.dataset))}
     wanted |= {"output": str(runner.home / OUTPUTS / f"{id}.jsonl")} if body.kind == "predict" else {}

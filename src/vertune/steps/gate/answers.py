@@ -21,6 +21,7 @@ from vertune.data.fields import map_fields
 from vertune.data.validate import frame_of_records
 from vertune.evaluation import rows
 from vertune.evaluation.against_live import TRAFFIC, Answered
+from vertune.evaluation.retired import renamed_answer
 from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 from vertune.steps.predict import answer
@@ -94,6 +95,12 @@ class Pair:
         names = [column.name for column in self.task.input_columns]
         return np.unique(np.concatenate([side.trained_on(names) for side in (self.candidate, self.live)]))
 
+    @cached_property
+    def _retired(self) -> dict[str, str]:
+        """The labels that a retraining replaced in the rows of the candidate, each with the label that took its place."""
+        dataset = of_model(self.candidate.model.manifest, self.candidate.home)
+        return dict((dataset.manifest.get("retired") if dataset else None) or {})
+
     def read(self, name: str, given: Rows, labelled: bool = True) -> Read:
         """Let both models answer rows; with `labelled`, rows without a right answer and rows that a model was trained on are left out."""
         frame = frame_of_records(given).drop("__row", strict=False).with_row_index("__row")
@@ -147,6 +154,7 @@ class Pair:
         both = [place for place, pair in enumerate(zip(*sides, strict=True)) if None not in pair]
         records = cleaned.to_dicts()
         ours, theirs = ([_present(side[place]) for place in both] for side in sides)
+        theirs = [renamed_answer(self.task, one, self._retired) for one in theirs]
         return Answered(name, [records[place] for place in both], ours, theirs)
 
     def _cleaned(self, frame: pl.DataFrame, labelled: bool) -> tuple[pl.DataFrame, int]:

@@ -1,0 +1,97 @@
+"""retrain: trains a candidate for a vertical on what was learnt since its live model was made, and lets the gate judge it.
+
+Each stage makes an artifact: a dataset, a model, and a report of the gate. A stage whose artifact exists is not repeated, so that a
+retraining that was interrupted goes on when it is started again. No alias is moved here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from vertune.core.artifact import Artifact, Home, Progress
+from vertune.core.errors import NotFound
+from vertune.data import dataset as stored
+from vertune.data.dataset import GOLD, ROUND
+from vertune.steps.gate import Terms, gate
+from vertune.steps.retrain.dataset import HELD as HELD
+from vertune.steps.retrain.dataset import Lineage as Lineage
+from vertune.steps.retrain.dataset import Request as Request
+from vertune.steps.retrain.dataset import make
+from vertune.steps.retrain.training import train_candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """What a retraining made."""
+
+    live: Artifact
+    dataset: Artifact
+    model: Artifact
+    report: Artifact
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of the gate: `pass`, `fail` or `unknown`."""
+        return str(self.report.manifest["verdict"])
+
+
+def retrain(name: str, home: Home, request: Request, terms: Terms | None = None, progress: Progress | None = None) -> Retrained:
+    """Assemble the next dataset of a vertical, train a candidate on it, and compare it with the live model.
+
+    Raises NotFound if the vertical has no live model or its dataset is missing, DataError if there is nothing new to learn, and ConfigError
+    if training can't be done as asked for.
+    """
+    live = home.get("models", f"{name}@live")
+    lineage = Lineage.of(live, home)
+    dataset = assemble(lineage, home, request, progress)
+    model = train_candidate(lineage, dataset, home, request.how, progress)
+    return Retrained(live, dataset, model, judge(model, live, dataset, home, terms, progress))
+
+
+def assemble(lineage: Lineage, home: Home, request: Request, progress: Progress | None = None) -> Artifact:
+    """Return the dataset of a retraining."""
+    return make(lineage, home, request, progress)
+
+
+def judge(
+    model: Artifact, live: Artifact, dataset: Artifact, home: Home, terms: Terms | None = None, progress: Progress | None = None
+) -> Artifact:  # fmt: skip
+    """Return the report of the gate on a candidate: one that was made before, or a new one."""
+    for report in reversed(home.shelf("reports")):
+        manifest = report.manifest_or_empty
+        if manifest.get("step") == "gate" and list(report.parents) == [model.id, live.id]:
+            return report
+    return gate(model, live, home, sets(dataset), terms, progress)
+
+
+def sets(dataset: Artifact) -> dict[str, pl.DataFrame]:
+    """Return the rows by which a candidate is judged: `gold`, the `new` test rows, and those of each earlier retraining.
+
+    If there are no gold rows, the old validation rows stand in for them.
+    """
+    newest = int(dataset.manifest["round"])
+    test, gold = _read(dataset, "test"), _read(dataset, GOLD)
+    if gold is None:
+        held = _read(dataset, "validation")
+        gold = held if held is None else held.filter(pl.col(ROUND) < newest)
+    found = {} if gold is None else {GOLD: _plain(gold)}
+    if test is None:
+        return found
+    parts = {"new": newest, **{f"round {number}": number for number in range(1, newest)}}
+    rows = {name: _plain(test.filter(pl.col(ROUND) == number)) for name, number in parts.items()}
+    return found | {name: frame for name, frame in rows.items() if frame.height}
+
+
+def _read(dataset: Artifact, name: str) -> pl.DataFrame | None:
+    """Return the rows of a part of the dataset; None if there are none."""
+    try:
+        return stored.read(dataset, name)
+    except NotFound:
+        return None
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows without the columns that vertune added."""
+    return frame.drop([name for name in frame.columns if name.startswith("__")])

@@ -1,0 +1,206 @@
+"""A retraining from feedback, labels and files to the verdict of the gate, on a tiny vertical."""
+
+import json
+from contextlib import closing
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from tests.learning.conftest import FILLERS, TOPICS, sentences
+from vertune.core.artifact import Home
+from vertune.core.config import Config, build
+from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.core.ids import time_ordered_id
+from vertune.data import dataset as stored
+from vertune.runtime.predictor import Predictor
+from vertune.steps.fit import fit
+from vertune.steps.gate import Terms
+from vertune.steps.retrain import HELD, Lineage, Request, retrain, sets
+from vertune.steps.retrain.sources import parse_sources
+from vertune.store.database import Database, file_in, format_time
+from vertune.store.feedback import add
+from vertune.testing import tiny
+
+TERMS = Terms(speed=False)
+
+
+@pytest.fixture(scope="module")
+def vertical(tmp_path_factory):
+    """A home with a live model that knows money and travel, trained on nearly all of 400 rows."""
+    folder = tmp_path_factory.mktemp("retrain")
+    words = [*FILLERS, *(word for members in TOPICS.values() for word in members)]
+    base = tiny.write("bert", folder / "bert", words)
+    rows = [row for row in sentences(600) if row["label"] != "food"]
+    pl.DataFrame(rows).unique("text", maintain_order=True).write_csv(folder / "rows.csv")
+    config = build(Config, {
+        "name": "topics", "data": {"source": str(folder / "rows.csv")}, "base": str(base), "method": "full",
+        "device": {"threads": 1, "precision": "float32"}, "training": {"epochs": 2, "refit": "never", "optimiser": {"rate": 3e-3}},
+    })  # fmt: skip
+    home = Home(folder / "home")
+    fit(config, home, accept=True)
+    return home, folder
+
+
+@pytest.fixture
+def home(vertical, tmp_path, monkeypatch):
+    """A copy of that home."""
+    import shutil
+
+    monkeypatch.delenv("VERTUNE_DATABASE", raising=False)
+    shutil.copytree(vertical[0].folder, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+def file_of(folder, rows):
+    path = folder / "new.csv"
+    pl.DataFrame(rows).write_csv(path)
+    return path
+
+
+def feedback(home, rows):
+    with closing(Database(file_in(home.folder))) as database:
+        for text, label, author, trust in rows:
+            row = {
+                "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "customer": "default", "vertical": "topics", "trust": trust,
+                "record": json.dumps({"text": text}), "target": json.dumps({"label": label}), "digest": b"", "author": author, "key": "app",
+            }  # fmt: skip
+            add(database, row)
+
+
+@pytest.fixture(scope="module")
+def retrained(vertical, tmp_path_factory):
+    """What a retraining with a new label made, from the live model; and what it told."""
+    import shutil
+
+    home = Home(tmp_path_factory.mktemp("retrained") / "home")
+    shutil.copytree(vertical[0].folder, home.folder)
+    new = file_of(home.folder, sentences(240, seed=7))
+    told = []
+    request = Request(parse_sources(str(new), "topics", None), "warm")
+    made = retrain("topics", home, request, TERMS, lambda kind, **fields: told.append((kind, fields)))
+    return home, made, request, told
+
+
+def test_a_new_label_is_learnt_and_nothing_is_forgotten(retrained):
+    home, made, _, _ = retrained
+    dataset, model = made.dataset.manifest, made.model.manifest
+    assert model["continues"] == made.live.id
+    assert model["chosen"]["start"] == "live"
+    found = model["forgetting"]
+    assert [entry["name"] for entry in found["slices"]] == ["first", "round 1"]
+    assert found["slices"][0]["after"] > 0.9
+    assert found["slices"][1]["after"] > found["slices"][1]["before"]
+    assert {entry["name"]: entry["before"] for entry in found["labels"]}["food"] == 0
+    read = pl.read_csv(home.folder / "new.csv").height
+    assert sum(dataset["assembled"].values()) == read == dataset["read"]
+    assert dataset["parents"] == [Lineage.of(made.live, home).dataset.id]
+    assert Predictor.open(made.model).answer([{"text": "the bread was late"}])[0]["label"] == "food"
+
+
+def test_the_gate_has_its_say_and_no_alias_moves(retrained):
+    home, made, _, _ = retrained
+    assert made.report.manifest["step"] == "gate"
+    assert made.verdict in ("pass", "fail", "unknown")
+    assert home.aliases()["topics@live"] == made.live.id
+    rows = sets(made.dataset)
+    assert rows["gold"].height == stored.read(Lineage.of(made.live, home).dataset, "test").height
+    assert set(rows["new"].columns) == {"text", "label"}
+    assert rows["new"].height == made.dataset.manifest["assembled"]["test"]
+
+
+def test_a_repeated_retraining_makes_nothing_twice(retrained):
+    home, made, request, _ = retrained
+    before = [len(home.shelf(shelf)) for shelf in ("datasets", "models", "reports")]
+    again = retrain("topics", home, request, TERMS)
+    assert (again.dataset.id, again.model.id, again.report.id) == (made.dataset.id, made.model.id, made.report.id)
+    assert [len(home.shelf(shelf)) for shelf in ("datasets", "models", "reports")] == before
+
+
+def test_gold_rows_stay_over_two_rounds(retrained, tmp_path):
+    home, made, _, _ = retrained
+    home.alias("topics@live", made.model.id)
+    try:
+        file = file_of(tmp_path, sentences(120, seed=11))
+        again = retrain("topics", home, Request(parse_sources(str(file), "topics", None), "warm"), TERMS)
+    finally:
+        home.alias("topics@live", made.live.id)
+    assert again.dataset.manifest["round"] == 2
+    assert again.dataset.manifest["gold"] == made.dataset.manifest["gold"]
+    gold = set(sets(again.dataset)["gold"]["text"])
+    assert not gold & set(stored.read(again.dataset, "train")["text"])
+    assert [entry["name"] for entry in again.model.manifest["forgetting"]["slices"]] == ["first", "round 1", "round 2"]
+    assert set(sets(again.dataset)) == {"gold", "round 1", "new"}
+
+
+def test_feedback_counts_by_its_trust_and_what_could_poison_is_held_back(home, vertical):
+    known = Predictor.open(home.get("models", "topics"))
+    rows = sentences(120, seed=21)
+    honest = [(row["text"], row["label"], f"person {place % 9}", 0.5) for place, row in enumerate(rows) if row["label"] != "food"]
+    turned = [row for row in sentences(60, seed=22) if row["label"] != "food"]
+    turned = [(row["text"], "money" if row["label"] == "travel" else "travel", "mallory", 1.0) for row in turned]
+    surely = [answer["probability"] for answer in known.answer([{"text": text} for text, *_ in turned])]
+    assert min(surely) > 0.6
+    feedback(home, [*honest, *turned, ("the soup was bread", "food", "person 1", 1.0)])
+    made = retrain("topics", home, Request(parse_sources("feedback", "topics", home.folder)), TERMS)
+    lines = [json.loads(line) for line in (made.dataset.folder / HELD).read_text(encoding="utf-8").splitlines()]
+    held = {line["text"]: line["held_check"] for line in lines}
+    assert {text for text, *_ in turned} <= set(held)
+    assert held["the soup was bread"] == "new label"
+    assert len(held) < len(turned) + 10
+    train = stored.read(made.dataset, "train")
+    assert set(train.filter(pl.col("__round") == 1)["__trust"]) == {0.5}
+    assert made.dataset.manifest["assembled"].get("test", 0) == 0  # nobody reviewed them
+
+
+def test_a_retired_label_is_mapped_everywhere(home, tmp_path):
+    file = file_of(tmp_path, [row for row in sentences(80, seed=31) if row["label"] != "food"])
+    request = Request(parse_sources(str(file), "topics", None), "scratch", {"travel": "journey"})
+    made = retrain("topics", home, request, TERMS)
+    labels = set(stored.read(made.dataset, "train")["label"]) | set(sets(made.dataset)["gold"]["label"])
+    assert labels == {"money", "journey"}
+    found = {entry["name"]: entry for entry in made.model.manifest["forgetting"]["labels"]}
+    assert found["journey"]["before"] > 0.8  # what the live model called travel
+    assert made.model.manifest["chosen"]["retrained"] == "trained from the pretrained model, because it was asked for"
+
+
+def test_nothing_new_is_an_error_that_says_what_became_of_the_rows(home, tmp_path, vertical):
+    old = pl.read_csv(vertical[1] / "rows.csv").head(20)
+    with pytest.raises(DataError, match=r"none of the 20 rows can be used \((\d+ gold|\d+ known)"):
+        retrain("topics", home, Request(parse_sources(str(file_of(tmp_path, old.to_dicts())), "topics", None)), TERMS)
+    with pytest.raises(NotFound, match="There is no alias"):
+        retrain("nobody", home, Request([]))
+
+
+def test_warm_is_refused_where_it_is_impossible(home, tmp_path, monkeypatch):
+    live = home.get("models", "topics")
+    for name in ("delta.safetensors", "edits.json"):
+        (live.folder / name).rename(live.folder / f"{name}.gone")
+    monkeypatch.setattr(Predictor, "open", classmethod(lambda cls, *given, **options: pytest.fail("no model is needed to refuse")))
+    file = file_of(tmp_path, sentences(40, seed=41))
+    with pytest.raises(ConfigError, match="Training can't go on from topics-"):
+        retrain("topics", home, Request(parse_sources(str(file), "topics", None), "warm"), TERMS)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("feedback", [("feedback", {"vertical": "topics"})]),
+        ("labels:mails , feedback", [("labels", {"project": "mails"}), ("feedback", {})]),
+        ("labels", [("labels", {"project": "topics"})]),
+    ],
+)  # fmt: skip
+def test_what_on_names(text, found, tmp_path):
+    sources = parse_sources(text, "topics", tmp_path)
+    assert [source.name for source in sources] == [name for name, _ in found]
+    for source, (_, options) in zip(sources, found, strict=True):
+        assert source.home == str(tmp_path)
+        assert all(getattr(source, name) == value for name, value in options.items())
+
+
+def test_on_must_name_something(tmp_path):
+    with pytest.raises(ConfigError, match="--on names nothing"):
+        parse_sources(" , ", "topics", None)
+    with pytest.raises(ConfigError, match="No source reads files such as"):
+        parse_sources("nothing.xyz", "topics", None)
+    assert parse_sources(str(file_of(tmp_path, sentences(3))), "topics", tmp_path)[0].name == "csv"
