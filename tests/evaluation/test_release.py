@@ -107,10 +107,11 @@ def test_a_label_that_may_be_worse_asks_for_labels():
 
 @pytest.mark.parametrize(("ends", "verdict"), [((-0.01, 0.01), "pass"), ((0.03, 0.06), "fail"), ((0.0, 0.05), "unknown")])
 def test_calibration(ends, verdict):
-    check = release.calibrated(Interval(sum(ends) / 2, *ends), 0.02, LOOK)
+    check = release.calibrated(Interval(sum(ends) / 2, *ends), 400, 0.02, LOOK)
     assert check is not None
     assert check.verdict == verdict
-    assert release.calibrated(None, 0.02, LOOK) is None
+    assert (check.labels_needed is not None) == (verdict == "unknown")
+    assert release.calibrated(None, 400, 0.02, LOOK) is None
 
 
 @pytest.mark.parametrize(("ratios", "verdict"), [([1.0, 1.1, 9.0], "pass"), ([1.6, 1.7, 1.8], "fail"), ([1.0, 1.6, 1.7], "unknown")])

@@ -29,7 +29,7 @@ def model(fitted):
 
 @pytest.fixture(scope="module")
 def answered(model):
-    return [answer["label"] for answer in predict(model, TEXTS)]
+    return [answer["label"] for answer in predict(model, [{"query": text} for text in TEXTS])]
 
 
 def written(folder, cases, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -12,9 +13,12 @@ from vertune.cli import main
 from vertune.core.config import load
 from vertune.core.errors import ConfigError, Conflict, DataError
 from vertune.core.files import read_json
+from vertune.core.kinds import Task
+from vertune.core.parse import build
 from vertune.evaluation.release import Bounds
 from vertune.steps.evaluate import evaluate
 from vertune.steps.gate import FILE, Terms, gate, read_release
+from vertune.steps.gate.answers import Pair
 from vertune.steps.predict import predict
 
 QUICK = Terms(speed=False)
@@ -22,18 +26,20 @@ QUICK = Terms(speed=False)
 
 @pytest.fixture(scope="module")
 def pair(fitted, run_yaml, tmp_path_factory):
-    """A home with a live model and a candidate, trained with another seed."""
+    """A home with a live model, and a candidate that was trained on rows with other labels, so that the two differ."""
     import shutil
 
     from vertune.core.artifact import Home
+    from vertune.steps.prepare import prepare
     from vertune.steps.train import train
 
-    folder = tmp_path_factory.mktemp("gate") / "home"
-    shutil.copytree(fitted[0].folder, folder)
-    home = Home(folder)
-    dataset = home.get("datasets", "support")
-    candidate = train(load(run_yaml, ["seed=3", "training.epochs=3"]), dataset, home)
-    return home, candidate, home.get("models", "support@live")
+    folder = tmp_path_factory.mktemp("gate")
+    shutil.copytree(fitted[0].folder, folder / "home")
+    home = Home(folder / "home")
+    kinds = ["food" if "paris" in row["query"] or "oslo" in row["query"] else row["kind"] for row in rows()]
+    pl.DataFrame(rows()).with_columns(pl.Series("kind", kinds)).write_csv(folder / "queries.csv")
+    config = load(run_yaml, [f"data.source={folder / 'queries.csv'}"])
+    return home, train(config, prepare(config, home), home), home.get("models", "support@live")
 
 
 def fresh(count=40, start=1000):
@@ -41,16 +47,20 @@ def fresh(count=40, start=1000):
     return pl.DataFrame([{**row, "query": f"{row['query']} {start + number}"} for number, row in enumerate(rows(count))])
 
 
+def labels_of(model, frame):
+    """The labels that a model gives rows."""
+    return [answer["label"] for answer in predict(model, frame.select("query").to_dicts())]
+
+
 def as_answered(model, frame):
     """The rows with the labels that a model gives them."""
-    labels = [answer["label"] for answer in predict(model, frame["query"].to_list())]
-    return frame.with_columns(pl.Series("kind", labels))
+    return frame.with_columns(pl.Series("kind", labels_of(model, frame)))
 
 
 def test_the_better_model_passes_and_the_other_fails(pair):
     home, candidate, live = pair
     gold = as_answered(candidate, fresh(60))
-    agreed = sum(a["label"] == b["label"] for a, b in zip(*(predict(one, gold["query"].to_list()) for one in pair[1:]), strict=True))
+    agreed = sum(ours == theirs for ours, theirs in zip(*(labels_of(one, gold) for one in pair[1:]), strict=True))
     assert agreed < 50, "the two models of this test must differ"
     terms = Terms(Bounds(calibration=1.0), speed=False)
     better, worse = gate(candidate, live, home, {"gold": gold}, terms), gate(live, candidate, home, {"gold": gold}, terms)
@@ -102,7 +112,7 @@ def test_each_larger_gold_set_is_another_look(pair):
 def test_behaviour_tests_must_be_kept(pair, tmp_path):
     home, candidate, live = pair
     texts = fresh(60)["query"].to_list()
-    ours, theirs = ([answer["label"] for answer in predict(one, texts)] for one in (candidate, live))
+    ours, theirs = (labels_of(one, fresh(60)) for one in (candidate, live))
     place = next(number for number, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
     tests = tmp_path / "tests.yaml"
     tests.write_text(f"tests: [{{name: it stays, cases: [{{input: {texts[place]}, expect: {theirs[place]}}}]}}]", encoding="utf-8")
@@ -126,7 +136,7 @@ def test_a_report_of_the_gate_is_no_evaluation(pair):
 
     home, candidate, live = pair
     for model in (candidate, live):
-        evaluate(model, home, "validation")
+        evaluate(model, home, frame=fresh(8))
     report = gate(candidate, live, home, {"gold": fresh(10)}, QUICK)
     assert compare(live, candidate)["goal"] == "accuracy"
     with pytest.raises(DataError, match="no verdict"):
@@ -139,20 +149,19 @@ def test_a_model_is_not_compared_with_itself(pair):
         gate(candidate, candidate, home, {"gold": fresh(10)}, QUICK)
 
 
-def test_models_of_different_tasks_are_not_compared(pair, table_model):
-    home, candidate, _ = pair
-    other = next(iter(table_model[0].shelf("models")))
-    if other.manifest["config"]["task"]["name"] == "classify":
-        pytest.skip("the model on a table has the same task")
-    with pytest.raises(ConfigError, match="expected"):
-        gate(candidate, other, home, {"gold": fresh(10)}, QUICK)
+def test_models_of_different_tasks_are_not_compared():
+    sides = [
+        SimpleNamespace(predictor=SimpleNamespace(task=build(Task, name)), model=SimpleNamespace(id=name)) for name in ("tag", "embed")
+    ]
+    with pytest.raises(ConfigError, match="The task of tag is tag; expected embed"):
+        Pair(*sides).task  # noqa: B018 - a property that checks
 
 
 @pytest.mark.parametrize(("better", "code"), [(True, 0), (False, 7), (None, 3)])
 def test_the_command_ends_with_the_verdict(pair, better, code, tmp_path, monkeypatch, capsys):
     home, candidate, live = pair
     monkeypatch.setattr("vertune.steps.gate.cost.ratios", lambda *_: [1.0])
-    gold = fresh(12) if better is None else as_answered(candidate if better else live, fresh(60))
+    gold = fresh(12) if better is None else as_answered(candidate if better else live, fresh(260))
     gold.write_csv(tmp_path / "gold.csv")
     with pytest.raises(SystemExit) as left:
         main(["gate", candidate.id, "--gold", str(tmp_path / "gold.csv"), "--home", str(home.folder), "--tolerance", "0.1"])
@@ -175,9 +184,7 @@ def test_traffic_is_labelled_only_where_the_models_differ(pair):
     report = gate(candidate, live, home, {"gold": gold, "traffic": traffic}, QUICK)
     wanted = pl.read_csv(report.folder / "to_label.csv")
     assert wanted.columns == ["query", "kind"]
-    differ = [
-        a["label"] != b["label"] for a, b in zip(*(predict(one, traffic["query"].to_list()) for one in (candidate, live)), strict=True)
-    ]
+    differ = [ours != theirs for ours, theirs in zip(labels_of(candidate, traffic), labels_of(live, traffic), strict=True)]
     assert wanted["query"].to_list() == traffic.filter(pl.Series(differ))["query"].to_list()
     assert "have no label" in read_json(report.folder / FILE)["notes"][-1]
     labelled = as_answered(candidate, wanted.select("query"))

@@ -195,7 +195,7 @@ def _gold(gold: Comparison, rules: Rules, traffic: Answered | None) -> tuple[lis
         checks.append(release.no_group_worse("labels", labels, limit, rules.spending))
     if len(slices) > 1:
         checks.append(release.no_group_worse("groups of rows", slices, limit, rules.spending))
-    calibration = release.calibrated(gold.calibration(), bounds.calibration, rules.spending)
+    calibration = release.calibrated(gold.calibration(), len(gold.differences()), bounds.calibration, rules.spending)
     return [*checks, *([calibration] if calibration else [])], [*labels, *slices]
 
 

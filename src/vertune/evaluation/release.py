@@ -32,8 +32,8 @@ FAILED: Verdict = "fail"
 UNDECIDED: Verdict = "unknown"
 MANY_TIMES = 100
 """If deciding takes more than this multiple of the rows, the number of labels is not stated, because nobody would give them."""
-_NORMAL = 1.959963984540054
-"""Quantile of the normal distribution for the upper end of a 95 % interval."""
+_STEP = 1.2
+"""Least factor by which the number of rows grows if more labels are asked for."""
 _NAMED = 3
 """Largest number of groups that a reason names."""
 
@@ -148,8 +148,6 @@ class Difference:
 
     found: Interval
     """Candidate minus live, greater is better; the ends err with the probability that the look may spend."""
-    error: float
-    """Standard error of the difference."""
     units: int
     """Number of different records, or of queries."""
     measure: Measure = "share"
@@ -157,14 +155,12 @@ class Difference:
     @classmethod
     def of_scores(cls, differences: NDArray[np.float64], side: float, measure: Measure = "share") -> Difference:
         """Return the mean of the differences of scores, one per unit."""
-        found = paired.interval(differences, side)
-        return cls(found, paired.standard_error(differences), len(differences), measure)
+        return cls(paired.interval(differences, side), len(differences), measure)
 
     @classmethod
     def of_metric(cls, found: Interval, units: int, side: float, measure: Measure = "share") -> Difference:
         """Return the difference of a metric; `found` is its 95 % interval from a paired bootstrap."""
-        scaled = paired.widened(found, side)
-        return cls(scaled, (found.high - found.low) / (2 * _NORMAL), units, measure)
+        return cls(paired.widened(found, side), units, measure)
 
 
 def not_worse(name: str, difference: Difference, limit: float, look: Look, differ: float | None = None) -> Check:
@@ -183,15 +179,26 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
         verdict, rest = UNDECIDED, f"so a loss of more than {shown.size(limit)} is possible"
     needed = None
     if verdict == UNDECIDED:
-        as_good, as_measured = limit or found.value, min(0.0, found.value + limit)
-        options = [paired.units_needed(difference.error, difference.units, size, look.next_side) for size in (as_good, as_measured) if size]
-        needed, advice = _further(min(options, default=math.inf), difference.units, cap=not limit)
+        as_good, as_measured = limit or max(0.0, found.value), max(0.0, -limit - found.value)
+        plans = ((as_good, found.value - found.low), (as_measured, found.high - found.value))
+        wanted = min(_wanted(half, difference.units, distance, look) for distance, half in plans)
+        needed, advice = _further(wanted, difference.units, cap=not limit)
         if needed and differ is not None:
             texts, few = format_count(needed), plural(rounded_up(max(1.0, differ * needed)), "label")
             advice += f", or about {few} on the texts that both answer differently, among {texts} texts of traffic"
         rest = f"{rest}. {advice}"
     why = f"{shown.change(found)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
     return Check(name, verdict, found.value, found.low, found.high, -limit, why, needed, difference.measure)
+
+
+def _wanted(half: float, units: int, distance: float, look: Look) -> float:
+    """Return the number of units that decides if the true difference is this far from the limit; `half` is that of the interval.
+
+    If it is not more than the units that are there, the true difference is probably closer to the limit than assumed, and a fifth more
+    units is the next step.
+    """
+    wanted = paired.units_needed(half / paired.normal_quantile(look.side), units, distance, look.next_side)
+    return max(wanted, _STEP * units)
 
 
 def better(name: str, difference: Difference, look: Look) -> Check:
@@ -204,7 +211,7 @@ def better(name: str, difference: Difference, look: Look) -> Check:
     rest = {PASSED: "better beyond chance", FAILED: "worse beyond chance", UNDECIDED: "so it may be better or worse"}[verdict]
     needed = None
     if verdict == UNDECIDED:
-        wanted = paired.units_needed(difference.error, difference.units, max(0.0, found.value), look.next_side)
+        wanted = _wanted(found.value - found.low, difference.units, max(0.0, found.value), look)
         needed, advice = _further(wanted, difference.units)
         if found.value <= 0:
             advice = "As it was not better here, more labels would hardly show that it is"
@@ -289,20 +296,25 @@ def _error(loss: float, changed: float, rows: int) -> float:
     return math.sqrt((changed + loss * (1 - loss)) / rows)
 
 
-def calibrated(difference: Interval | None, limit: float, look: Look) -> Check | None:
+def calibrated(difference: Interval | None, units: int, limit: float, look: Look) -> Check | None:
     """Check that probabilities are as good as the live model's.
 
-    `difference` is the increase of the calibration error, with its 95 % interval; None if answers have no probabilities.
+    `difference` is the increase of the calibration error on so many units, with its 95 % interval; None if answers have no probabilities.
+    The number of labels assumes that the true increase is 0, or the measured one if that is smaller.
     """
     if difference is None:
         return None
     found = paired.widened(difference, look.side)
     verdict = PASSED if found.high <= limit else FAILED if found.low > limit else UNDECIDED
-    rest = {PASSED: "an increase of more than", FAILED: "more than the", UNDECIDED: "more rows are needed to exclude"}[verdict]
-    end = {PASSED: " is excluded", FAILED: " allowed", UNDECIDED: ""}[verdict]
     change = f"the calibration error changes by {format_change(found.value, 'share')} ({_ends(found)})"
-    why = f"{change}; {rest} {100 * limit:.1f} points{end}"
-    return Check("calibration", verdict, found.value, found.low, found.high, limit, _sentence(why))
+    needed, rest = None, f"an increase of more than {100 * limit:.1f} points is excluded"
+    if verdict == FAILED:
+        rest = f"more than the {100 * limit:.1f} points allowed"
+    if verdict == UNDECIDED:
+        wanted = _wanted(found.high - found.value, units, limit - min(0.0, found.value), look)
+        needed, advice = _further(wanted, units, cap=False)
+        rest = f"so an increase of more than {100 * limit:.1f} points is possible. {advice}"
+    return Check("calibration", verdict, found.value, found.low, found.high, limit, _sentence(f"{change}; {rest}"), needed)
 
 
 def kept(results: Sequence[tuple[str, bool, bool]]) -> Check:

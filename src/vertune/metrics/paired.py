@@ -92,6 +92,11 @@ def units_needed(error: float, units: int, distance: float, side: float) -> floa
     return units * ((_NORMAL.inv_cdf(1 - side) + _NORMAL.inv_cdf(POWER)) * error / distance) ** 2
 
 
+def normal_quantile(side: float) -> float:
+    """Return how many standard errors an end of an interval is from the mean, of a normal distribution."""
+    return _NORMAL.inv_cdf(1 - side)
+
+
 def visible(error: float, side: float) -> float:
     """Return the smallest difference from a limit that is found with the probability `POWER`, for this standard error."""
     return (_NORMAL.inv_cdf(1 - side) + _NORMAL.inv_cdf(POWER)) * error
