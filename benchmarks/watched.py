@@ -31,6 +31,8 @@ from vertune.steps.train import train
 WORK = accuracy.WORK / "watching"
 HALF = "measured"
 """Which half of the held rows is drawn from: figures are `measured` on one, and defaults may be chosen on the other (`tuning`)."""
+MOST = 2000
+"""Largest number of held rows of a data set; their answers, vectors and tokens are computed once."""
 TYPOS = 0.1
 """Share of characters that are changed."""
 Rows = list[dict[str, Any]]
@@ -171,15 +173,21 @@ def model(name: str) -> Artifact:
 
 def pool(name: str) -> Pool:
     """The held rows of a data set."""
-    return _kept(name, "held", lambda: SETS[name]()[1])
+    return _kept(name, "held", lambda: _held(name))
+
+
+def _held(name: str) -> Rows:
+    """The held rows, of more than `MOST` a sample."""
+    rows = SETS[name]()[1]
+    return rows if len(rows) <= MOST else random.Random(0).sample(rows, MOST)
 
 
 def changed(name: str, how: str) -> Pool:
     """Rows that are changed: `typos` in the held rows, another `topic`, or another language (`foreign`)."""
     makers: Mapping[str, Callable[[], Rows]] = {
-        "typos": lambda: [{**row, "text": with_typos(row["text"], number)} for number, row in enumerate(SETS[name]()[1])],
-        "topic": lambda: [{"text": text} for text in dict.fromkeys(TOPICS[name]())][:1500],
-        "foreign": lambda: [{"text": text} for text in dict.fromkeys(FOREIGN[name]())][:500],
+        "typos": lambda: [{**row, "text": with_typos(row["text"], number)} for number, row in enumerate(_held(name))],
+        "topic": lambda: [{"text": text} for text in dict.fromkeys(TOPICS[name]())][:800],
+        "foreign": lambda: [{"text": text} for text in dict.fromkeys(FOREIGN[name]())][:300],
     }
     return _kept(name, how, makers[how])
 

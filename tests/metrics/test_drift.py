@@ -83,17 +83,6 @@ def test_area_and_ranks_are_those_of_the_libraries():
     assert high - low == pytest.approx(4 * np.sqrt((1 / 300 + 1 / 200) / 12), rel=0.2)  # about four standard errors
 
 
-def test_higher_scores_are_standard_without_a_difference_and_see_a_new_kind():
-    random = np.random.default_rng(0)
-    found = [drift.higher_scores(random.normal(size=400), random.normal(size=200)) for _ in range(400)]
-    assert np.mean(found) == pytest.approx(0, abs=0.15)
-    assert np.std(found) == pytest.approx(1, abs=0.1)
-    one, other = random.normal(size=1000), random.normal(size=500)
-    other[:50] += 4
-    assert drift.higher_scores(one, other) > 4
-    assert drift.higher_scores(np.zeros(5), np.zeros(5)) == 0.0
-
-
 def test_mean_discrepancy_sees_a_shift_and_is_calibrated():
     random = np.random.default_rng(0)
     p = [drift.mean_discrepancy(random.normal(size=(60, 8)), random.normal(size=(40, 8))).p for _ in range(120)]
@@ -101,3 +90,27 @@ def test_mean_discrepancy_sees_a_shift_and_is_calibrated():
     found = drift.mean_discrepancy(random.normal(size=(300, 8)), random.normal(0.4, 1, (200, 8)))
     assert found.size > 0.005
     assert found.p < 1e-6
+
+
+def test_linear_separation_is_calibrated_and_explains_a_shift():
+    random, is_window = np.random.default_rng(0), np.arange(90) >= 60
+    p = [drift.linear_separation(random.normal(size=(90, 20)), is_window, 1.0).p for _ in range(150)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    shifted = random.normal(size=(90, 200))
+    shifted[60:, :20] += 0.8
+    found = drift.linear_separation(shifted, is_window, 100.0)
+    assert found.p < 1e-6
+    assert 0.05 < found.size < 1
+
+
+def test_linear_separation_is_that_of_a_ridge_regression():
+    from sklearn.linear_model import Ridge
+
+    random, is_window = np.random.default_rng(0), np.arange(90) >= 60
+    vectors = random.normal(size=(90, 5))
+    fitted = Ridge(alpha=7.0).fit(vectors, is_window)
+    member = is_window - is_window.mean()
+    explained = float((fitted.predict(vectors) - is_window.mean()) @ member / (member @ member))
+    permuted = [random.permutation(member) for _ in range(2000)]
+    mean = np.mean([(Ridge(alpha=7.0).fit(vectors, one).predict(vectors)) @ one / (one @ one) for one in permuted[:200]])
+    assert drift.linear_separation(vectors, is_window, 7.0).size == pytest.approx(explained - mean, abs=0.01)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.metrics.distributions import chi_square_tail, kolmogorov_tail, normal_tail, pearson_tail, two_sided
+from vertune.metrics.distributions import chi_square_tail, kolmogorov_tail, pearson_tail, two_sided
 
 _QUANTILE = 1.959963984540054
 """Quantile of the normal distribution for the upper end of a 95 % interval."""
@@ -174,25 +174,6 @@ def area_under_curve(reference: NDArray[np.float64], window: NDArray[np.float64]
     return float((ranks.sum() - len(window) * (len(window) + 1) / 2) / (len(reference) * len(window)))
 
 
-def higher_scores(reference: NDArray[np.float64], window: NDArray[np.float64]) -> float:
-    """Return the standard score of the window's ranks, in which high ranks count more (scores of Savage 1956).
-
-    If a tenth of a window is of a new kind, nine tenths of its scores are as usual, and the area under the curve hardly grows. Savage's
-    score of a rank is the expected value of an exponential variable with this rank, so the highest scores decide. Without a difference,
-    the result has mean 0 and variance 1, and is nearly normal.
-    """
-    count = len(reference) + len(window)
-    both = np.concatenate([reference, window])
-    expected = np.cumsum(1 / np.arange(count, 0, -1.0))
-    _, places, counts = np.unique(both, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    sums = np.concatenate([[0.0], np.cumsum(expected)])
-    scores = ((sums[ends] - sums[ends - counts]) / counts)[places]
-    found = scores[len(reference) :].sum() - len(window) * scores.mean()
-    variance = len(reference) * len(window) / (count * (count - 1)) * ((scores - scores.mean()) ** 2).sum()
-    return float(found / math.sqrt(variance)) if variance > 0 else 0.0
-
-
 def area_interval(reference: NDArray[np.float64], window: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the area under the ROC curve (percentiles, `_ROUNDS` rounds)."""
     random = np.random.default_rng(seed)
@@ -206,11 +187,6 @@ def area_interval(reference: NDArray[np.float64], window: NDArray[np.float64], s
     areas = below[draws[0]].mean(1) + above[draws[1]].mean(1) - mean  # both projections of the U statistic (Hoeffding 1948)
     low, high = np.quantile(areas, [0.025, 0.975])
     return float(max(0.0, low)), float(min(1.0, high))
-
-
-def classifier_tail(z: float) -> float:
-    """Return the p of a standard score of a classifier that was cross-validated: only higher scores in the window are a difference."""
-    return normal_tail(z)
 
 
 # ── Vectors ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -240,3 +216,20 @@ def mean_discrepancy(reference: NDArray[Any], window: NDArray[Any], seed: int = 
     of_reference = total - of_window - 2 * between
     sizes = of_window / (other * (other - 1)) + of_reference / (one * (one - 1)) - 2 * between / (one * other)
     return Difference(float(sizes[0]), pearson_tail(float(sizes[0]), sizes[1:]))
+
+
+def linear_separation(vectors: NDArray[Any], is_window: NDArray[np.bool_], penalty: float, seed: int = 0) -> Difference:
+    """Return how much a ridge regression on the vectors explains of which sample a row is from, and its p by permutations.
+
+    The size is the share of the variance, less its mean over permutations. This is the test of Hotelling with a penalty, which works with
+    more columns than rows (Chen et al. 2011); the permutations make it exact, although the regression has seen all rows.
+    """
+    centred = (vectors - vectors.mean(0)).astype(np.float32)
+    member = (is_window - is_window.mean()).astype(np.float32)
+    random = np.random.default_rng(seed)
+    members = np.stack([member, *(random.permutation(member) for _ in range(_ROUNDS))], axis=1)
+    spread = centred.T @ centred
+    spread[np.diag_indices_from(spread)] += penalty
+    sums = centred.T @ members
+    explained = (sums * np.linalg.solve(spread, sums)).sum(0, dtype=np.float64) / max(float((member**2).sum()), 1e-12)
+    return Difference(float(explained[0] - explained[1:].mean()), pearson_tail(float(explained[0]), explained[1:]))
