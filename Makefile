@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services demo test check matrix bench bench-training bench-serving soak damage figures docs pictures clean
+.PHONY: help setup services demo ring test check matrix bench bench-training bench-serving soak damage figures docs pictures clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -44,6 +44,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## Data to a model that answers over HTTP, on a CPU, in minutes; make demo LANG=zh shows a Chinese vertical
 	@echo "==> $(DEMO_DATA) to a model that answers: prepare, train, evaluate, predict, serve"
 	@PATH="$(BIN):$$PATH" bash examples/demo.sh $(DEMO)
+
+ring: $(READY)  ## A live model meets new questions, is told, learns, goes live again, and refuses poison (about five minutes)
+	@echo "==> Sending a stream of bank messages to a server that watches its model"
+	@$(BIN)/python examples/ring.py
 
 test: $(READY)  ## Run the default tests, with sockets to the outside blocked
 	@echo "==> Running the default tests (two processes, no network)"

@@ -61,5 +61,5 @@ def test_the_way_from_a_file_to_a_served_model_runs(page, data, session):
     rows = pl.concat([part.head(12) for part in parts[:12]])
     rows.write_csv("messages.csv")
     rows.sample(20, seed=0).write_csv("test.csv")
-    rows.select("text").head(3).write_csv("new.csv")
+    rows.select("text").sample(220, with_replacement=True, seed=0).write_csv("new.csv")  # enough for monitors
     assert session.run(blocks(page)) >= 8

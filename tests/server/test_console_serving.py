@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver: make services"),
 ]
 PAGES = (
-    "/", "/data", "/train", "/jobs", "/models", "/models/intent", "/try/intent", "/try/spans", "/traffic", "/usage", "/people", "/keys",
+    "/", "/data", "/train", "/jobs", "/models", "/models/intent", "/try/intent", "/try/spans", "/traffic", "/watch", "/usage", "/people", "/keys",
 )  # fmt: skip
 UNNAMED = """
     const controls = document.querySelectorAll('main button, main a, main input:not([hidden]), main select, main textarea');

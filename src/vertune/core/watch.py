@@ -94,6 +94,8 @@ class Retrain(Section):
     """Number of answers in shadow, and then as a canary, after which a model that is not worse goes on."""
     least_pause: str = "1d"
     """Least time between two trainings."""
+    tolerance: float = Field(default=0.005, ge=0, le=1)
+    """How much worse the main metric on gold rows may be: absolute for a metric between 0 and 1, else a fraction of the live model's."""
 
     _check_times = field_validator("every", "least_pause")(_checked)
 

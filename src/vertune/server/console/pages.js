@@ -24,6 +24,7 @@ export const PAGES = [
   { path: "/try", file: "try", title: "page.try", scope: "predict", menu: "serving", phrases: ["serving", "parts"] },
   { path: "/try/{vertical}", file: "try", title: "page.try", scope: "predict", under: "try", phrases: ["serving", "parts"] },
   { path: "/traffic", file: "traffic", title: "page.traffic", scope: "predict", menu: "serving", phrases: ["serving"] },
+  { path: "/watch", file: "watch", title: "page.watch", scope: "predict", menu: "serving", phrases: ["serving"] },
   { path: "/usage", file: "usage", title: "page.usage", scope: "predict", menu: "serving", phrases: ["serving"] },
   { path: "/people", file: "people", title: "page.people", scope: "train", menu: "administration", phrases: ["serving"] },
   { path: "/keys", file: "keys", title: "page.keys", scope: "admin", menu: "administration", phrases: ["serving"] },

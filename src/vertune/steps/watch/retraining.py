@@ -99,7 +99,7 @@ def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
     if live is None:
         ring.move(one, "failed", why="The vertical has no live model any more.")
     elif one.stage == "assemble":
-        job = ring.queue("retrain", one.vertical, training_request(one, live), f"{one.id}:retrain")
+        job = ring.queue("retrain", one.vertical, training_request(one, live, watch.retrain), f"{one.id}:retrain")
         ring.move(one, "train", job=job.id)
     elif one.stage in ("train", "gate"):
         _follow(ring, one, watch.retrain, live)
@@ -107,10 +107,10 @@ def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
         _compare(ring, one, watch.retrain, live)
 
 
-def training_request(one: Retraining, live: Artifact) -> dict[str, Any]:
-    """Return what the job that trains and judges a candidate reads: the vertical, and where new rows come from."""
+def training_request(one: Retraining, live: Artifact, wanted: Retrain) -> dict[str, Any]:
+    """Return what the job that trains and judges a candidate reads: the vertical, where new rows come from, and what may be lost."""
     source = {"name": "feedback", "vertical": one.vertical, "customer": live.manifest.get("customer")}
-    return {"vertical": one.vertical, "on": [source], "how": "auto"}
+    return {"vertical": one.vertical, "on": [source], "how": "auto", "tolerance": wanted.tolerance}
 
 
 def _follow(ring: Ring, one: Retraining, wanted: Retrain, live: Artifact) -> None:
