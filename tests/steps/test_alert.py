@@ -187,7 +187,7 @@ def test_false_alerts_lower_the_weight_of_their_rule_and_right_ones_raise_it(dat
     assert (about["false"], about["right"], about["largest"]) == (2, 2, {"text_drift": 0.82})
     assert [(one["weight_before"], one["weight"], one["rule"]) for one in noted] == [(1.0, 0.5, "drift"), (0.5, 0.333, "drift")]
     sentences = messages.advice(rule, Memory(0.333, {"false": 2, "largest": {"text_drift": 0.82}}), "en")
-    assert "2 alerts of the rule 'drift' false" in sentences[0]
+    assert "False alerts of the rule 'drift': 2;" in sentences[0]
     assert "0.82" in sentences[1]
 
 

@@ -47,7 +47,7 @@ def draw(points: Sequence[Point], title: str, unit: Unit, width: int, theme: The
     low, high = domain([value for one in points for value in (one.value, one.low, one.high)], zero=False)
     if unit == "share":
         low, high = max(low, -1.0), min(high, 1.02)
-    marks = [(value, tick(value, unit)) for value in ticks(low, high, 3)]
+    marks = [(value, tick(value, unit)) for value in ticks(low, high, 4)]
     left = 12 + _CHARACTER * max((len(text) for _, text in marks), default=0)
     begin, end = _span(points)
 
