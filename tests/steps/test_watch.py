@@ -137,6 +137,23 @@ def test_monitors_that_fail_are_run_again_soon_and_stop_nothing_else(home, datab
     assert [one.stage for one in runs(database)] == ["train"]
 
 
+def test_a_damaged_model_keeps_no_other_from_being_watched(home, database, around):
+    home.alias("mood@live", model(home, "mood").id)
+    measured = []
+
+    def failing(due):
+        if "mood" in due:
+            raise NotFound("A file of mood is gone. Restore it.")
+        measured.append(sorted(due))
+
+    watcher(home, database, around, {"every": "1d"}, failing).step()
+    assert measured == [["intent"]]
+    with database.reading() as connection:
+        known = alerts.memories_of(connection, ":schedule")
+    waits = {name: datetime.fromisoformat(one.state["next"]) - datetime.fromisoformat(one.state["ran"]) for name, one in known.items()}
+    assert waits == {"intent": timedelta(days=1), "mood": timedelta(minutes=5)}
+
+
 def test_a_model_whose_options_are_wrong_is_left_out_and_named_once(home, database, around, caplog):
     home.alias("broken@live", model(home, "broken", every="soon").id)
     one = watcher(home, database, around)

@@ -130,18 +130,27 @@ class Watcher:
         self.lease.release()
 
     def _measure(self, due: Mapping[str, Watch]) -> None:
-        """Run the monitors of these verticals together, because their findings are corrected for one another."""
-        now, failed = datetime.now(UTC), False
-        try:
-            self.measure(due)
-        except Exception as error:
-            failed = True
-            _log.error("The monitors of %s failed: %s", ", ".join(due), error, exc_info=not isinstance(error, VertuneError))
+        """Run the monitors of these verticals together, because their findings are corrected for one another.
+
+        If that fails, run those of each vertical alone, so that one damaged model keeps no other from being watched.
+        """
+        now, failed = datetime.now(UTC), self._failed(due)
+        if failed and len(due) > 1:
+            failed = {name for name, watch in due.items() if self._failed({name: watch})}
         with self.database.writing() as connection:
             self.lease.check(connection)
             for name, watch in due.items():
-                again = now + min(watch.interval, _RETRY) if failed else now + watch.interval
+                again = now + min(watch.interval, _RETRY) if name in failed else now + watch.interval
                 alerts.remember(connection, name, SCHEDULE, Memory(state={"ran": format_time(now), "next": format_time(again)}))
+
+    def _failed(self, due: Mapping[str, Watch]) -> set[str]:
+        """Run the monitors of these verticals, and return the names of the verticals if that failed."""
+        try:
+            self.measure(due)
+        except Exception as error:
+            _log.error("The monitors of %s failed: %s", ", ".join(due), error, exc_info=not isinstance(error, VertuneError))
+            return set(due)
+        return set()
 
     def _begin(self, name: str, watch: Watch) -> list[Retraining]:
         """Begin a retraining if there is a reason; reasons are looked for once a minute."""
