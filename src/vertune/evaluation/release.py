@@ -34,6 +34,8 @@ MANY_TIMES = 100
 """If deciding takes more than this multiple of the rows, the number of labels is not stated, because nobody would give them."""
 _STEP = 1.2
 """Least factor by which the number of rows grows if more labels are asked for."""
+_MOST_ROWS = 1000
+"""Largest number of rows of each group that is asked for."""
 _NAMED = 3
 """Largest number of groups that a reason names."""
 
@@ -271,7 +273,13 @@ def no_group_worse(name: str, groups: Sequence[Group], limit: float, look: Look)
         needed, advice = _further(wanted, min(group.rows for group in doubtful))
         why = f"may have {beyond}, or only by chance among {among}: {_groups(doubtful)}. {advice}"
     elif not judged:
-        why = f"none of {plural(len(groups), 'group')} has enough rows: even if all answers in one became wrong, that could be chance"
+        enough = (rows for rows in range(1, _MOST_ROWS) if paired.smallest_p(rows, limit) <= look.next_side / len(groups))
+        least = next(enough, _MOST_ROWS)
+        needed = rounded_up(sum(max(0, least - group.rows) for group in groups))
+        why = (
+            f"none of {plural(len(groups), 'group')} has enough rows: even if all answers in one became wrong, that could be chance. With "
+            f"{least} rows in each, that is {plural(needed, 'more label')}, it could be seen"
+        )
     else:
         why = f"none of {among} {beyond} beyond chance{_visible(judged, limit, look.side)}"
     left_out = len(groups) - len(judged)
