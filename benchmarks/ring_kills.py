@@ -48,9 +48,9 @@ from vertune.store.keys import Keys
 OUT = Path(__file__).parent / "results" / "ring_kills.json"
 CITIES = ["london", "paris", "rome", "oslo", "cairo", "lima"]
 FOODS = ["bread", "cheese", "soup", "rice", "apple", "cake"]
-LATEST = 40.0
+LATEST = 22.0
 """Seconds after which the server is killed from outside if it has not killed itself."""
-LOSING = {"vertune-monitors": 0.015, "vertune-alerts": 0.08, "vertune-rollouts": 0.02}
+LOSING = {"vertune-monitors": 0.02, "vertune-alerts": 0.08, "vertune-rollouts": 0.02}
 """The probability of a kill at a point, by the thread; `OTHERWISE` in all other threads."""
 OTHERWISE = 0.002
 EVENTS = 0.01

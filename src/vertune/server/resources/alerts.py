@@ -187,7 +187,7 @@ def list_silences(request: Request) -> list[SilenceInfo]:
     return [SilenceInfo(**asdict(one)) for one in found]
 
 
-@resource.post("/v1/silences", scope="admin", status_code=201)
+@resource.post("/v1/silences", scope="admin", status_code=201, responses=problems.documented(404))
 def add_silence(body: SilenceRequest, request: Request) -> SilenceInfo:
     """Let nobody be told of alerts for some hours. Alerts are still raised and listed; those that last are told afterwards."""
     if body.vertical is not None and body.rule is not None:
