@@ -6,6 +6,8 @@ import { signal } from "./signals.js";
 let token = null;
 /** Called when the server no longer accepts the session. */
 let onSignedOut = () => {};
+/** Milliseconds after which a saved file is forgotten here. */
+const LATER = 60_000;
 /** Whether the last request reached the server. */
 export const online = signal(true);
 
@@ -50,6 +52,26 @@ export function get(path, query = {}, options = {}) {
 /** Send a change with a JSON body, and return the answer (null if it is empty). */
 export function send(method, path, body, options = {}) {
   return request(method, path, body, options);
+}
+
+/** Save a file of the server under the name that it gives it. Throws the error of the server before anything is saved. */
+export async function download(path) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin" });
+  } catch {
+    online.value = false;
+    throw new ApiError(0, "Offline", "");
+  }
+  online.value = true;
+  if (!response.ok) throw await problem(response, path);
+  const name = response.headers.get("Content-Disposition")?.match(/filename\*=UTF-8''([^;]+)/)?.[1];
+  const url = URL.createObjectURL(await response.blob());
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name ? decodeURIComponent(name) : "";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), LATER);
 }
 
 /** Return a path with a query; values that are null, undefined or empty are left out. */

@@ -1,3 +1,6 @@
+/** The texts of the forms that a project is made and changed with. */
+const FORMS = ["settings-form", "records-file"];
+
 /**
  * The pages of the console, in the order of the menu. A page is one file in pages/ and one line here, with these fields:
  *
@@ -8,8 +11,8 @@
 export const PAGES = [
   { path: "/", file: "home", title: "page.home", menu: "start", phrases: ["serving"] },
   { path: "/projects", file: "projects", title: "page.projects", scope: "label", menu: "labelling" },
-  { path: "/projects/new", file: "new-project", title: "page.newProject", scope: "train", under: "projects", phrases: ["settings-form"] },
-  { path: "/settings/{project}", file: "settings", title: "page.settings", scope: "train", under: "projects", phrases: ["settings-form"] },
+  { path: "/projects/new", file: "new-project", title: "page.newProject", scope: "train", under: "projects", phrases: FORMS },
+  { path: "/settings/{project}", file: "settings", title: "page.settings", scope: "train", under: "projects", phrases: FORMS },
   { path: "/label/{project}", file: "label", title: "page.label", scope: "label", under: "projects" },
   { path: "/records/{project}", file: "records", title: "page.records", scope: "review", under: "projects", phrases: ["record", "label"] },
   { path: "/review/{project}", file: "review", title: "page.review", scope: "review", under: "projects", phrases: ["record", "label"] },

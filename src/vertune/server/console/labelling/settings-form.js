@@ -6,6 +6,12 @@ import { hasPhrase, t } from "../phrases.js";
 import { markdown } from "./markdown.js";
 
 const TYPES_WITH_PLACES = new Set(["spans", "answers"]);
+/** Targets of which the most probable label can be computed. */
+const TYPES_OF_LABELS = new Set(["label", "labels"]);
+/** Targets without a learning curve. */
+const TYPES_WITHOUT_CURVE = new Set(["number", "answers"]);
+/** New labels until the next training, if nobody says how many. */
+const USUAL_COUNT = 500;
 
 export class SettingsForm {
   /**
@@ -36,8 +42,20 @@ export class SettingsForm {
       ["words", "characters"].map((value) => [value, t(`settings.snap.${value}`), t(`settings.snap.${value}.hint`)]),
       settings.snap ?? "words",
     );
+    this.consensus = radios(
+      t("settings.consensus"),
+      ["majority", "dawid_skene"].map((value) => [value, t(`settings.consensus.${value}`), t(`settings.consensus.${value}.hint`)]),
+      settings.consensus ?? "majority",
+    );
+    const after = settings.train_after ?? "never";
+    const turn = typeof after === "number" ? "labels" : after;
+    const turns = ["never", "labels", "curve"].map((value) => [value, t(`settings.train.${value}`)]);
+    this.train = select(turns, turn, { onchange: () => this.#showCount() });
+    this.count = number({ min: 20, max: 1_000_000, step: 1 }, typeof after === "number" ? after : USUAL_COUNT);
+    this.countField = field(t("settings.train.count"), this.count);
     this.element = h("div", {}, this.#parts());
     this.show(type);
+    this.#showCount();
     this.#preview();
   }
 
@@ -45,6 +63,10 @@ export class SettingsForm {
   show(type) {
     this.snap.element.hidden = !TYPES_WITH_PLACES.has(type);
     this.labelsPart.hidden = type === "answers";
+    this.consensus.element.hidden = !TYPES_OF_LABELS.has(type);
+    const [curve] = [...this.train.options].filter((one) => one.value === "curve");
+    curve.disabled = TYPES_WITHOUT_CURVE.has(type);
+    if (curve.disabled && curve.selected) this.train.value = "never";
     this.hint.textContent = t(`settings.labels.${type === "number" ? "scale" : "hint"}`);
   }
 
@@ -58,6 +80,8 @@ export class SettingsForm {
       suggestions: this.suggestions.value,
       snap: this.snap.value,
       target: Number(this.wanted.value) / 100,
+      consensus: this.consensus.element.hidden ? "majority" : this.consensus.value,
+      train_after: this.train.value === "labels" ? Number(this.count.value) : this.train.value,
       ...(this.fresh ? { overlap: Number(this.overlap.value), hold_out: Number(this.hold.value) / 100 } : {}),
     };
   }
@@ -69,7 +93,10 @@ export class SettingsForm {
       field(t("settings.batch"), this.batch, t("settings.batch.hint")),
       field(t("settings.target"), this.wanted, t("settings.target.hint")),
       this.fresh && field(t("settings.holdOut"), this.hold, t("settings.holdOut.hint")),
+      field(t("settings.train"), this.train, t("settings.train.hint")),
+      this.countField,
     ];
+    const choices = [this.suggestions, this.consensus, this.snap].map((one) => one.element);
     return [
       this.labelsPart,
       h(
@@ -79,13 +106,17 @@ export class SettingsForm {
         field(t("settings.guidelines.text"), this.guidelines, t("settings.guidelines.hint")),
         h("details", { class: "field" }, h("summary", {}, t("settings.guidelines.preview")), this.preview),
       ),
-      h("section", {}, h("h2", {}, t("settings.rules")), h("div", { class: "fields" }, rules), this.suggestions.element, this.snap.element),
+      h("section", {}, h("h2", {}, t("settings.rules")), h("div", { class: "fields" }, rules), choices),
     ];
   }
 
   #queries() {
     const known = this.queries.map(({ name, about }) => [name, hasPhrase(`settings.query.${name}`) ? t(`settings.query.${name}`) : about]);
     return [["auto", t("settings.query.auto")], ...known];
+  }
+
+  #showCount() {
+    this.countField.hidden = this.train.value !== "labels";
   }
 
   #preview() {

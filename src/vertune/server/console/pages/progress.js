@@ -1,12 +1,12 @@
 /** How far a labelling project is: people, speed, agreement, the score by number of labels, and what to do next. */
 
-import { at, get, send, withQuery } from "../api.js";
+import { at, download, get, send, withQuery } from "../api.js";
 import { lineChart } from "../chart.js";
 import { h } from "../dom.js";
 import { select } from "../forms.js";
 import { partsOf } from "../labelling/parts.js";
 import { findProject, projectTabs } from "../labelling/projects.js";
-import { attempt, show, showError } from "../messages.js";
+import { attempt, explained, show, showError } from "../messages.js";
 import { duration, moment, number, percent, t } from "../phrases.js";
 import { may } from "../session.js";
 
@@ -42,16 +42,27 @@ export default async function progress({ root, params, signal, title, reload }) 
   );
 }
 
-/** Return the choice of a format, and the link that downloads the labels in it. */
+/** Return the choice of a format, and the button that downloads the labels in it; what goes wrong is shown on the page. */
 function exporting(path, formats) {
-  const go = h("a", { class: "button", download: "" }, t("progress.export.go"));
   const about = h("p", { class: "hint", lang: "en" });
   const choose = () => {
-    go.setAttribute("href", withQuery(`${path}/export`, { format: chosen.value }));
     about.textContent = formats.find(({ name }) => name === chosen.value).about;
   };
   const options = formats.map(({ name }) => [name, name]);
   const chosen = select(options, FORMAT.name, { onchange: choose, "aria-label": t("progress.export.format") });
+  const problem = h("p", { class: "notice bad", role: "alert", hidden: true });
+  const fetchFile = async () => {
+    problem.hidden = true;
+    go.disabled = true;
+    try {
+      await download(withQuery(`${path}/export`, { format: chosen.value }));
+    } catch (error) {
+      problem.textContent = explained(error);
+      problem.hidden = false;
+    }
+    go.disabled = false;
+  };
+  const go = h("button", { type: "button", onclick: fetchFile }, t("progress.export.go"));
   choose();
   return h(
     "section",
@@ -60,6 +71,7 @@ function exporting(path, formats) {
     h("p", { class: "muted" }, t("progress.export.text")),
     h("div", { class: "row export" }, chosen, go),
     about,
+    problem,
   );
 }
 
@@ -129,9 +141,14 @@ function curve(project, found) {
       "details",
       {},
       h("summary", {}, t("progress.curve.table")),
-      h("div", { class: "scroll" }, h("table", {}, h("thead", {}, headRow(heads)), h("tbody", {}, rows))),
+      scrolling(t("progress.curve.table"), h("thead", {}, headRow(heads)), h("tbody", {}, rows)),
     ),
   );
+}
+
+/** Return a table that scrolls where it is too wide, by keyboard, too. */
+function scrolling(name, ...parts) {
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, h("table", {}, parts));
 }
 
 function headRow(names, numbers = names) {
@@ -164,16 +181,11 @@ function people(found, quality) {
     { class: "later" },
     h("h2", {}, t("progress.people")),
     found.annotators.length
-      ? h(
-          "div",
-          { class: "scroll" },
-          h(
-            "table",
-            {},
-            h("thead", {}, headRow(names, names.slice(1))),
-            h("tbody", {}, found.annotators.map((one) => row(one, "td"))),
-            found.annotators.length > 1 && h("tfoot", {}, row(all, "th")),
-          ),
+      ? scrolling(
+          t("progress.people"),
+          h("thead", {}, headRow(names, names.slice(1))),
+          h("tbody", {}, found.annotators.map((one) => row(one, "td"))),
+          found.annotators.length > 1 && h("tfoot", {}, row(all, "th")),
         )
       : h("p", { class: "muted" }, t("progress.people.none")),
   );

@@ -8,7 +8,7 @@ import { labelBadges, recordView, suggestionBadge, targetText } from "../labelli
 import { sameTarget, shapeOf } from "../labelling/shape.js";
 import { chooseTarget } from "../labelling/target-dialog.js";
 import { attempt, say, show, showError } from "../messages.js";
-import { listed, t } from "../phrases.js";
+import { listed, percent, t } from "../phrases.js";
 import { link } from "../router.js";
 
 const KINDS = ["disagreement", "held", "rejected"];
@@ -117,8 +117,18 @@ class ReviewPage {
       { type: "button", class: "candidate", onclick: () => this.#decide(target), "aria-keyshortcuts": String(place + 1) },
       h("span", { class: "row" }, h("kbd", { "aria-hidden": "true" }, String(place + 1)), h("strong", {}, this.#text(target))),
       marks && recordView({ ...this.shape, inputs: [this.shape.marked] }, this.record.fields, target),
-      h("span", { class: "hint" }, t("review.by", { names: listed(names) })),
+      names.length > 0 && h("span", { class: "hint" }, t("review.by", { names: listed(names) })),
+      this.#consensus(target),
     );
+  }
+
+  /** Return a badge for the answer that the labels of all annotators amount to. */
+  #consensus(target) {
+    const { consensus } = this.record;
+    if (!consensus || !sameTarget(consensus.target, target)) return null;
+    const share = consensus.probability;
+    const text = share === null ? t("review.consensus") : t("review.consensus.share", { share: percent(share) });
+    return h("span", { class: "badge accent" }, text);
   }
 
   #text(target) {
@@ -240,7 +250,7 @@ class ReviewPage {
   }
 }
 
-/** Return the different answers to a record, each with who gave it, the most frequent first. */
+/** Return the different answers to a record, each with who gave it, the most frequent first; their consensus, too, if nobody gave it. */
 function candidatesOf(record) {
   const found = [];
   for (const label of record.labels ?? []) {
@@ -249,5 +259,7 @@ function candidatesOf(record) {
     if (same) same.names.push(label.annotator);
     else found.push({ target: label.target, names: [label.annotator] });
   }
+  const consensus = record.consensus?.target;
+  if (consensus && !found.some((one) => sameTarget(one.target, consensus))) found.push({ target: consensus, names: [] });
   return found.sort((one, other) => other.names.length - one.names.length);
 }

@@ -9,7 +9,9 @@ import { go, link } from "../router.js";
 import { may } from "../session.js";
 import { AnswerCard } from "../serving/answer.js";
 import { taskName, verticalBadge } from "../serving/metrics.js";
+import { nearestRows } from "../serving/nearest.js";
 import { fieldName } from "../serving/parts.js";
+import { phoneButton } from "../serving/phone.js";
 
 /** What was typed, kept while the page of another vertical is shown. */
 const typed = new Map();
@@ -27,6 +29,7 @@ export default async function tryModels({ root, params, signal, title }) {
   }
   title(`${t("try.title")}: ${chosen.name}`);
   const page = new Try(chosen, ready);
+  root.querySelector("header").append(phoneButton(chosen));
   root.append(choice(ready, chosen), page.element);
   page.focus();
   return undefined;
@@ -132,10 +135,16 @@ class Try {
     if (!found) return undefined;
     replace(
       this.results,
-      found.map((one, place) => new AnswerCard(asked[place], one, record, seconds).element),
+      found.map((one, place) => this.#card(asked[place], one, record, seconds)),
     );
     say(t("try.answered", { count: found.length }));
     return undefined;
+  }
+
+  #card(vertical, found, record, seconds) {
+    const { element } = new AnswerCard(vertical, found, record, seconds);
+    if (may("train")) element.append(nearestRows(vertical, record));
+    return element;
   }
 
   async #send(record, asked) {
