@@ -5,8 +5,8 @@
 WORK is a folder in which the two commands of README were run: it holds run.yaml and .vertune/ with one model and its report.
 Writes docs/images/report.png (the newest report), docs/images/dataset.png (the newest dataset's page), docs/images/terminal.svg (the output
 of three commands, as rich exports it), and of the console docs/images/label.png, progress.png and try.png, once some of the messages were
-labelled in a project. With --all FOLDER, every page of the console is written to a folder instead, at two widths, light and dark, to be
-looked at.
+labelled in a project. With --all FOLDER, every page of the console is written to a folder instead, at two widths, light and dark, in both
+languages, to be looked at.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 from rich.text import Text
+
+from vertune.testing.chromium import Chromium
 
 IMAGES = Path(__file__).resolve().parent / "images"
 COMMANDS = [
@@ -101,7 +103,14 @@ PAGES = (
     "/", "/projects", "/projects/new", "/label/chosen", "/records/chosen", "/review/chosen", "/progress/chosen", "/settings/chosen",
     "/data", "/train", "/jobs", "/models", "/models/messages", "/try/messages", "/traffic", "/usage", "/people", "/keys",
 )  # fmt: skip
-SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+@contextmanager
+def driven() -> Iterator[Chromium]:
+    """A browser that is driven by its WebDriver."""
+    with tempfile.TemporaryDirectory() as folder, closing(Chromium(Path(folder))) as browser:
+        yield browser
 
 
 @contextmanager
@@ -152,15 +161,18 @@ def _wait_for(client: httpx.Client, job: str) -> None:
         sys.exit(f"The job {job} failed: {found['why']}")
 
 
-def shot(address: str, target: Path, size: tuple[int, int], dark: bool = False) -> None:
-    """A picture of a page of the console, once it has loaded what it shows."""
-    options = [f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=8000", f"--screenshot={target}"]
-    options += ["--blink-settings=preferredColorScheme=0"] if dark else []
-    with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [_browser(), "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}", *options, address],
-            check=True, capture_output=True,
-        )  # fmt: skip
+def shot(browser: Chromium, address: str, target: Path, size: tuple[int, int], dark: bool = False) -> None:
+    """A picture of a page of the console, once it has loaded what it shows; without a height, of the whole page."""
+    width, height = size
+    browser.open("about:blank")
+    browser.theme(dark)
+    browser.size(width, height or 900)
+    browser.open(address)
+    browser.until("document.querySelector('main h1') && !document.querySelector('main[aria-busy]')")
+    time.sleep(0.5)  # what pages fetch afterwards
+    if not height:
+        browser.size(width, min(3000, browser.run("return document.documentElement.scrollHeight")))
+    target.write_bytes(browser.picture())
 
 
 def main() -> None:
@@ -169,21 +181,22 @@ def main() -> None:
     if "--all" in sys.argv:
         folder = Path(sys.argv[sys.argv.index("--all") + 1])
         folder.mkdir(parents=True, exist_ok=True)
-        with console(work) as url:
+        with console(work) as url, driven() as browser:
             for path in PAGES:
-                for name, size in SIZES.items():
+                for name, width in WIDTHS.items():
                     for dark in (False, True):
-                        file = f"{path.strip('/').replace('/', '-') or 'home'}-{name}-{'dark' if dark else 'light'}.png"
-                        shot(f"{url}/?lang={'zh' if dark else 'en'}#{path}", folder / file, size, dark)
+                        for language in ("en", "zh"):
+                            file = f"{path.strip('/').replace('/', '-') or 'home'}-{name}-{'dark' if dark else 'light'}-{language}.png"
+                            shot(browser, f"{url}/?lang={language}#{path}", folder / file, (width, 0), dark)
         return
     IMAGES.mkdir(exist_ok=True)
     newest = {shelf: max((work / ".vertune" / shelf).glob("*/report.html"), key=os.path.getmtime) for shelf in ("datasets", "reports")}
     page(newest["reports"], "report", 700)
     page(newest["datasets"], "dataset", 600)
     terminal(work)
-    with console(work) as url:
+    with console(work) as url, driven() as browser:
         for name, path, height in (("label", "/label/chosen", 640), ("progress", "/progress/chosen", 1000), ("try", "/try/messages", 640)):
-            shot(f"{url}/?lang=en#{path}", IMAGES / f"{name}.png", (1100, height))
+            shot(browser, f"{url}/?lang=en#{path}", IMAGES / f"{name}.png", (1100, height))
 
 
 if __name__ == "__main__":

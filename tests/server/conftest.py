@@ -15,6 +15,7 @@ from vertune.core.config import Config
 from vertune.core.parse import build
 from vertune.store.database import Database
 from vertune.store.keys import Keys
+from vertune.testing.chromium import Chromium
 
 VERTICALS = {
     "intent": ("classify", {"name": "lora", "rank": 2}),
@@ -141,3 +142,11 @@ def admin(home: Home) -> str:
         return keys.create("admin", ["admin"])[0]
     finally:
         keys.close()
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory) -> Iterator[Chromium]:
+    """A browser; each test begins with `fresh`."""
+    made = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield made
+    made.close()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import httpx
 import polars as pl
 import pytest
 
+from tests.server.accessibility import problems
 from tests.server.browser import PASSWORD, Browser, add_user
-from tests.server.chromium import BROWSER, DRIVER, Chromium
 from tests.server.conftest import admin
 from tests.server.running import Running, until
 from vertune.core.artifact import Home
@@ -19,6 +23,7 @@ from vertune.core.parse import build
 from vertune.server.settings import JobSettings
 from vertune.steps.label import NewProject, label
 from vertune.steps.label.settings import ProjectSettings
+from vertune.testing.chromium import BROWSER, DRIVER, Chromium
 
 pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1"]),
@@ -28,13 +33,6 @@ TEXTS = [f"tell me {number} of {word}" for number in range(30) for word in ("rom
 LABELS = ("place", "food", "other")
 ENGLISH, CHINESE = "en", "zh"
 LOST = "net::ERR_INTERNET_DISCONNECTED"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory) -> Iterator[Chromium]:
-    made = Chromium(tmp_path_factory.mktemp("chromium"))
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +163,58 @@ def test_thirty_records_are_labelled_by_keyboard_though_the_connection_is_lost(
     assert all(0 < one["seconds"] < 30 for one in found.values())
     assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
     person.left_no_trace(lost=True)
+
+
+def test_no_label_is_lost_or_doubled_though_the_server_is_killed(chromium, tmp_path) -> None:
+    """It is killed while labels are on their way, and starts again on the same port and home, while the network is cut, too."""
+    pl.DataFrame({"text": TEXTS}).write_csv(tmp_path / "mails.csv")
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    command = [
+        sys.executable, "-m", "vertune", "label", "mails.csv", "--labels", "place,food", "--port", str(port), "--no-browser",
+        "--set", "jobs.cores=0",
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+
+    @contextmanager
+    def served() -> Iterator[subprocess.Popen[str]]:
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout
+            assert any("Label at" in line for line in process.stdout)
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    seen: list[str] = []
+
+    def answer(count: int) -> None:
+        for _ in range(count):
+            text = chromium.run("return document.querySelector('.record').innerText").strip()
+            seen.append(text)
+            chromium.press(right(text))
+
+    with served():
+        chromium.fresh(url)
+        chromium.open(f"{url}/#/label/mails")
+        chromium.until("document.querySelector('.input-text')")
+        answer(8)
+    answer(5)
+    chromium.offline(True)
+    answer(3)
+    with served():
+        chromium.offline(False)
+        chromium.run("dispatchEvent(new Event('online'))")
+        chromium.until("document.querySelector('.sending .badge.good')")
+        answer(4)
+        chromium.until("document.querySelector('.sending .badge.good')")
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            labels = client.get("/v1/projects/mails/labels", params={"state": "done", "limit": 200}).json()["labels"]
+            given = client.get("/v1/projects/mails").json()["given"]
+    assert len(labels) == given == len(seen) == len(set(seen)) == 20
+    assert {one["fields"]["text"]: one["label"]["target"]["label"] for one in labels} == {
+        text: LABELS[int(right(text)) - 1] for text in seen
+    }
 
 
 def test_answers_are_undone_twenty_back_and_skipped_and_rejected(chromium, console, tmp_path) -> None:
@@ -405,6 +455,11 @@ def test_a_manager_makes_a_project_of_a_file(chromium, tmp_path, start) -> None:
     made = running.ask.get("/v1/projects/mails").json()
     assert (made["settings"]["guidelines"], made["records"]) == ("# Rules", len(TEXTS))
     assert {one["name"] for one in made["labels"]} == {"other", "meal", "town"}
+    choose = "const list = document.querySelector('main section select[id^=field]:has(option[value=\"\"])'); list.selectedIndex = 1"
+    chromium.run(f"{choose}; list.dispatchEvent(new Event('change'))")
+    chromium.click("button:enabled", "Add the records")
+    said = chromium.until("document.querySelector('.notice.good')?.textContent")
+    assert said.startswith(f"0 records are new. {len(TEXTS)} records were there already.")
     chromium.click("button", "Delete the project")
     chromium.click("dialog .danger", "Delete")
     until(lambda: running.ask.get("/v1/projects/mails").status_code == 404)
@@ -447,21 +502,14 @@ def test_a_reviewer_labels_many_decides_and_undoes(chromium, console, tmp_path) 
     person.left_no_trace()
 
 
-UNNAMED = """
-const named = (one) => one.ariaLabel || one.labels?.length || one.textContent.trim() || one.getAttribute("aria-labelledby") || one.title;
-return [...document.querySelectorAll("main button, main a, main input, main select, main textarea, nav, dialog")]
-  .filter((one) => one.checkVisibility() && !named(one)).map((one) => one.outerHTML.slice(0, 200));
-"""
-HEADINGS = "return [...document.querySelectorAll('main h1, main h2, main h3')].map((one) => Number(one.tagName[1]))"
-
-
 @pytest.mark.parametrize(("width", "language"), [(360, CHINESE), (2560, ENGLISH)])
-def test_every_page_fits_the_window_and_has_names_for_all_controls(chromium, console, tmp_path, width, language) -> None:
+def test_every_page_fits_the_window_and_is_accessible(chromium, console, tmp_path, width, language) -> None:
     name = f"pages-{width}"
     project(
         console, name, "classify", tmp_path, guidelines="# Rules\n\n- **one** <img src=x onerror=alert(1)>\n- [two](javascript:alert(1))"
     )
-    person = Person(chromium, console, "boss", width, language, dark=width < 500)
+    dark = width < 500
+    person = Person(chromium, console, "boss", width, language, dark=dark)
     pages = chromium.run("return import(document.querySelector('script').src.replace('app.js', 'pages.js')).then((all) => all.PAGES)")
     assert len(pages) >= 7
     for page in pages:
@@ -471,13 +519,68 @@ def test_every_page_fits_the_window_and_has_names_for_all_controls(chromium, con
         person.go(f"#{path}")
         about = (page["path"], width)
         assert chromium.run("return document.documentElement.scrollWidth - innerWidth") <= 0, about
-        assert chromium.run(UNNAMED) == [], about
-        headings = chromium.run(HEADINGS)
-        assert headings[0] == 1, about
-        assert headings.count(1) == 1, about
-        assert all(after - before <= 1 for before, after in pairwise(headings)), (about, headings)
+        assert problems(chromium, dark) == [], about
     assert chromium.run("return document.querySelectorAll('img').length") == 0
     person.left_no_trace()
+
+
+def test_an_export_that_does_not_suit_the_task_says_so_on_the_page(chromium, console, tmp_path) -> None:
+    project(console, "exported", "classify", tmp_path)
+    downloads = tmp_path / "downloads"
+    person = Person(chromium, console, "boss")
+    chromium.cdp("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+    person.go("#/label/exported", ".input-text")
+    chromium.press("1")
+    person.saved()
+    person.go("#/progress/exported", ".export")
+    chromium.run("document.querySelector('.export select').value = 'conll'")
+    chromium.click(".export button")
+    assert "'conll' can't be written for the task 'classify'" in chromium.until(
+        "document.querySelector('main [role=alert]:not([hidden])')?.textContent"
+    )
+    chromium.run("document.querySelector('.export select').value = 'jsonl'")
+    chromium.click(".export button")
+    until((downloads / "exported.jsonl").exists)
+    assert chromium.run("return document.querySelector('main [role=alert]').hidden")
+    assert until(lambda: (downloads / "exported.jsonl").read_text(encoding="utf-8")).count("place") == 1
+    assert all("/export - Failed" in one or "/export?" in one for one in chromium.complaints(lambda message: "/v1/session" in message))
+
+
+WRONG = """
+const main = document.querySelector("main");
+const add = (tag, about = {}) => main.appendChild(Object.assign(document.createElement(tag), about));
+add("button");
+add("img", { src: "data:," });
+add("h4", { textContent: "A level is missing" });
+add("p", { textContent: "Faint" }).style.color = "light-dark(#bbbbbb, #333333)";
+add("p", { textContent: "Hidden by opacity" }).style.opacity = "0.3";
+add("label", { textContent: "Of nothing", htmlFor: "nothing" });
+add("input", { ariaLabel: "First", tabIndex: 3 });
+add("a", { href: "#", textContent: "Skipped", tabIndex: -1 });
+add("p", { id: "main", textContent: "Twice" });
+add("button", { textContent: "Flat" }).style.cssText = "height: 9px; min-height: 0; padding: 0; font-size: 5px";
+add("button", { textContent: "Above" }).style.cssText = "position: absolute; top: 0; left: 0; width: 100%";
+const box = add("div");
+box.style.cssText = "overflow-x: auto; width: 50px";
+box.append(Object.assign(document.createElement("pre"), { textContent: "wide ".repeat(40) }));
+"""
+"""Adds one thing to the page against each rule."""
+FOUND = (
+    "no name: <button", "no name: <img", "headings skip a level", "light: contrast", "dark: contrast", "for names no element",
+    "jumps the order of focus", "can't be reached by keyboard", "the id main is there twice", "lower than 24 pixels",
+    "gets the focus after what is below it", "scrolls, but not by keyboard",
+)  # fmt: skip
+
+
+def test_the_rules_of_accessibility_find_what_is_wrong(chromium, console) -> None:
+    chromium.fresh(console.url)
+    chromium.open(f"{console.url}/")
+    chromium.until("document.querySelector('[name=username]')")
+    assert problems(chromium) == []
+    chromium.run(WRONG)
+    found = problems(chromium)
+    assert [rule for rule in FOUND if not any(one.startswith(rule) for one in found)] == []
+    assert sum("contrast" in one for one in found) == 4
 
 
 def test_a_wrong_password_is_refused_and_the_right_one_leads_on(chromium, console) -> None:

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.server.accessibility import problems
 from tests.server.browser import add_user
-from tests.server.chromium import BROWSER, DRIVER, Chromium
 from tests.server.conftest import admin
 from tests.server.running import Running, until
 from tests.server.test_console_browser import CHINESE, ENGLISH, Person
 from tests.server.test_jobs import as_csv, upload
 from vertune.core.artifact import Home
 from vertune.server.settings import JobSettings
+from vertune.testing.chromium import BROWSER, DRIVER
 
 pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1"]),
@@ -23,21 +24,8 @@ pytestmark = [
 PAGES = (
     "/", "/data", "/train", "/jobs", "/models", "/models/intent", "/try/intent", "/try/spans", "/traffic", "/watch", "/usage", "/people", "/keys",
 )  # fmt: skip
-UNNAMED = """
-    const controls = document.querySelectorAll('main button, main a, main input:not([hidden]), main select, main textarea');
-    const named = (one) => one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length;
-    return [...controls].filter((one) => !named(one)).map((one) => one.outerHTML)
-"""
-"""The controls of a page that have no name."""
 NO_ROLLOUT = "/rollout - Failed to load resource"
 """That a vertical has no candidate is a 404, which the browser reports."""
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory) -> Iterator[Chromium]:
-    made = Chromium(tmp_path_factory.mktemp("chromium"))
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +55,7 @@ def test_every_page_is_shown_and_fits(chromium, serving, language, width, dark) 
         assert about[0] == 1, path
         assert about[1] <= about[2], f"{path} is wider than the window"
         assert not chromium.run("return document.querySelector('main [role=alert]')"), path
-        assert chromium.run(UNNAMED) == [], path
+        assert problems(chromium, dark) == [], path
     untroubled(person)
 
 
@@ -77,6 +65,12 @@ def test_a_model_is_tried_and_its_answer_corrected_and_that_undone(chromium, ser
     chromium.type("main textarea", "tell me 3 of rome")
     chromium.click("main form button[type=submit]")
     chromium.until("document.querySelector('.answers .answer-label')")
+    chromium.click(".answers summary", "Training rows")
+    assert "similarity" in chromium.until("document.querySelector('.near-rows li')?.textContent")
+    assert problems(chromium) == []
+    chromium.click("main header button", "Open on a phone")
+    assert "--host" in chromium.until("document.querySelector('dialog pre')?.textContent")
+    chromium.click("dialog button", "Close")
     chromium.click(".answers button", "No")
     chromium.until("document.querySelector('dialog select')")
     chromium.run("const list = document.querySelector('dialog select'); list.selectedIndex = 1")

@@ -1,11 +1,13 @@
-"""Drives Chromium by its WebDriver, for tests of pages: keys, sizes, lost connections, and what the browser reports; knows no page."""
+"""Drives Chromium by its WebDriver, for tests and measurements of pages: keys, sizes, lost connections, what it reports; knows no page."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.server.running import LONG, until
-
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 DRIVER = shutil.which("chromedriver")
+_TIMEOUT = 20.0
+"""Seconds after which what is waited for is missing."""
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element in answers of a WebDriver (W3C WebDriver, 11)."""
 _ARGUMENTS = (
@@ -30,12 +32,13 @@ class Chromium:
     """One window of a browser without a screen."""
 
     def __init__(self, folder: Path) -> None:
+        """The folder holds the profile and the log of the driver."""
         self._log = (folder / "chromedriver.log").open("wb")
         command = [str(DRIVER), "--port=0"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)  # noqa: S603 - a fixed command
         lines = iter(self._process.stdout.readline, "")  # type: ignore[union-attr]
         port = next(found[1] for line in lines if (found := re.search(r"started successfully on port (\d+)", line)))
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=LONG, trust_env=False)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_TIMEOUT, trust_env=False)
         options = {"binary": BROWSER, "args": [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}"]}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
         self._session = ""
@@ -49,7 +52,7 @@ class Chromium:
         finally:
             self._client.close()
             self._process.terminate()
-            self._process.wait(LONG)
+            self._process.wait(_TIMEOUT)
             self._process.stdout.close()  # type: ignore[union-attr]
             self._log.close()
 
@@ -67,13 +70,24 @@ class Chromium:
         self.cdp("Storage.clearDataForOrigin", origin=origin, storageTypes="all")
         self.cdp("Network.clearBrowserCookies")
         self.offline(False)
-        height = 844 if width < 500 else 900
-        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
-        self.cdp("Emulation.setTouchEmulationEnabled", enabled=width < 500)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
+        self.size(width, 844 if width < 500 else 900)
+        self.theme(dark)
         self.complaints()
         self.requests()
+
+    def size(self, width: int, height: int) -> None:
+        """Have a window of a size in pixels; a narrow one is that of a phone."""
+        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
+        self.cdp("Emulation.setTouchEmulationEnabled", enabled=width < 500)
+
+    def picture(self) -> bytes:
+        """Return what the window shows, as PNG."""
+        return base64.b64decode(self.cdp("Page.captureScreenshot")["data"])
+
+    def theme(self, dark: bool) -> None:
+        """Prefer a dark theme, or a light one."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
 
     def offline(self, lost: bool) -> None:
         """Lose the connection, or have it again."""
@@ -89,7 +103,7 @@ class Chromium:
 
     def until(self, script: str, *given: Any) -> Any:
         """Wait for what a script returns to be true."""
-        return until(lambda: self.run(f"return ({script})", *given))
+        return _until(lambda: self.run(f"return ({script})", *given))
 
     def press(self, *keys: str, held: str = "") -> None:
         """Press keys one after another, by their characters or names, while the key `held` is down."""
@@ -120,12 +134,12 @@ class Chromium:
         """Click the first element that fits a CSS selector and contains a text."""
         fits = "one.checkVisibility() && one.textContent.includes(arguments[1])"
         script = f"return [...document.querySelectorAll(arguments[0])].find((one) => {fits})"
-        element = until(lambda: self.run(script, selector, text))
+        element = _until(lambda: self.run(script, selector, text))
         self._send("POST", f"/element/{element[_ELEMENT]}/click", {})
 
     def type(self, selector: str, text: str) -> None:
         """Type a text into an element."""
-        element = until(lambda: self.run("return document.querySelector(arguments[0])", selector))
+        element = _until(lambda: self.run("return document.querySelector(arguments[0])", selector))
         self._send("POST", f"/element/{element[_ELEMENT]}/value", {"text": text})
 
     def window(self, handle: str = "") -> str:
@@ -155,3 +169,13 @@ class Chromium:
         value = response.json()["value"]
         assert response.status_code == 200, value
         return value
+
+
+def _until(condition: Callable[[], Any]) -> Any:
+    """Wait for a condition; raise TimeoutError if it does not come true in time."""
+    end = time.monotonic() + _TIMEOUT
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"What was waited for in the browser did not come within {_TIMEOUT:g} s.")
+        time.sleep(0.005)
+    return found

@@ -19,6 +19,8 @@ from vertune.server.resource import Resource
 resource = Resource("running")
 _START = "index.html"
 _PAGES = (_START, "embed.html")
+_STYLES = ("tokens", "base", "layout", "labelling", "records", "serving")
+"""The files in styles/, in the order in which later rules replace earlier ones; all pages load them as one file."""
 _TYPES = {
     ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml",
 }  # fmt: skip
@@ -110,7 +112,8 @@ def _version() -> str:
 
 @cache
 def _contents() -> dict[str, bytes]:
-    return dict(_walk(files("vertune.server") / "console", ""))
+    found = dict(_walk(files("vertune.server") / "console", ""))
+    return {**found, "console.css": b"".join(found[f"styles/{name}.css"] for name in _STYLES)}
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
