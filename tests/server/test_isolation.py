@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import select
 
 from tests.server.conftest import TEXTS, admin
+from vertune.core.ids import time_ordered_id
 from vertune.server.discovery import find_routes
 from vertune.server.settings import JobSettings
-from vertune.store import schema
-from vertune.store.database import Database
+from vertune.store import alerts, measurements, retrainings, schema
+from vertune.store.alerts import Alert, Silence
+from vertune.store.database import Database, format_time
 from vertune.store.keys import Keys
+from vertune.store.measurements import Measurement
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 MARK = "zebra-of-the-bank"
@@ -23,6 +28,20 @@ BODIES = (
     {"reason": "mine"},
 )
 QUERIES = ({}, {"vertical": "intent"}, {"vertical": "intent", "usable": "false"}, {"by": "customer"}, {"by": "key"}, {"month": "2030-01"})
+
+
+def monitored(running) -> str:
+    """Store what a monitor found in requests of the bank, with an alert and a retraining, and return the id of the alert."""
+    now = format_time(datetime.now(UTC))
+    with running.database.writing() as connection:
+        measurements.add(
+            connection, [Measurement("intent", "text_drift", now, now, 0.5, None, None, None, 9, "quiet", MARK, [{"a": MARK}])]
+        )
+        alert = Alert(time_ordered_id(), "intent", "drift", "text_drift", "info", "open", now, now, None, 0.5, MARK, [{"a": MARK}])
+        alerts.add(connection, alert)
+        alerts.add_silence(connection, Silence("intent", None, "2999", "k0", MARK))
+        retrainings.move(connection, retrainings.begin(connection, "intent", {"reason": MARK}), "failed", why=MARK)
+    return alert.id
 
 
 @pytest.mark.parametrize("scopes", [["predict"], ["predict", "feedback", "train"]])
@@ -41,8 +60,9 @@ def test_nothing_of_another_customer_is_seen_or_changed(home, start, monkeypatch
     dataset = running.stranger.post("/v1/datasets", content=table, params={"name": MARK}, headers=headers).json()["id"]
     job = running.stranger.post("/v1/jobs", json={"kind": "predict", "model": "intent", "dataset": dataset}, headers=bank).json()["id"]
     assert running.service.recorder.writer.flush()
+    alert = monitored(running)
     hidden = (MARK, key.id, feedback, answer, dataset, job, '"bank"', ",bank,")
-    ids = (feedback, answer, dataset, job)
+    ids = (feedback, answer, dataset, job, alert)
     config = {"name": "mine", "data": {"source": {"dataset": dataset}}}
     bodies = (
         {"answer": answer, "score": 1},
@@ -53,7 +73,8 @@ def test_nothing_of_another_customer_is_seen_or_changed(home, start, monkeypatch
     for route in find_routes():
         if route.required_scope is None:
             continue
-        paths = {route.path.replace("{vertical}", "intent").replace("{name}", "report.html").replace("{id}", id) for id in ids}
+        path = route.path.replace("{vertical}", "intent").replace("{name}", "report.html").replace("{monitor}", "text_drift")
+        paths = {path.replace("{id}", id) for id in ids}
         for method, path in ((method, path) for method in route.methods - {"HEAD"} for path in sorted(paths)):
             if method in ("POST", "PUT", "PATCH"):
                 asked = [(body, {}) for body in (*BODIES, *bodies)]
