@@ -92,6 +92,7 @@ def test_nothing_of_another_customer_is_seen_or_changed(home, start, monkeypatch
         assert [(row.id, row.comment) for row in rows] == [(feedback, MARK)]
         assert connection.scalar(select(schema.answers.c.request).where(schema.answers.c.request == answer[:32]))
         assert not connection.execute(select(schema.rollouts)).all()
+        assert (alerts.get(connection, alert).state, len(alerts.silences(connection))) == ("open", 1)
         assert connection.execute(select(schema.uploads.c.id)).scalars().all() == [dataset]
         kept = connection.execute(select(schema.jobs.c.id, schema.jobs.c.state).where(schema.jobs.c.customer == "bank")).all()
         assert kept == [(job, "queued")]
