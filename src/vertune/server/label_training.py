@@ -82,7 +82,7 @@ def _start(service: Service, database: Database, project: Project, last: int, ke
     request = training(database, project, project.name, {}, accept=False)
 
     def no_upload(dataset: str) -> Any:
-        raise DataError(f"The labels of a project are no uploaded dataset, but '{dataset}' was asked for. Leave it out.")
+        raise DataError(f"A training on labels can't read the uploaded dataset '{dataset}'; expected the labels alone. Leave it out.")
 
     config = service.sources.config(request.config or {}, no_upload, lambda scope, name: project.customer)
     mark = f"train-{project.id}-{last}"

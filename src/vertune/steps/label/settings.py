@@ -93,7 +93,7 @@ class ProjectSettings(BaseModel):
             )
         if self.train_after == "curve" and not (task.linear_head and task.goal_sign > 0):
             raise ConfigError(
-                f"The setting 'train_after' is 'curve', but a project of the task '{task.name}' has no learning curve that could say when. "
+                f"The setting 'train_after' is 'curve', but a project of the task '{task.name}' has no learning curve. "
                 "Set a number of labels, such as 500, or 'never'."
             )
 
