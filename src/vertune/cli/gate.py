@@ -62,7 +62,7 @@ def run(
     if gold is None:
         sets = {"gold": _test_rows(other, store), **sets}
     with show_progress("gate", quiet=json) as progress:
-        report = gate(model, other, store, sets, Terms(Bounds(tolerance=tolerance), tests), progress)
+        report = gate(model, other, store, sets, terms=Terms(Bounds(tolerance=tolerance), tests), progress=progress)
     if json:
         output.as_json(read_json(report.folder / FILE))
     else:

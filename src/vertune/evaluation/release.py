@@ -190,7 +190,7 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
             advice += f", or about {few} on the texts that both answer differently, among {texts} texts of traffic"
         rest = f"{rest}. {advice}"
     why = f"{shown.change(found)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
-    return Check(name, verdict, found.value, found.low, found.high, -limit, why, needed, difference.measure)
+    return Check(name, verdict, found.value, found.low, found.high, limit=-limit, why=why, labels_needed=needed, measure=difference.measure)
 
 
 def _wanted(half: float, units: int, distance: float, look: Look) -> float:
@@ -219,7 +219,7 @@ def better(name: str, difference: Difference, look: Look) -> Check:
             advice = "As it was not better here, more labels would hardly show that it is"
         rest = f"{rest}. {advice}"
     why = f"{shown.change(found)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
-    return Check(name, verdict, found.value, found.low, found.high, 0.0, why, needed, difference.measure)
+    return Check(name, verdict, found.value, found.low, found.high, limit=0.0, why=why, labels_needed=needed, measure=difference.measure)
 
 
 def compared_groups(
@@ -285,7 +285,8 @@ def no_group_worse(name: str, groups: Sequence[Group], limit: float, look: Look)
     left_out = len(groups) - len(judged)
     if judged and left_out:
         why += f". {plural(left_out, 'group')} had too few rows to be judged"
-    return Check(name, verdict, worst.value, worst.low, worst.high, -limit, _sentence(why), needed, worst.measure)
+    ends = (worst.value, worst.low, worst.high)
+    return Check(name, verdict, *ends, limit=-limit, why=_sentence(why), labels_needed=needed, measure=worst.measure)
 
 
 def _visible(judged: Sequence[Group], limit: float, side: float) -> str:
@@ -322,7 +323,8 @@ def calibrated(difference: Interval | None, units: int, limit: float, look: Look
         wanted = _wanted(found.high - found.value, units, limit - min(0.0, found.value), look)
         needed, advice = _further(wanted, units, cap=False)
         rest = f"so an increase of more than {100 * limit:.1f} points is possible. {advice}"
-    return Check("calibration", verdict, found.value, found.low, found.high, limit, _sentence(f"{change}; {rest}"), needed)
+    why = _sentence(f"{change}; {rest}")
+    return Check("calibration", verdict, found.value, found.low, found.high, limit=limit, why=why, labels_needed=needed)
 
 
 def kept(results: Sequence[tuple[str, bool, bool]]) -> Check:
@@ -338,7 +340,7 @@ def kept(results: Sequence[tuple[str, bool, bool]]) -> Check:
         why += f". The live model passes, and the candidate fails: {_some(lost)}"
     if failed:
         why += f". Both fail: {_some(failed)}"
-    return Check("behaviour tests", FAILED if lost else PASSED, share, None, None, None, _sentence(why))
+    return Check("behaviour tests", FAILED if lost else PASSED, share, None, None, limit=None, why=_sentence(why))
 
 
 def within(name: str, ratios: Sequence[float], limit: float, what: str) -> Check:
@@ -351,7 +353,7 @@ def within(name: str, ratios: Sequence[float], limit: float, what: str) -> Check
     spread = f" ({low:.2f} to {high:.2f})" if len(ratios) > 1 else ""
     rest = {PASSED: "at most", FAILED: "more than the allowed", UNDECIDED: "measure again on a quiet machine; allowed is"}[verdict]
     why = f"{what} {value:.2f} times the live model's{spread}; {rest} {limit:g} times"
-    return Check(name, verdict, value, low, high, limit, _sentence(why), measure="ratio")
+    return Check(name, verdict, value, low, high, limit=limit, why=_sentence(why), measure="ratio")
 
 
 @dataclass(frozen=True, slots=True)

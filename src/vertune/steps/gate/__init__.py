@@ -167,10 +167,11 @@ def _compression(candidate: Artifact, live: Artifact) -> list[Check]:
         return []
     if not compressed:
         why = "The live model is compressed, and the candidate is not. Compress it first: vertune compress CANDIDATE."
-        return [Check("compression", "unknown", None, None, None, None, why)]
+        return [Check("compression", "unknown", None, None, None, limit=None, why=why)]
     steps = candidate.manifest.get("candidates") or [{}]
     accepted, why = steps[-1].get("verdict") == "accepted", str(steps[-1].get("why") or "the manifest contains no comparison")
-    return [Check("compression", "pass" if accepted else "fail", None, None, None, None, f"Compared with the model before: {why}.")]
+    verdict: release.Verdict = "pass" if accepted else "fail"
+    return [Check("compression", verdict, None, None, None, limit=None, why=f"Compared with the model before: {why}.")]
 
 
 def _changes(pair: Pair, found: Mapping[str, Read]) -> list[dict[str, Any]]:
