@@ -153,6 +153,7 @@ def send(running, text: str, value: str) -> None:
         ("/v1/feedback", {"vertical": "intent", "text": text, "target": {"label": text}, "new_labels": True, "author": wide}),
         ("/v1/feedback", {"vertical": "spans", "text": text, "target": [place], "comment": f"not {text}"}),
         ("/v1/feedback", {"vertical": "spans", "text": text, "target": [{**place, "label": text}], "new_labels": True}),
+        ("/v1/silences", {"vertical": "intent", "hours": 1, "reason": text}), ("/v1/silences", {"hours": 0.1, "reason": wide}),
         ("/v1/feedback", {"vertical": "faq", "record": whole, "target": [{**span, "start": span["start"] + 4}]}),
     ]
     for number, (path, body) in enumerate(bodies):
@@ -169,6 +170,8 @@ def send(running, text: str, value: str) -> None:
         ("/v1/feedback", {"vertical": "intent", "text": text, "target": text}),
         ("/v1/feedback", {"answer": answer, "target": {text: text}}),
         ("/v1/deletions", {"text": text, "record": {text: text}}), ("/v1/deletions", {text: text}),
+        ("/v1/silences", {"vertical": value, "hours": 1}), ("/v1/silences", {"vertical": "intent", "rule": value, "hours": 1}),
+        (f"/v1/alerts/{quote(value, safe='')}/false", {"comment": text}), ("/v1/silences", {"hours": text}),
         ("/v1/jobs", {"kind": text}), ("/v1/jobs", {"kind": "compress", "model": value}),
         ("/v1/jobs", {"kind": "prepare", "config": {"name": text, "data": {"source": {"declared": text}}}}),
         ("/v1/verticals/intent/rollout", {"model": value, "reason": text}),
@@ -187,7 +190,10 @@ def send(running, text: str, value: str) -> None:
     for path in ("/v1/feedback", "/v1/usage", "/v1/audit", "/v1/jobs", "/v1/datasets"):
         for name in ("author", "vertical", "after", "customer", "before", text):
             assert ask.get(path, params={name: text}, headers=named).status_code < 500
-    for path in ("/v1/feedback", "/v1/jobs", "/v1/datasets"):
+    for path in ("/v1/alerts", "/v1/silences", "/v1/retrainings", "/v1/monitoring", "/v1/verticals/intent/monitors/volume"):
+        for name in ("vertical", "before", "language", text):
+            assert ask.get(path, params={name: text}, headers=named).status_code < 500
+    for path in ("/v1/feedback", "/v1/jobs", "/v1/datasets", "/v1/silences"):
         assert ask.delete(f"{path}/{quote(value, safe='')}").status_code in (404, 405)
     for path in ("/v1/users", "/v1/keys"):
         assert ask.delete(f"{path}/{quote(value, safe='')}").status_code in (404, 405)
