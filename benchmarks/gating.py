@@ -175,7 +175,9 @@ def measured(known: Models, kind: str, count: int, rules: Rules) -> dict[str, An
     chosen = trials(known, TRUTHS[kind], count)
     looks = [first_look(known, kind, trial, number, rules) for number, trial in enumerate(chosen)]
     shares = Counter(look["verdict"] for look in looks)
-    failed = Counter(name for look in looks for name, verdict in look["checks"].items() if verdict == "fail")
+    failed, undecided = (
+        Counter(name for look in looks for name, verdict in look["checks"].items() if verdict == wanted) for wanted in ("fail", "unknown")
+    )
     asked = [(number, look["gold_labels"]) for number, look in enumerate(looks) if look["gold"] == "unknown" and look["gold_labels"]]
     followed = asked[:FOLLOWED]
     after = {
@@ -187,6 +189,7 @@ def measured(known: Models, kind: str, count: int, rules: Rules) -> dict[str, An
         "verdicts": {verdict: shares[verdict] / count for verdict in VERDICTS},
         "gold": {verdict: sum(look["gold"] == verdict for look in looks) / count for verdict in VERDICTS},
         "failed": dict(failed),
+        "undecided": dict(undecided),
         "answered_differently_right_or_wrong": float(np.mean([look["differ"] for look in looks])),
         "standard_error": float(np.sqrt(np.mean([look["differ"] for look in looks]) / GOLD)),
         "changed_answers": float(np.mean([trial.changed for trial in chosen])),
@@ -216,8 +219,9 @@ def judged_by_bars(found: dict[str, Any]) -> dict[str, Any]:
 def show(kind: str, one: dict[str, Any]) -> None:
     """What was measured, as a person reads it."""
     verdicts = ", ".join(f"{name} {share:.1%}" for name, share in one["verdicts"].items())
-    print(f"{kind}: {verdicts}; failed checks: {one['failed']}; right or wrong differs on {one['answered_differently_right_or_wrong']:.1%} "
-          f"of the rows, {one['changed_answers']:.0f} of 3,080 answers changed", flush=True)  # fmt: skip
+    print(f"{kind}: {verdicts}; failed checks: {one['failed']}, undecided: {one['undecided']}", flush=True)
+    print(f"  right or wrong differs on {one['answered_differently_right_or_wrong']:.1%} of the rows, {one['changed_answers']:.0f} of 3,080 "
+          "answers changed", flush=True)  # fmt: skip
     if one["labels_asked"]:
         after = {name: f"{1 - shares['unknown']:.0%}" for name, shares in one["after"].items()}
         print(f"  asks for {one['labels_asked'][1]:,} labels (quartiles {one['labels_asked'][0]:,} and {one['labels_asked'][2]:,}); "

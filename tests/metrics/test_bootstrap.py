@@ -190,3 +190,22 @@ def test_what_never_happened_may_happen(value):
     exact = stats.binomtest(int(100 * value), 100).proportion_ci(method="exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
     assert intervals(rows, mean, 50)["mean"].low == value  # a metric without limits says nothing of it
+
+
+def test_a_difference_that_is_not_smooth_has_the_spread_of_new_samples():
+    """The calibration error of two models on 400 rows, drawn again and again."""
+    from vertune.metrics.bootstrap import Tallies, paired_normal
+
+    def gaps(random):
+        confidence = random.choice([0.55, 0.75, 0.95], 400)
+        tallies = []
+        for _ in range(2):
+            tally = np.zeros((400, 3))
+            tally[np.arange(400), (confidence * 5).astype(int) - 2] = confidence - (random.random(400) < confidence)
+            tallies.append(Tallies(tally, lambda total: {"ece": np.abs(total).sum(-1) / 400}))
+        return tallies
+
+    samples = [gaps(np.random.default_rng(seed)) for seed in range(40)]
+    spread = np.std([paired_normal(*pair, rounds=2)["ece"].value for pair in samples])
+    found = [paired_normal(*pair, rounds=100)["ece"] for pair in samples[:8]]
+    assert np.mean([one.high - one.low for one in found]) / 3.92 == pytest.approx(spread, rel=0.4)

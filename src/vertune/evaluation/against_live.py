@@ -125,7 +125,7 @@ class Comparison:
         if any(tally is None for tally in tallies):
             return None
         one, other = (Tallies(bootstrap.merged(tally, self._units), _ece) for tally in tallies if tally is not None)
-        return bootstrap.paired(one, other, seed=self.rules.seed)["ece"]
+        return bootstrap.paired_normal(one, other, seed=self.rules.seed)["ece"]
 
     def _tallies(self, tally: NDArray[Any]) -> Tallies:
         merged = bootstrap.merged(tally, self._units) if self.per_record else np.asarray(tally, np.float64)

@@ -229,7 +229,7 @@ def compared_groups(
 
     A group fails if its loss is larger than `limit` beyond chance, after Holm's correction for the number of groups. Groups in which even
     a loss on all rows would not be seen are left out of the correction, as Tarone (1990) does. A group whose loss is larger than `limit`
-    beyond chance before the correction, and not after it, is unknown.
+    beyond chance before the correction, and not after it, is unknown, which is for a person to look at: among many groups, some are.
     """
     names = [name for name, values in differences.items() if len(values)]
     judged = _judged({name: len(differences[name]) for name in names}, limit, side)
@@ -262,16 +262,11 @@ def no_group_worse(name: str, groups: Sequence[Group], limit: float, look: Look)
     failed, doubtful = ([group for group in judged if group.verdict == verdict] for verdict in (FAILED, UNDECIDED))
     worst = min(judged or groups, key=lambda group: group.value)
     shown = _Format(worst.measure)
-    verdict = FAILED if failed else UNDECIDED if doubtful or not judged else PASSED
+    verdict = FAILED if failed else PASSED if judged else UNDECIDED
     needed = None
     beyond, among = f"lost more than {shown.size(limit)}", plural(len(judged), "group")
     if failed:
         why = f"{beyond}, also after correction for {among}: {_groups(failed)}"
-    elif doubtful:
-        side = look.next_side / len(judged)
-        wanted = max(paired.units_needed(group.error, group.rows, group.value + limit, side) for group in doubtful)
-        needed, advice = _further(wanted, min(group.rows for group in doubtful))
-        why = f"may have {beyond}, or only by chance among {among}: {_groups(doubtful)}. {advice}"
     elif not judged:
         enough = (rows for rows in range(1, _MOST_ROWS) if paired.smallest_p(rows, limit) <= look.next_side / len(groups))
         least = next(enough, _MOST_ROWS)
@@ -282,6 +277,8 @@ def no_group_worse(name: str, groups: Sequence[Group], limit: float, look: Look)
         )
     else:
         why = f"none of {among} {beyond} beyond chance{_visible(judged, limit, look.side)}"
+        if doubtful:
+            why += f". Look at {_groups(doubtful)}: alone, it would be beyond chance, but not among {among}"
     left_out = len(groups) - len(judged)
     if judged and left_out:
         why += f". {plural(left_out, 'group')} had too few rows to be judged"

@@ -114,20 +114,38 @@ def paired(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -
     In each bootstrap round, the same units (records or queries) are drawn for both. Raises ValueError if `first` and
     `second` have different numbers of units; the number of values per unit may differ.
     """
+    both, difference = _side_by_side(first, second)
+    return intervals(both, difference, rounds, seed)
+
+
+def paired_normal(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
+    """Return the differences that `paired` returns, with intervals from the spread of the rounds alone, as that of a normal distribution.
+
+    It is for metrics that are not smooth, such as a calibration error, which is a sum of absolute values: leaving out one unit
+    says little about those, so the jackknife does not apply.
+    """
+    both, difference = _side_by_side(first, second)
+    resampled = _concatenate([difference(weights @ both) for weights in _weights(both, rounds, seed)])
+    value = difference(both.sum(axis=0))
+    halves = {name: _NORMAL * float(np.std(values)) for name, values in resampled.items()}
+    return {name: Interval(float(value[name]), float(value[name]) - half, float(value[name]) + half) for name, half in halves.items()}
+
+
+def _side_by_side(first: Tallies, second: Tallies) -> tuple[NDArray[np.float64], Summarise]:
+    """Return the units of both in one array, and a function that computes the differences of all metrics from sums of its rows."""
     a, b = np.asarray(first.units, np.float64), np.asarray(second.units, np.float64)
     if len(a) != len(b):
         raise ValueError(
             f"The two sets of predictions are for {len(a)} and {len(b)} units (records or queries), but a paired bootstrap needs the same "
             "units in both. Pass predictions for the same records."
         )
-    both = np.concatenate([a, b], axis=1)
     width = a.shape[1]
 
     def difference(total: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         left, right = first.summarise(total[..., :width]), second.summarise(total[..., width:])
         return {name: np.asarray(left[name]) - np.asarray(right[name]) for name in left if name in right}
 
-    return intervals(both, difference, rounds, seed)
+    return np.concatenate([a, b], axis=1), difference
 
 
 def equivalence(first: Tallies, second: Tallies, rounds: int = 1000, seed: int = 0) -> dict[str, Interval]:
