@@ -2,6 +2,7 @@
 
     python benchmarks/watching.py --only false --weeks 1000     unchanged traffic to ten verticals, all monitors
     python benchmarks/watching.py --only power --runs 100       six changes of the traffic to three of them
+    python benchmarks/watching.py --only feedback --runs 100    a fall of the accuracy, on feedback alone
     python benchmarks/watching.py --only estimated              accuracy without labels, on shifts of six data sets
     python benchmarks/watching.py --only cost                   processor time of looks at stored traffic, 100,000 requests a day
     python benchmarks/watching.py                               everything
@@ -10,8 +11,8 @@ Traffic is drawn at random, with replacement, from held rows with the answers of
 has a reference of 1,500 labelled rows of the same distribution, and 2,000 first requests for what such rows lack. A window has 500
 requests, and a look comes every 250. A twentieth of the requests has feedback. An alarm is a change that two looks in a row confirm, with
 a cool-down of a day; the findings of all ten verticals in a look are corrected together. The options of monitors are their defaults;
-`--tuning` draws from the other half of the held rows, on which defaults may be chosen. Results go to benchmarks/results/watching.json;
-the exit status is 1 if a bar is missed.
+`--tuning` draws from the other half of the held rows, on which defaults may be chosen. A run that is killed goes on where it
+was. Results go to benchmarks/results/watching.json; the exit status is 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +55,11 @@ WINDOW, STEP, REFERENCE, EARLY = 500, 250, 1500, 2000
 A_WEEK, WEEKS = 2000, 10
 """Requests of a week, and weeks with one reference."""
 FEEDBACK, DAY = 0.05, 86_400.0
+BEGIN = 11_574 * DAY
 MONITORS = Plan(column="region").chosen
-FOUND_WITHIN, FOLLOWED = 1000, 2000
+FOUND_WITHIN, FOLLOWED, LABELS = 1000, 1250, 2000
+Save = Callable[[dict[str, Any]], None]
+"""Writes what is measured so far."""
 POWER_SETS = ("banking77", "trec6", "phrasebank")
 ESTIMATED_SETS = ("banking77", "trec6", "phrasebank", "symptom2disease", "sick", "medquad")
 
@@ -65,7 +70,7 @@ ESTIMATED_SETS = ("banking77", "trec6", "phrasebank", "symptom2disease", "sick",
 def times(random: np.random.Generator, count: int, begin: float) -> NDArray[np.float64]:
     """When requests arrive: in a daily rhythm, and in bursts of an hour."""
     hours = int(1.3 * count / A_WEEK * 7 * 24) + 48
-    rhythm = 1 + 0.8 * np.sin(2 * np.pi * (np.arange(hours) % 24) / 24)
+    rhythm = 1 + 0.8 * np.sin(2 * np.pi * ((begin // 3600 + np.arange(hours)) % 24) / 24)
     rates = A_WEEK / 7 / 24 * rhythm * random.gamma(8, 1 / 8, hours)
     counts = random.poisson(rates)
     at = np.concatenate([begin + 3600 * hour + np.sort(random.random(one)) * 3600 for hour, one in enumerate(counts)])
@@ -100,10 +105,10 @@ def reference_of(source: Pool, random: np.random.Generator) -> Window:
 
 def early_of(source: Pool, random: np.random.Generator) -> Window:
     """The first requests, with the numbers of all requests in the hours of the first two weeks."""
-    first = requests(source, random.integers(0, len(source), EARLY), random, 1e9)
-    at = times(random, 2 * A_WEEK, 1e9)
-    hours = np.bincount(((at - 1e9) // 3600).astype(np.int64))
-    return replace(first, hours=[(1e9 + 3600 * hour, int(count)) for hour, count in enumerate(hours[:-1]) if hour])
+    first = requests(source, random.integers(0, len(source), EARLY), random, BEGIN)
+    at = times(random, 2 * A_WEEK, BEGIN)
+    hours = np.bincount(((at - BEGIN) // 3600).astype(np.int64))
+    return replace(first, hours=[(BEGIN + 3600 * hour, int(count)) for hour, count in enumerate(hours[:-1]) if hour])
 
 
 class Stream:
@@ -123,43 +128,47 @@ class Stream:
 # ── False alarms ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def false_alarms(weeks: int, seed: int = 0) -> dict[str, Any]:
-    """Alarms in weeks in which nothing changes; each ten weeks have references of their own."""
+def false_alarms(weeks: int, before: dict[str, Any], save: Save, seed: int = 0) -> dict[str, Any]:
+    """Alarms in weeks in which nothing changes; each ten weeks have references of their own, and weeks that were measured are kept."""
     pools = {name: pool(name) for name in SETS}
-    alarms: Counter[tuple[str, str]] = Counter()
-    single: Counter[str] = Counter()
-    drawn: list[list[float]] = []
-    looks, started, blocks = 0, time.process_time(), max(1, weeks // WEEKS)
-    for block in range(blocks):
-        streams = []
-        for place, (name, source) in enumerate(pools.items()):
-            random = np.random.default_rng([seed, block, place])
-            rows = random.integers(0, len(source), WEEKS * A_WEEK)
-            streams.append(Stream(name, source, requests(source, rows, random, 1e9 + 14 * DAY), random))
-        previous, found = dict[tuple[str, str], Verdict](), list[list[Outcome]]()
-        for end in range(WINDOW, WEEKS * A_WEEK + 1, STEP):
-            outcomes = judge([stream.subject(end) for stream in streams], previous)
-            previous = carried(previous, outcomes)
-            found.append([replace(one, finding=Finding(one.finding.value)) for one in outcomes])
-            single.update(one.monitor.name for one in outcomes if one.verdict == "changed")
-            drawn += [
-                [one.finding.p for one in outcomes if one.vertical == stream.name and one.finding.p is not None] for stream in streams
-            ]
-        looks += len(found)
-        alarms.update((one.vertical, one.monitor) for one in episodes(found, DAY))
-        print(f"{(block + 1) * WEEKS} weeks: {sum(alarms.values())} alarms, {time.process_time() - started:.0f} s", flush=True)
-    write_json(WORK / "p.json", drawn)
-    done = blocks * WEEKS
-    by_vertical = {name: sum(count for (vertical, _), count in alarms.items() if vertical == name) for name in SETS}
-    each = {name: round(WEEKS * count / done, 4) for name, count in by_vertical.items()}
-    figure = statistics.mean(each.values())
+    found = before.get("counts") or {"weeks": 0, "looks": 0, "seconds": 0, "alarms": [], "single": {}}
+    drawn: list[list[float]] = read_json(WORK / "p.json") if (WORK / "p.json").exists() else []
+    while found["weeks"] < weeks:
+        started = time.process_time()
+        looks = list(_ten_weeks(pools, [seed, found["weeks"] // WEEKS], drawn))
+        found["weeks"], found["looks"] = found["weeks"] + WEEKS, found["looks"] + len(looks)
+        found["alarms"] += [[one.vertical, one.monitor] for one in episodes(looks, DAY)]
+        changed_once = Counter(one.monitor.name for outcomes in looks for one in outcomes if one.verdict == "changed")
+        found["single"] = dict(Counter(found["single"]) + changed_once)
+        found["seconds"] = round(found["seconds"] + time.process_time() - started)
+        write_json(WORK / "p.json", drawn[-2000:])
+        save(_alarm_figures(found))
+        print(f"{found['weeks']} weeks: {found['alarms']}, {found['seconds']} s", flush=True)
+    return _alarm_figures(found)
+
+
+def _ten_weeks(pools: dict[str, Pool], seed: list[int], drawn: list[list[float]]) -> Iterator[list[Outcome]]:
+    """The looks of ten weeks at all verticals, without evidence; the p of each vertical's monitors are added to `drawn`."""
+    streams = []
+    for place, (name, source) in enumerate(pools.items()):
+        random = np.random.default_rng([*seed, place])
+        rows = random.integers(0, len(source), WEEKS * A_WEEK)
+        streams.append(Stream(name, source, requests(source, rows, random, BEGIN + 14 * DAY), random))
+    previous = dict[tuple[str, str], Verdict]()
+    for end in range(WINDOW, WEEKS * A_WEEK + 1, STEP):
+        outcomes = judge([stream.subject(end) for stream in streams], previous)
+        previous = carried(previous, outcomes)
+        drawn += [[one.finding.p for one in outcomes if one.vertical == stream.name and one.finding.p is not None] for stream in streams]
+        yield [replace(one, finding=Finding(one.finding.value)) for one in outcomes]
+
+
+def _alarm_figures(counts: dict[str, Any]) -> dict[str, Any]:
+    each = {name: round(WEEKS * sum(one[0] == name for one in counts["alarms"]) / counts["weeks"], 4) for name in SETS}
     return {
-        "weeks": done, "verticals": len(SETS), "monitors": len(MONITORS), "looks": looks, "requests": done * A_WEEK * len(SETS),
-        "alarms": sum(alarms.values()), "alarms in ten weeks, by vertical": each, "by monitor": dict(Counter(
-            {name: sum(count for (_, monitor), count in alarms.items() if monitor == name) for _, name in alarms})),
-        "changes in single windows, by monitor": dict(single), "seconds": round(time.process_time() - started),
+        "counts": counts, "verticals": len(SETS), "monitors": len(MONITORS), "requests": counts["weeks"] * A_WEEK * len(SETS),
+        "alarms in ten weeks, by vertical": each, "alarms by monitor": dict(Counter(one[1] for one in counts["alarms"])),
         "bars": {
-            "alarms of a vertical in ten weeks": bar(figure, 1.0, "most", min(each.values()), max(each.values())),
+            "alarms of a vertical in ten weeks": bar(statistics.mean(each.values()), 1.0, "most", min(each.values()), max(each.values())),
         },
     }  # fmt: skip
 
@@ -238,14 +247,17 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def power(runs: int, seed: int = 1) -> dict[str, Any]:
-    """How often each change is found within 1,000 requests, by which monitors, and how soon."""
+def power(runs: int, before: dict[str, Any], save: Save, seed: int = 1) -> dict[str, Any]:
+    """How often each change is found within 1,000 requests, by which monitors, and how soon; what was measured as often is kept."""
     drawn = read_json(WORK / "p.json") if (WORK / "p.json").exists() else [[1.0] * len(MONITORS)]
-    return {
-        f"{name}: {what}": _power(name, change, runs, drawn, [seed, place, number])
-        for place, name in enumerate(POWER_SETS)
-        for number, (what, change) in enumerate(CHANGES.items())
-    }
+    found = dict(before)
+    for number, (what, change) in enumerate(CHANGES.items()):
+        for place, name in enumerate(POWER_SETS):
+            key = f"{name}: {what}"
+            if found.get(key, {}).get("runs", 0) < runs:
+                found[key] = _power(name, change, runs, drawn, [seed, place, number])
+                save(found)
+    return found
 
 
 def _power(name: str, change: Change, runs: int, drawn: list[list[float]], seed: list[int]) -> dict[str, Any]:
@@ -253,7 +265,7 @@ def _power(name: str, change: Change, runs: int, drawn: list[list[float]], seed:
     errors: list[float] = []
     for run in range(runs):
         random = np.random.default_rng([*seed, run])
-        before = requests(source, random.integers(0, len(source), A_WEEK), random, 1e9 + 14 * DAY)
+        before = requests(source, random.integers(0, len(source), A_WEEK), random, BEGIN + 14 * DAY)
         mixed, rows, right = change(source, name, random, FOLLOWED)
         after = requests(mixed, rows, random, float(before.at[-1]) + 1, right)
         errors.append(1 - float((mixed.right[rows] if right is None else right).mean()))
@@ -320,6 +332,51 @@ def _best_power(usual: float, now: float, alpha: float = 0.01) -> float:
 
 def _shown(value: float) -> float | str:
     return value if math.isfinite(value) else f"more than {FOLLOWED}"
+
+
+def feedback(runs: int, seed: int = 5) -> dict[str, Any]:
+    """How soon a fall of the accuracy by five points is seen on feedback alone, and how often one where there is none."""
+    monitor = next(one for one in MONITORS if one.sequential)
+    found = {}
+    for place, name in enumerate(POWER_SETS):
+        source = pool(name)
+        usual = 1 - float(source.right.mean())
+        task, delays, alarms = source.task, list[float](), 0
+        for run in range(runs):
+            random = np.random.default_rng([seed, place, run])
+            reference = _of_errors(task, random.random(REFERENCE) < usual)
+            for rate in (usual + 0.05, usual):
+                labels = np.concatenate([random.random(100) < usual, random.random(LABELS) < rate])
+                delay = _seen_after(monitor, reference, _of_errors(task, labels))
+                if rate == usual:
+                    alarms += math.isfinite(delay)
+                else:
+                    delays.append(delay)
+        within = sum(delay <= 1000 for delay in delays) / runs
+        median = statistics.median(delays)
+        found[name] = {
+            "runs": runs, "error rate": [round(usual, 4), round(usual + 0.05, 4)], "found within 1,000 requests with feedback": within,
+            "median delay in requests with feedback": _shown(median), "median delay in requests": _shown(median / FEEDBACK),
+            f"false alarms in {LABELS:,} requests with feedback": alarms / runs,
+        }  # fmt: skip
+        print(name, found[name], flush=True)
+    return found
+
+
+def _of_errors(task: Any, wrong: NDArray[np.bool_]) -> Window:
+    """Requests of which nothing is known but whether the answer was right."""
+    return Window.of(task, [None] * len(wrong), [None] * len(wrong), right=1.0 - wrong)
+
+
+def _seen_after(monitor: Monitor, reference: Window, labelled: Window) -> float:
+    """The number of changed requests with feedback after which two looks in a row, each after 50, have seen a change."""
+    before = False
+    for end in range(100, len(labelled) + 1, 50):
+        now = bool(monitor.compare(reference, labelled.take(slice(0, end))).changed)
+        if now and before:
+            return float(end - 100)
+        before = now
+    return math.inf
 
 
 # ── Estimated accuracy ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -468,23 +525,30 @@ def bars(value: Any) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Measure what is asked for, and write it beside what was measured before."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", choices=["false", "power", "estimated", "cost"])
+    parser.add_argument("--only", choices=["false", "power", "feedback", "estimated", "cost"])
     parser.add_argument("--weeks", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--trial", action="store_true", help="print the result and keep it out of the result file")
     parser.add_argument("--tuning", action="store_true", help="a trial on the other half of the held rows")
     wanted = parser.parse_args()
     watched.HALF = "tuning" if wanted.tuning else "measured"
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "false": lambda: false_alarms(wanted.weeks), "power": lambda: power(wanted.runs), "estimated": estimated, "cost": cost,
-    }  # fmt: skip
     found = read_json(OUT) if OUT.exists() else {}
-    for name in [wanted.only] if wanted.only else list(parts):
-        found[name] = {**parts[name](), "machine": {**measured_here(), **code()}}
-        if wanted.trial or wanted.tuning:
+    trial = wanted.trial or wanted.tuning
+    for name in [wanted.only] if wanted.only else ["false", "power", "feedback", "estimated", "cost"]:
+        before = {} if trial else {key: value for key, value in found.get(name, {}).items() if key != "machine"}
+
+        def save(value: dict[str, Any], name: str = name) -> None:
+            found[name] = {**value, "machine": {**measured_here(), **code()}}
+            if not trial:
+                write_json(OUT, found)
+
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "false": partial(false_alarms, wanted.weeks, before, save), "power": partial(power, wanted.runs, before, save),
+            "feedback": partial(feedback, wanted.runs), "estimated": estimated, "cost": cost,
+        }  # fmt: skip
+        save(parts[name]())
+        if trial:
             print(found[name])
-        else:
-            write_json(OUT, found)
     sys.exit(0 if all(one["met"] for one in bars(found)) else 1)
 
 

@@ -92,9 +92,9 @@ def ask(monitor: Monitor, subject: Subject) -> Finding:
         window = subject.history
     elif monitor.reaches_back and subject.history is not None:
         window = _extended(subject)
-    if subject.early is not None and (monitor.needs - reference.has) and not (monitor.needs - subject.early.has):
-        reference = subject.early
-    lacking = monitor.lacks(reference, window)
+    lacking, early = monitor.lacks(reference, window), subject.early
+    if lacking and early is not None and not monitor.lacks(early, window):
+        reference, lacking = early, ""
     return Finding.silent(lacking, len(window)) if lacking else monitor.compare(reference, window)
 
 

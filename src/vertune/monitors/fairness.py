@@ -34,6 +34,13 @@ class Fairness(Monitor):
     column: str = Field(default="", description="The field of a record by whose values requests are grouped.")
     least: float = Field(default=0.05, ge=0, le=1, description="Change of a group's gap from which it counts as a change.")
 
+    def lacks(self, reference: Window, window: Window) -> str:
+        """Return also whether no record has the column."""
+        for name, one in (("window", window), ("reference", reference)):
+            if self.column and not (_groups(one, self.column) != "").any():
+                return f"The {name} has no column '{self.column}'."
+        return super().lacks(reference, window)
+
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the largest gap of a group in the window."""
         if not self.column:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
 from vertune.metrics.drift import chi_square, expected_index, index_interval, stability_index
-from vertune.monitors._shares import write_p
+from vertune.monitors._shares import per_cent, write_p
 
 _SHOWN = 10
 
@@ -40,7 +40,8 @@ class LabelShares(Monitor):
         ]
         moved = 0.5 * float(np.abs(shares[1] - shares[0]).sum())
         why = (
-            f"The shares of labels have shifted by {size:.3f} (PSI, {write_p(p)}), most that of {names[order[0]]}; {moved:.0%} have moved."
+            f"The shares of labels have shifted by {size:.3f} (PSI, {write_p(p)}), most that of {names[order[0]]}; {per_cent(moved)} have "
+            "moved."
         )
         answered = sum(answer is not None for answer in window.answers)
         return Finding(size, low, high, p, changed=p < SIGNIFICANT and size >= self.least, why=why, evidence=rows, n=answered)

@@ -8,44 +8,51 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
-from vertune.metrics.drift import mean_discrepancy
-from vertune.monitors._shares import examples, is_change, write_p
+from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.metrics.drift import linear_separation, mean_discrepancy
+from vertune.monitors._shares import examples, per_cent, write_p
 
 _LEAST = 20
+_PENALTY = 10.0
+"""The penalty of the ridge regression on vectors of length 1."""
 
 
 class StateDrift(Monitor):
-    """The maximum mean discrepancy of the vectors of both (MMD, Gretton et al. 2012), and the cosine of their means."""
+    """The maximum mean discrepancy of the vectors of both (MMD, Gretton et al. 2012), and what a ridge regression on them explains.
+
+    The regression sees a new topic sooner, and the discrepancy also sees what is no shift of a mean, so the smaller p of both counts,
+    doubled (Bonferroni).
+    """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"records", "states"})
     title: ClassVar[str] = "distance of the vectors of texts (MMD)"
     unit: ClassVar[Unit] = "number"
-    least: float = Field(default=0.001, ge=0, description="Squared discrepancy from which it counts as a change.")
-    sample: int = Field(default=500, ge=50, description="Largest number of texts of the reference, and of the window, that are compared.")
+    least: float = Field(
+        default=0.01, ge=0, le=1, description="Share of the difference of both that vectors explain, beyond chance, to count as a change."
+    )
+    sample: int = Field(default=500, ge=50, description="Largest number of texts of the window that are compared.")
+    of_reference: int = Field(default=1500, ge=50, description="Largest number of texts of the reference that are compared.")
 
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the squared discrepancy."""
-        rows = [_sampled(one, self.sample) for one in (reference, window)]
+        rows = [_sampled(reference, self.of_reference), _sampled(window, self.sample)]
         if min(map(len, rows)) < _LEAST:
             return Finding.silent("There are too few texts.", len(rows[1]))
         before, now = reference.states(rows[0].tolist()), window.states(rows[1].tolist())
         if before is None or now is None:
             return Finding.silent("No model is at hand that computes vectors.", len(rows[1]))
-        found = mean_discrepancy(before, now)
-        cosine = _cosine(before.mean(0), now.mean(0))
-        why = f"The vectors of both differ by {found.size:.4f} (MMD², {write_p(found.p)}); the cosine of their means is {cosine:.3f}."
-        far = rows[1][np.argsort((now @ before.T).max(1), kind="stable")]
-        return Finding(
-            found.size,
-            None,
-            None,
-            found.p,
-            changed=is_change(found, self.least),
-            why=why,
-            evidence=examples(window, far, "least like before"),
-            n=len(now),
+        distance = mean_discrepancy(before[: self.sample], now)
+        is_window = np.arange(len(before) + len(now)) >= len(before)
+        explained = linear_separation(np.concatenate([before, now]), is_window, _PENALTY)
+        p, cosine = min(1.0, 2 * min(distance.p, explained.p)), _cosine(before.mean(0), now.mean(0))
+        why = (
+            f"The vectors of both differ by {distance.size:.4f} (MMD²) and explain {per_cent(max(0.0, explained.size))} of the difference "
+            f"beyond chance ({write_p(p)}); the cosine of their means is {cosine:.3f}."
         )
+        far = rows[1][np.argsort((now @ before.T).max(1), kind="stable")]
+        evidence = examples(window, far, "least like before")
+        changed = p < SIGNIFICANT and explained.size >= self.least
+        return Finding(distance.size, None, None, p, changed=changed, why=why, evidence=evidence, n=len(now))
 
 
 def _sampled(window: Window, most: int) -> NDArray[np.int64]:

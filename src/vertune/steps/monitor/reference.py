@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import NotFound
-from vertune.core.files import read_json, storage_errors, write_json
+from vertune.core.files import read_json, replacing, storage_errors, write_json
 from vertune.core.monitor import Window
 from vertune.core.records import Answer
 from vertune.data.dataset import of_model, read
@@ -23,7 +26,7 @@ MOST = 2000
 """Largest number of rows of a reference, a random sample of more."""
 FEWEST = 50
 """Least number of rows of a reference; with fewer, the first requests take their place."""
-_ANSWERS = "answers.json"
+_ANSWERS, _STATES = "answers.json", "states.npy"
 
 
 def labelled_reference(reader: Reader, home: Home) -> tuple[Window | None, str]:
@@ -48,7 +51,9 @@ def labelled_reference(reader: Reader, home: Home) -> tuple[Window | None, str]:
     right = [reader.is_right(row, answer, target) for row, answer, target in zip(rows, answers, targets, strict=True)]
     window = Window.of(reader.task, rows, answers, right=right, targets=targets)
     why = " The final model was trained on the validation rows, so these are test rows." if model.refitted else ""
-    return reader.complete(window), f"{len(rows):,} {split} rows of the dataset {dataset.id}.{why}"
+    return _with_kept_states(
+        reader.complete(window), home.folder / FOLDER / model.id / _STATES
+    ), f"{len(rows):,} {split} rows of the dataset {dataset.id}.{why}"
 
 
 def forget_reference(home: Path, model: str) -> None:
@@ -67,6 +72,24 @@ def _rows(dataset: Artifact, split: str) -> list[dict[str, Any]]:
     if frame.height > MOST:
         frame = frame[np.sort(np.random.default_rng(0).choice(frame.height, MOST, replace=False))]
     return list(frame.to_dicts())
+
+
+def _with_kept_states(window: Window, file: Path) -> Window:
+    """Return the window with vectors that are computed once, and then read from a file."""
+    computed = window.states
+
+    def states(positions: Sequence[int]) -> NDArray[np.float32] | None:
+        found = np.load(file, allow_pickle=False) if file.exists() else None
+        if found is None or len(found) != len(window):
+            found = computed(range(len(window)))
+            if found is None:
+                return computed(positions)  # some rows have no vector
+            with storage_errors(file), replacing(file) as temporary, temporary.open("wb") as opened:
+                np.save(opened, found.astype(np.float16), allow_pickle=False)
+        vectors: NDArray[np.float32] = found[list(positions)].astype(np.float32)
+        return vectors
+
+    return replace(window, states=states)
 
 
 def _answers(reader: Reader, home: Home, rows: list[dict[str, Any]], split: str) -> list[Answer | None] | None:
