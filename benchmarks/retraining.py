@@ -101,10 +101,11 @@ def accuracy(model: Artifact, frame: pl.DataFrame) -> float:
     return float(np.mean([answer["label"] == label for answer, label in zip(answers, frame["category"], strict=True)]))
 
 
-def read(rows: int | None, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The training rows, at most so many of each intent, and the test rows."""
+def read(rows: int | None, seed: int, tests: int | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The training rows, at most so many of each intent, and the test rows, at most so many of each."""
     folder = training.data()
     train, test = (pl.read_csv(folder / f"{name}.csv") for name in ("train", "test"))
+    test = test if tests is None else test.group_by("category", maintain_order=True).head(tests)
     shuffled = train.unique("text", maintain_order=True).sample(fraction=1.0, shuffle=True, seed=seed)
     return (shuffled if rows is None else shuffled.group_by("category", maintain_order=True).head(rows)), test
 
@@ -126,6 +127,7 @@ def compare(
     found["live"] = {name: accuracy(live, frame) for name, frame in slices.items()}
     scratch, seconds = bench.anew(lineage, dataset)
     found["scratch"] = {**{name: accuracy(scratch, frame) for name, frame in slices.items()}, "seconds": seconds}
+    print("live", found["live"], "scratch", found["scratch"], flush=True)
     plans = {"default": Continuation()} if ways is None else {way.name: Continuation(ways=(way,)) for way in ways}
     for name, how in plans.items():
         model, spent = bench.on(lineage, dataset, how)
@@ -137,13 +139,12 @@ def compare(
             "loss": found["live"]["old"] - entry["old"], "way": chosen["way"], "ways": chosen["ways"], "replayed": chosen["replayed"],
         }  # fmt: skip
         print(name, json.dumps(found[name]), flush=True)
-    print("live", found["live"], "scratch", found["scratch"], flush=True)
     return found
 
 
 def labels(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     """Five intents arrive with 100 labels each."""
-    rows, test = read(options.rows, options.seed)
+    rows, test = read(options.rows, options.seed, options.tests)
     counts = read(None, options.seed)[0]
     names = np.random.default_rng(options.seed).permutation(sorted(rows["category"].unique()))[: LABELS // 100].tolist()
     new = counts.filter(pl.col("category").is_in(names)).group_by("category", maintain_order=True).head(100)
@@ -155,7 +156,7 @@ def labels(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
 
 def typos(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     """500 of the rows have typos, and so have texts from now on."""
-    rows, test = read(options.rows, options.seed)
+    rows, test = read(options.rows, options.seed, options.tests)
     later = rows.sample(LABELS, seed=options.seed)
     live, seconds = bench.first(rows.join(later, on="text", how="anti"), test)
     found = compare(
@@ -167,7 +168,7 @@ def typos(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
 
 def rounds(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     """The intents arrive in five parts."""
-    rows, test = read(options.rows, options.seed)
+    rows, test = read(options.rows, options.seed, options.tests)
     names = np.random.default_rng(options.seed).permutation(sorted(rows["category"].unique()))
     parts = [part.tolist() for part in np.array_split(names, PARTS)]
     seen = test.filter(pl.col("category").is_in(parts[0]))
@@ -202,6 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", choices=["labels", "typos", "rounds"])
     parser.add_argument("--rows", type=int, help="rows of an intent; all without it")
+    parser.add_argument("--tests", type=int, help="test rows of an intent; all without it")
     parser.add_argument("--method", default="full")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--try", dest="every", action="store_true", help="each way by itself")

@@ -54,8 +54,8 @@ def run(
         _go_on(name, done, go_live, (home, database), quiet=json)
     elif done.verdict == "fail" or go_live:
         raise ModelError(
-            f"The model {done.model.id} was stored, but it does not go live: {done.report.manifest['headline']} Read the report in "
-            f"{output.relative(done.report.folder)}, or train it in another way: vertune retrain {name} --how scratch"
+            f"The model {done.model.id} was stored, but the gate did not let it pass: {done.report.manifest['headline']} Read the report "
+            f"in {output.relative(done.report.folder)}, or train in another way: vertune retrain {name} --how scratch"
         )
 
 

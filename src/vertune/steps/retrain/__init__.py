@@ -47,7 +47,7 @@ def retrain(name: str, home: Home, request: Request, terms: Terms | None = None,
     lineage = Lineage.of(live, home)
     dataset = assemble(lineage, home, request, progress)
     model = train_candidate(lineage, dataset, home, request.how, progress)
-    return Retrained(live, dataset, model, judge(model, live, dataset, home, terms, progress))
+    return Retrained(live, dataset, model, judge(model, live, dataset, home, terms=terms, progress=progress))
 
 
 def assemble(lineage: Lineage, home: Home, request: Request, progress: Progress | None = None) -> Artifact:
@@ -63,7 +63,7 @@ def judge(
         manifest = report.manifest_or_empty
         if manifest.get("step") == "gate" and list(report.parents) == [model.id, live.id]:
             return report
-    return gate(model, live, home, sets(dataset), terms, progress)
+    return gate(model, live, home, sets(dataset), terms=terms, progress=progress)
 
 
 def sets(dataset: Artifact) -> dict[str, pl.DataFrame]:
