@@ -220,8 +220,8 @@ def show(kind: str, one: dict[str, Any]) -> None:
     """What was measured, as a person reads it."""
     verdicts = ", ".join(f"{name} {share:.1%}" for name, share in one["verdicts"].items())
     print(f"{kind}: {verdicts}; failed checks: {one['failed']}, undecided: {one['undecided']}", flush=True)
-    print(f"  right or wrong differs on {one['answered_differently_right_or_wrong']:.1%} of the rows, {one['changed_answers']:.0f} of 3,080 "
-          "answers changed", flush=True)  # fmt: skip
+    print(f"  right or wrong differs on {one['answered_differently_right_or_wrong']:.1%} of the rows, {one['changed_answers']:.0f} of "
+          "3,080 answers changed", flush=True)  # fmt: skip
     if one["labels_asked"]:
         after = {name: f"{1 - shares['unknown']:.0%}" for name, shares in one["after"].items()}
         print(f"  asks for {one['labels_asked'][1]:,} labels (quartiles {one['labels_asked'][0]:,} and {one['labels_asked'][2]:,}); "
