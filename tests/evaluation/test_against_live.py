@@ -123,7 +123,7 @@ def test_traffic_needs_labels_only_where_the_models_differ():
     )
     [both, *_] = judge(TASK, [gold, differing], Rules()).checks
     assert alone.verdict == "unknown"
-    assert "on the texts that both answer differently" in alone.why
+    assert "on the texts that the models answer differently" in alone.why
     assert both.verdict == "pass"
     assert both.name == "gold rows and traffic"
     assert both.high - both.low < (alone.high - alone.low) / 5

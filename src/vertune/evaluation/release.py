@@ -187,7 +187,7 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
         needed, advice = _further(wanted, difference.units, cap=not limit)
         if needed and differ is not None:
             texts, few = format_count(needed), plural(rounded_up(max(1.0, differ * needed)), "label")
-            advice += f", or about {few} on the texts that both answer differently, among {texts} texts of traffic"
+            advice += f", or about {few} on the texts that the models answer differently among {texts} of traffic"
         rest = f"{rest}. {advice}"
     why = f"{shown.change(found)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
     return Check(name, verdict, found.value, found.low, found.high, limit=-limit, why=why, labels_needed=needed, measure=difference.measure)

@@ -12,6 +12,9 @@ Content = Mapping[str, Any]
 
 _TONES = {"pass": "good", "fail": "bad", "unknown": "warn"}
 _WORDS = {"pass": "passed", "fail": "failed", "unknown": "can't tell"}
+_ORDER = ("fail", "unknown", "pass")
+_KINDS = {"labels": "label", "groups of rows": "slice", "earlier sets": "set"}
+"""For the name of a check of groups, what their groups have in common."""
 _RIGHT = {"live": "the live model", "candidate": "the candidate", "neither": "neither", "": MISSING}
 _GROUPS = 12
 """Largest number of groups in the chart of differences; the worst are shown."""
@@ -26,7 +29,7 @@ def page(content: Content) -> str:
         tone=_TONES[content["verdict"]],
         about=_about(content),
         next_steps=_next_steps(content),
-        checks=[_check(check) for check in content["checks"]],
+        checks=_checks(content),
         groups=[_group(group) for group in groups[:_GROUPS]],
         unit=_unit(groups[0]["measure"]) if groups else "share",
         left_out=sum(not group["judged"] for group in content["groups"]),
@@ -39,7 +42,7 @@ def page(content: Content) -> str:
 
 def _about(content: Content) -> str:
     """Return one sentence with what was compared."""
-    sets = [f"{plural(one['rows'], 'row')} of '{name}'" for name, one in content["sets"].items()]
+    sets = [plural(one["rows"], f"{name} row") for name, one in content["sets"].items()]
     return f"The candidate {content['candidate']} was compared with the live model {content['live']} on {' and '.join(sets)}."
 
 
@@ -55,19 +58,32 @@ def _next_steps(content: Content) -> list[dict[str, str]]:
         "fail": [{"text": "The live model stays. Correct the labels or add training rows where it lost, and train again.", "command": ""}],
         "unknown": [
             {"text": "Add labelled rows to the gold file, then compare again:", "command": f"vertune gate {candidate} --gold FILE"},
+            {
+                "text": "Or take texts of traffic, and label what differs:",
+                "command": f"vertune gate {candidate} --gold FILE --traffic TEXTS",
+            },
             {"text": "Let it answer copies of requests meanwhile:", "command": f"vertune deploy {name} {candidate} --shadow"},
         ],
     }
     return [*([look] if content["changed"] else []), *steps[content["verdict"]]]
 
 
-def _check(check: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one row of the table of checks."""
+def _checks(content: Content) -> list[dict[str, Any]]:
+    """Return the rows of the table of checks: first those that fail, then the undecided ones."""
+    doubtful = {group["kind"] for group in content["groups"] if group["judged"] and group["verdict"] == "unknown"}
+    rows = [_check(check, _KINDS.get(check["name"]) in doubtful) for check in content["checks"]]
+    return sorted(rows, key=lambda row: _ORDER.index(row["order"]))
+
+
+def _check(check: Mapping[str, Any], doubtful: bool) -> dict[str, Any]:
+    """Return one row of the table of checks; `doubtful` is whether one of its groups is to be looked at, although it passed."""
+    look = doubtful and check["verdict"] == "pass"
     return {
         "name": check["name"],
-        "tone": _TONES[check["verdict"]],
-        "verdict": _WORDS[check["verdict"]],
-        "value": _value(check),
+        "order": check["verdict"],
+        "tone": "warn" if look else _TONES[check["verdict"]],
+        "verdict": "passed, look at it" if look else _WORDS[check["verdict"]],
+        "value": f"worst: {_value(check)}" if check["name"] in _KINDS else _value(check),
         "limit": _limit(check),
         "why": check["why"],
     }
