@@ -1,6 +1,6 @@
 """Kills a server that watches, alerts, retrains and rolls out, again and again in every step, and checks what is left.
 
-    python benchmarks/ring_kills.py [--kills 200] [--seed 0]
+    python benchmarks/ring_kills.py [--kills 200] [--seed 0] [--minutes 600]
 
 A real server (`vertune serve --watch`) with a tiny model serves requests whose labels drift and come back, takes feedback, runs monitors in
 child processes every second, raises alerts, sends them to a webhook and a file, retrains after 24 new labels, and leads each candidate
@@ -60,7 +60,7 @@ TARGETS = ("none", "train", "gate", "shadow", "canary")
 """The stages; `none` is a ring that measures, alerts and sends."""
 REAL = 8
 """Of so many retrainings, one is real."""
-LOSING = {"vertune-monitors": 0.004, "vertune-alerts": 0.05, "vertune-rollouts": 0.02}
+LOSING = {"vertune-monitors": 0.004, "vertune-alerts": 0.015, "vertune-rollouts": 0.02}
 """The probability of a kill at a point, by the thread; `OTHERWISE` in all other threads."""
 OTHERWISE = 0.0005
 EVENTS = 0.01
@@ -171,9 +171,8 @@ def imitate(request: dict[str, Any], home: Home, progress: Any) -> dict[str, Any
                 for file in files:
                     (shutil.copytree if file.is_dir() else shutil.copy)(file, run.folder / file.name)
             time.sleep(random.random())
-            about = {
-                name: value for name, value in live.manifest.items() if step == "train" and name not in run.manifest and name != "files"
-            }
+            own = {*run.manifest, "files", "status", "finished"}
+            about = {name: value for name, value in live.manifest.items() if step == "train" and name not in own}
             found = home.finish(run, **about)
         made[shelf[:-1]] = found.id
     return {**made, "headline": "An imitation.", "labels_needed": None}
@@ -370,6 +369,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=600.0, help="stop killing after this time, and count what was done")
     parser.add_argument("--serve", nargs=argparse.REMAINDER)
     parser.add_argument("--job", action="store_true")
     given = parser.parse_args()
@@ -378,10 +378,10 @@ def main() -> None:
     elif given.serve:
         serve(given.serve)
     else:
-        measure(given.kills, given.seed)
+        measure(given.kills, given.seed, 60 * given.minutes)
 
 
-def measure(kills: int, seed: int) -> None:
+def measure(kills: int, seed: int, longest: float) -> None:
     random.seed(seed)
     with tempfile.TemporaryDirectory(prefix="ring") as name:
         folder, receiver = Path(name) / "home", Receiver()
@@ -393,7 +393,9 @@ def measure(kills: int, seed: int) -> None:
         (folder / "watch.yaml").write_text(json.dumps(watch))
         alias, users = Alias(folder), Users(port := 18_471, secret)
         stages, points, started = Counter[str](), Counter[str](), time.time()
-        for number in range(kills):
+        number = -1
+        while number + 1 < kills and time.time() - started < longest:
+            number += 1
             server, target, waited = start(folder, port, 1.0), TARGETS[number % len(TARGETS)], time.time()
             answered = users.answered
             while server.poll() is None and time.time() - waited < PATIENCE:
@@ -418,7 +420,8 @@ def measure(kills: int, seed: int) -> None:
             alerts = len(list(connection.execute(select(schema.alerts.c.id))))
         database.close()
         found = {
-            "kills": kills, "seed": seed, "by": dict(points), "stages": dict(stages), "points": dict(Counter(one for one in log if one)),
+            "kills": number + 1, "seed": seed,
+            "by": dict(points), "stages": dict(stages), "points": dict(Counter(one for one in log if one)),
             "alerts": alerts, "messages": len(receiver.got), "retrainings": dict(ended), "live_models": len(alias.seen),
             "answers": users.answered, "alias_looks": alias.looks, "settled_after": round(time.time() - waited, 1), "wrong": wrong,
             "minutes": round((time.time() - started) / 60, 1), **measured_here(), "code": code(),
