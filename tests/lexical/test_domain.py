@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
-from vertune.lexical.domain import tell_apart, unlike, words_of
+from vertune.lexical.domain import known_words, tell_apart, words_of
 
 WORDS = [f"word{number}" for number in range(80)]
 
@@ -43,11 +43,11 @@ def test_the_area_is_near_that_of_a_regression_on_the_same_words():
     assert abs(tell_apart(one, other).area - roc_auc_score(truth, scores)) < 0.04
 
 
-def test_texts_unlike_the_reference_have_unknown_words():
-    assert unlike(texts(300, 0), texts(200, 1)).mean() < 0.05
-    far = unlike(texts(300, 0), ["nothing known here at all", texts(1, 2)[0]])
-    assert far.tolist() == [True, False]
-    assert not unlike([], []).size
+def test_words_of_new_texts_are_known_or_not():
+    own, known = known_words(["a b", "a c", "c"], ["a z", "", "b"])
+    assert own.tolist() == [0.5, 1.0, 1.0]
+    assert known.tolist() == [0.5, 0.0, 1.0]
+    assert known_words(texts(300, 0), texts(200, 1))[1].mean() > 0.99
 
 
 def test_words_of_any_script():

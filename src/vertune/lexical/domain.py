@@ -181,17 +181,13 @@ def _telling(entries: _Entries, is_window: NDArray[np.bool_]) -> list[Word]:
     return named
 
 
-def unlike(reference: Sequence[str], window: Sequence[str], share: float = 0.01) -> NDArray[np.bool_]:
-    """Return which texts of a window have fewer known words than nearly all texts of the reference, shape (texts,).
-
-    A word is known if another text of the reference has it. The limit is such that the `share` of the reference's texts is below it.
-    """
+def known_words(reference: Sequence[str], window: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the share of the words of each text that another text of the reference has, for the reference and for the window."""
     counts: dict[str, int] = {}
     before = [set(words_of(text)) for text in reference]
     for words in before:
         for word in words:
             counts[word] = counts.get(word, 0) + 1
-    own = np.array([sum(counts[word] > 1 for word in words) / max(1, len(words)) for words in before])
-    limit = np.quantile(own, share) if len(own) else 0.0
+    own = [sum(counts[word] > 1 for word in words) / max(1, len(words)) for words in before]
     now = [set(words_of(text)) for text in window]
-    return np.array([sum(word in counts for word in words) / max(1, len(words)) < limit for words in now], bool)
+    return np.array(own), np.array([sum(word in counts for word in words) / max(1, len(words)) for words in now])

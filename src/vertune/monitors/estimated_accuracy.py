@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
-from vertune.lexical.domain import unlike
+from vertune.lexical.domain import known_words
 from vertune.metrics.estimated import Calibration, estimate
 from vertune.monitors._shares import examples, per_cent, write_p
 
@@ -17,21 +17,27 @@ _LABELLED = 50
 """Least number of labelled answers of the reference from which confidences are calibrated."""
 _NEAREST = 0.01
 """Share of the reference's own vectors that are as far from all others as one that counts as unlike."""
+_FEW_KNOWN = 0.05
+"""Share of the reference's texts with as few known words as those that are shown."""
 _SAMPLE = 1000
 
 
 class EstimatedAccuracy(Monitor):
     """The mean of confidences that were calibrated on the labelled reference: the accuracy, as long as inputs alone have changed.
 
-    It can't be known if nothing says how often the reference was right, if answers have no confidence, or if many texts are unlike all of
-    the reference: a model can be sure and wrong about those. Nor does it see that right answers are others than they were; feedback does.
+    It can't be known if nothing says how often the reference was right, if answers have no confidence, or if texts are unlike all of the
+    reference, by their words or by their vectors: a model can be sure and wrong about those. Nor does it see that right answers are others
+    than they were; feedback does.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"answers"})
     title: ClassVar[str] = "estimated accuracy"
     unit: ClassVar[Unit] = "share"
     least: float = Field(default=0.03, ge=0, le=1, description="Fall of the estimated accuracy from which it counts as a change.")
-    unlike: float = Field(default=0.1, gt=0, le=1, description="Share of texts unlike the reference from which nothing is estimated.")
+    words: float = Field(default=0.03, gt=0, le=1, description="Fall of the mean share of known words from which nothing is estimated.")
+    far: float = Field(
+        default=0.1, gt=0, le=1, description="Share of vectors far from all of the reference from which nothing is estimated."
+    )
 
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the estimated accuracy."""
@@ -45,12 +51,9 @@ class EstimatedAccuracy(Monitor):
                 f"Of {int(known.sum())} answers of the reference it is known whether they are right; {_LABELLED} are needed to know "
                 "what a confidence means.", count,
             )  # fmt: skip
-        share, rows = _unlike(reference, window)
-        if share > self.unlike:
-            why = (
-                f"{per_cent(share)} of the texts are unlike all of the reference, and a confidence in their answers means nothing. "
-                "Collect feedback or labels to know the accuracy."
-            )
+        unlike, rows = self._unlike(reference, window)
+        if unlike:
+            why = f"{unlike} A confidence in such answers means nothing: collect feedback or labels to know the accuracy."
             return Finding(None, why=why, evidence=examples(window, rows, "unlike the reference"), n=count)
         calibration = Calibration.fit(reference.confidences[known], reference.right[known])
         found = estimate(calibration, reference.confidences[sure], window.confidences[now])
@@ -61,19 +64,25 @@ class EstimatedAccuracy(Monitor):
         )
         return Finding(found.accuracy, found.low, found.high, found.p, changed=changed, why=why, evidence=[], n=count)
 
+    def _unlike(self, reference: Window, window: Window) -> tuple[str, NDArray[np.int64]]:
+        """Return in which way texts are unlike all of the reference, as a sentence, and the positions of those that are the most.
 
-def _unlike(reference: Window, window: Window) -> tuple[float, NDArray[np.int64]]:
-    """Return the share of texts in the window that are unlike all of the reference, and their positions."""
-    rows = [_with_texts(one) for one in (reference, window)]
-    if not all(map(len, rows)):
-        return 0.0, rows[1]
-    before, now = reference.states(rows[0].tolist()), window.states(rows[1].tolist())
-    if before is not None and now is not None:
-        far = _far(before, now)
-    else:
-        texts = [[one.texts()[row] or "" for row in found] for one, found in zip((reference, window), rows, strict=True)]
-        far = unlike(texts[0], texts[1])
-    return max(0.0, float(far.mean()) - _NEAREST), rows[1][far]
+        The sentence is empty if they are not, and if texts are not kept.
+        """
+        rows = [_with_texts(one) for one in (reference, window)]
+        if not all(map(len, rows)):
+            return "", rows[1]
+        texts = [one.texts() for one in (reference, window)]
+        own, known = known_words(*([listed[row] or "" for row in found] for listed, found in zip(texts, rows, strict=True)))
+        fall = float(own.mean() - known.mean())
+        if fall > self.words:
+            order = np.argsort(known, kind="stable")
+            least = rows[1][order][known[order] < np.quantile(own, _FEW_KNOWN)]
+            return f"{per_cent(1 - float(known.mean()))} of the words of a text are new, {per_cent(1 - float(own.mean()))} before.", least
+        before, now = reference.states(rows[0].tolist()), window.states(rows[1].tolist())
+        far = np.zeros(len(rows[1]), bool) if before is None or now is None else _far(before, now)
+        share = float(far.mean()) - _NEAREST
+        return (f"{per_cent(share)} of the texts are far from all of the reference." if share > self.far else ""), rows[1][far]
 
 
 def _with_texts(window: Window) -> NDArray[np.int64]:
