@@ -70,6 +70,21 @@ def test_every_file_is_served_with_its_type_and_kept_by_its_hash(server, prefix)
         assert "immutable" in server.stranger.get(prefix + name).headers["cache-control"], name
 
 
+def test_a_page_names_all_modules_that_it_needs_at_once(server, prefix) -> None:
+    needed = {"app.js"}
+    while True:
+        imports = {
+            (FOLDER / name).parent.joinpath(target).resolve().relative_to(FOLDER).as_posix()
+            for name in needed
+            for target in re.findall(r"""^import [^;]*?from "(.+?)";""", SCRIPTS[name], re.MULTILINE)
+        }
+        if imports <= needed:
+            break
+        needed |= imports
+    named = re.findall(rf'<link rel="modulepreload" href="{prefix}([^"]+)">', server.stranger.get("/").text)
+    assert sorted([*named, "app.js"]) == sorted(needed)
+
+
 def test_a_file_is_compressed_for_those_who_read_that(server, prefix) -> None:
     packed = server.stranger.get(f"{prefix}app.js", headers={"Accept-Encoding": "gzip"})
     plain = server.stranger.get(f"{prefix}app.js", headers={"Accept-Encoding": "identity, gzip;q=0"})

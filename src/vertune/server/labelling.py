@@ -128,8 +128,11 @@ def ask_for_ranking(database: Database, project: Project, key: str | None, again
     return jobs.add(database, row, mark)[0]
 
 
-def progress(database: Database, project: Project) -> dict[str, Any]:
-    """Return how far a project is: each annotator's share and speed, agreement, the learning curve and the labels still needed."""
+def progress(database: Database, project: Project, compared: bool = True) -> dict[str, Any]:
+    """Return how far a project is: each annotator's share and speed, the learning curve and the labels still needed.
+
+    With `compared`, labels of several annotators are compared for their agreement, which takes a second for many labels.
+    """
     with database.reading() as connection:
         counted = labels.counts(connection, project.id)
         people = [
@@ -139,7 +142,7 @@ def progress(database: Database, project: Project) -> dict[str, Any]:
         ]  # fmt: skip
         labelled, decided = labels.labelled_records(connection, project.id), labels.decided_records(connection, project.id)
         free = projects.free_records(connection, project.id, MOST_FREE)
-        several = _several(connection, project)
+        several = _several(connection, project) if compared else []
     return {
         "records": project.records, "labelled": labelled, "open": free, "held": project.held, "decided": decided, "annotators": people,
         "agreement": _agreement(task_of(project), several), "ranked_at": project.found.get("at"),

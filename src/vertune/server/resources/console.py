@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +31,9 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors {ancestors}; require-trusted-types-for 'script'; trusted-types 'none'"
 )
+_SCRIPT = re.compile(rb'<script type="module" src="/console/([^"]+)">')
+_IMPORT = re.compile(rb'^import [^"]*?from "(\.[^"]+)";', re.MULTILINE)
+"""The modules that a script needs from the beginning; those that it imports later are expressions."""
 _FOR_EVER = "public, max-age=31536000, immutable"
 _CHECKED = "no-cache"
 
@@ -97,8 +102,21 @@ def _response(request: Request, file: _File, caching: str, rules: str) -> Respon
 def _files() -> dict[str, _File]:
     """Return all files of the console by path. In the pages, the paths of the others contain the version."""
     contents, prefix = _contents(), f'"/console/{_version()}/'.encode()
-    pages = {name: contents[name].replace(b'"/console/', prefix) for name in _PAGES}
+    pages = {name: _preloading(contents, name).replace(b'"/console/', prefix) for name in _PAGES}
     return {name: _file(name, content) for name, content in {**contents, **pages}.items()}
+
+
+def _preloading(contents: dict[str, bytes], page: str) -> bytes:
+    """Return a page that names all modules its script imports, so that the browser loads them at once and not one after another."""
+    found = _SCRIPT.search(contents[page])
+    assert found is not None
+    names = [found[1].decode()]
+    for name in names:
+        folder = posixpath.dirname(name)
+        imported = (posixpath.normpath(posixpath.join(folder, path.decode())) for path in _IMPORT.findall(contents[name]))
+        names += [one for one in dict.fromkeys(imported) if one not in names]
+    links = "".join(f'<link rel="modulepreload" href="/console/{name}">\n' for name in names[1:])
+    return contents[page].replace(found[0], links.encode() + found[0])
 
 
 @cache

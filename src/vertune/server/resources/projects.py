@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 from starlette.requests import Request
 
 from vertune.core.base import AUTO
@@ -22,7 +23,7 @@ from vertune.server.resources.jobs import JobInfo, info
 from vertune.server.stored import actor_of, database_of, jobs_of
 from vertune.server.uploading import memory_for
 from vertune.steps.label import task_of
-from vertune.steps.label.settings import LabelHelp, ProjectSettings, check_labelled
+from vertune.steps.label.settings import LabelHelp, ProjectSettings
 from vertune.store import labels, projects, uploads
 from vertune.store.audit import note
 from vertune.store.projects import Project
@@ -82,6 +83,8 @@ class ProjectInfo(BaseModel):
     """The number of labels of whoever asks, by their states."""
     given: int
     """The number of labels of all annotators."""
+    labelled: int
+    """The number of records that somebody has labelled."""
 
 
 class ProjectList(BaseModel):
@@ -204,7 +207,7 @@ def list_projects(request: Request) -> ProjectList:
     person = request.app.state.access.person(request)
     with database_of(request).reading() as connection:
         found = [one for one in projects.find(connection, call_of(request).customer) if one.state != "filling"]
-        return ProjectList(projects=[_described(one, labels.counts(connection, one.id), person) for one in found])
+        return ProjectList(projects=[_described(connection, one, person) for one in found])
 
 
 @resource.post("/v1/projects", scope="train", status_code=201, responses=problems.documented(404, 409, 422))
@@ -214,8 +217,8 @@ def create_project(body: NewProject, request: Request) -> ProjectInfo:
     check_base(body.settings.base)
     with database.reading() as connection:
         upload = uploads.get(connection, body.dataset, call.customer)
-    # so that a wrong option and a task that can't be labelled are refused at once
-    check_labelled(build(Task, body.task if isinstance(body.task, dict) else {"name": body.task}))
+    # so that a wrong option, a task that can't be labelled and a rule that does not suit it are refused at once
+    body.settings.check_rules(build(Task, body.task if isinstance(body.task, dict) else {"name": body.task}))
     _authorize_training(request, body.settings, body.name)
     wanted = {
         "kind": "label", "name": body.name, "customer": call.customer, **_file(runner.home, upload), "task": body.task,
@@ -316,9 +319,12 @@ def train_on_project(project: str, body: Training, request: Request, response: R
 
 
 @resource.get("/v1/projects/{project}/progress", scope="label")
-def describe_progress(project: str, request: Request) -> Progress:
-    """Return how far a project is: each annotator's share, agreement, the learning curve, and how many labels are still needed."""
-    return Progress(**labelling.progress(database_of(request), project_of(request, project)))
+def describe_progress(project: str, request: Request, agreement: bool = True) -> Progress:
+    """Return how far a project is: each annotator's share, agreement, the learning curve, and how many labels are still needed.
+
+    Without `agreement`, which takes a second for a million labels, the response comes at once.
+    """
+    return Progress(**labelling.progress(database_of(request), project_of(request, project), agreement))
 
 
 @resource.get("/v1/projects/{project}/quality", scope="train")
@@ -343,12 +349,12 @@ def open_project_of(request: Request, name: str) -> Project:
 
 def _info(request: Request, project: Project) -> ProjectInfo:
     with database_of(request).reading() as connection:
-        counted = labels.counts(connection, project.id)
-    return _described(project, counted, request.app.state.access.person(request))
+        return _described(connection, project, request.app.state.access.person(request))
 
 
-def _described(project: Project, counted: dict[str, dict[str, int]], person: str) -> ProjectInfo:
-    """Return a project as clients see it; `counted` are the labels of each annotator by state, and `person` is who asks."""
+def _described(connection: Connection, project: Project, person: str) -> ProjectInfo:
+    """Return a project as clients see it; `person` is who sends the request."""
+    counted = labels.counts(connection, project.id)
     task, settings = task_of(project), ProjectSettings.model_validate(project.settings)
     target = task.target_columns[0]
     return ProjectInfo(
@@ -356,5 +362,5 @@ def _described(project: Project, counted: dict[str, dict[str, int]], person: str
         fields={column.name: column.type for column in task.input_columns}, target=target.name, target_type=target.type,
         labels=settings.labels, settings=settings, state=project.state, records=project.records, held=project.held,
         notes=project.found.get("notes", []), mine=counted.get(person, {}),
-        given=sum(states.get("done", 0) for states in counted.values()),
+        given=sum(states.get("done", 0) for states in counted.values()), labelled=labels.labelled_records(connection, project.id),
     )  # fmt: skip

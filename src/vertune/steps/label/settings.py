@@ -79,12 +79,16 @@ class ProjectSettings(BaseModel):
 
     def check(self, task: Task) -> None:
         """Raise ConfigError if annotators would have no labels to choose from, or if a setting can't work with the task."""
-        check_labelled(task)
+        self.check_rules(task)
         if needs_labels(task) and not self.labels:
             raise ConfigError(
                 f"The project has no labels, but annotators of the task '{task.name}' choose from a list. Name them, for example "
                 'in the settings: "labels": [{"name": "complaint"}, {"name": "question"}].'
             )
+
+    def check_rules(self, task: Task) -> None:
+        """Raise ConfigError if nobody can label records of the task, or if a setting can't work with it, whatever labels there are."""
+        check_labelled(task)
         other = next((column for column in task.target_columns if column.type not in MODELLED), None)
         if self.consensus == "dawid_skene" and other is not None:
             raise ConfigError(

@@ -2,7 +2,7 @@
 
 import { at, download, get, send, withQuery } from "../api.js";
 import { lineChart } from "../chart.js";
-import { h } from "../dom.js";
+import { h, replace } from "../dom.js";
 import { select } from "../forms.js";
 import { partsOf } from "../labelling/parts.js";
 import { findProject, projectTabs } from "../labelling/projects.js";
@@ -17,10 +17,9 @@ export default async function progress({ root, params, signal, title, reload }) 
   const project = await findProject(params.project, signal);
   title(`${t("page.progress")} · ${project.name}`);
   const path = at`/v1/projects/${project.name}`;
-  const [found, formats, quality] = await Promise.all([
-    get(`${path}/progress`, {}, { signal }),
+  const [found, formats] = await Promise.all([
+    get(`${path}/progress`, { agreement: false }, { signal }),
     partsOf("formats", signal),
-    may("train") ? get(`${path}/quality`, {}, { signal }).catch(showError) : null,
   ]);
   const rank = () => start(`${path}/rank`, undefined, t("progress.ranking"));
   const train = () => start(`${path}/train`, {}, t("progress.training"));
@@ -31,15 +30,29 @@ export default async function progress({ root, params, signal, title, reload }) 
     may("train") && h("button", { type: "button", onclick: rank }, t("progress.rank")),
     may("train") && h("button", { type: "button", class: "primary", onclick: train }, t("progress.train")),
   );
+  const cards = h("div", { class: "cards" }, figures(project, found));
+  const persons = h("section", { class: "later" }, people(found, null));
   root.append(
     h("header", {}, h("h1", {}, project.name), buttons),
     projectTabs(project, "/progress/{project}"),
     found.advice ? h("p", { class: "notice" }, t(`progress.advice.${found.advice.replace(" ", "_")}`)) : "",
-    h("div", { class: "cards" }, figures(project, found)),
+    cards,
     curve(project, found),
-    people(found, quality),
+    persons,
     may("review") ? exporting(path, formats.length ? formats : [FORMAT]) : "",
   );
+  compare(project, path, { cards, persons }, signal).catch((error) => signal.aborted || showError(error));
+}
+
+/** Add what takes longer, because many labels are compared: agreement, and how often each annotator is right. */
+async function compare(project, path, { cards, persons }, signal) {
+  const [found, quality] = await Promise.all([
+    get(`${path}/progress`, {}, { signal }),
+    may("train") ? get(`${path}/quality`, {}, { signal }) : null,
+  ]);
+  if (signal.aborted) return;
+  if (found.agreement) replace(cards, figures(project, found));
+  if (quality) replace(persons, people(found, quality));
 }
 
 /** Return the choice of a format, and the button that downloads the labels in it; what goes wrong is shown on the page. */
@@ -155,7 +168,7 @@ function headRow(names, numbers = names) {
   return h("tr", {}, names.map((name) => h("th", { scope: "col", class: numbers.includes(name) ? "number" : null }, name)));
 }
 
-/** Return a table with a row for each annotator and one for all. */
+/** Return a table with a row for each annotator and one for all; `quality` is null as long as it is not known. */
 function people(found, quality) {
   const known = new Map((quality?.annotators ?? []).map((one) => [one.name, one]));
   const names = [
@@ -176,9 +189,7 @@ function people(found, quality) {
         ...(quality ? [share(known.get(one.name)?.accuracy)] : []),
       ].map((cell) => h("td", { class: "number" }, cell)),
     );
-  return h(
-    "section",
-    { class: "later" },
+  return [
     h("h2", {}, t("progress.people")),
     found.annotators.length
       ? scrolling(
@@ -188,5 +199,5 @@ function people(found, quality) {
           found.annotators.length > 1 && h("tfoot", {}, row(all, "th")),
         )
       : h("p", { class: "muted" }, t("progress.people.none")),
-  );
+  ];
 }

@@ -22,7 +22,7 @@ const FOR_MANY = new Set(["label", "labels", "number"]);
 export default async function records({ root, params, query, signal, title }) {
   const project = await findProject(params.project, signal);
   title(`${t("page.records")} · ${project.name}`);
-  const { annotators } = await get(at`/v1/projects/${project.name}/progress`, {}, { signal });
+  const { annotators } = await get(at`/v1/projects/${project.name}/progress`, { agreement: false }, { signal });
   const page = new RecordsPage(project, annotators.map((one) => one.name), query, signal);
   root.append(h("header", {}, h("h1", {}, project.name)), projectTabs(project, "/records/{project}"), page.element);
   await page.load();

@@ -72,12 +72,9 @@ class Try {
     this.button = h("button", { type: "submit", class: "primary" }, t("try.ask"), " ", h("kbd", {}, "Ctrl ↵"));
     this.results = h("div", { class: "answers", "aria-live": "polite" });
     const optional = new Set(vertical.optional ?? []);
+    const alone = (name) => fields.length - optional.size === 1 && !optional.has(name);
     const shown = ([name, about]) =>
-      field(
-        fields.length - optional.size === 1 && !optional.has(name) ? t("try.text") : fieldName(name),
-        this.inputs.get(name),
-        fieldName(name) === name ? about : "",
-      );
+      field(alone(name) ? t("try.text") : fieldName(name), this.inputs.get(name), alone(name) || fieldName(name) !== name ? "" : about);
     this.element = h(
       "form",
       { onsubmit: (event) => this.#ask(event) },

@@ -13,7 +13,7 @@ export function phoneButton(vertical) {
     const found = await attempt(() => get(at`/v1/verticals/${vertical.name}/phone`));
     if (found) await dialog(t("try.phone"), found.url ? code(found) : unreachable());
   };
-  return h("button", { type: "button", class: "plain", onclick: open }, t("try.phone"));
+  return h("button", { type: "button", onclick: open }, t("try.phone"));
 }
 
 function unreachable() {
