@@ -152,7 +152,7 @@ def test_only_as_many_ways_are_tried_as_there_is_time_for(lesson, tmp_path):
     assert len(short.chosen["ways"]) == 1
 
 
-@pytest.mark.parametrize("name", ["lora", "bitfit", "top_layers"])
+@pytest.mark.parametrize("name", ["lora", "top_layers"])
 def test_other_methods_go_on_too(lesson, tmp_path, name):
     config, _, data = lesson
     old = [row for row, fresh in zip(data.train, data.fresh[0], strict=True) if not fresh]
