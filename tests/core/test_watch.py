@@ -39,7 +39,7 @@ def test_a_reference_is_the_validation_rows_or_a_time_whose_last_day_counts():
     )
     moments = build(Watch, {"reference": "2030-01-01T06:00+02:00..2030-01-01T12:00"}).span
     assert moments == (datetime(2030, 1, 1, 4, tzinfo=UTC), datetime(2030, 1, 1, 12, tzinfo=UTC))
-    assert (Watch().length, build(Watch, {"window": "1d"}).length) == (1000, timedelta(days=1))
+    assert (Watch().length, build(Watch, {"window": "1d"}).length) == (500, timedelta(days=1))
 
 
 def test_default_rules_divide_all_monitors_among_them():

@@ -129,7 +129,7 @@ class Watch(Section):
     """The monitors; None means all that need no option."""
     reference: str = VALIDATION
     """What requests are compared with: `validation`, or the first weeks live, as a time such as 2030-01-01..2030-01-14."""
-    window: int | str = 1000
+    window: int | str = 500
     """How many requests are compared at a time: a number, or those of a time such as 1d."""
     every: str = "1h"
     """Time between two looks."""
