@@ -51,7 +51,7 @@ GOLD = 2000
 TRUTHS = {"equal": 0.0, "2 points worse": -0.02, "2 points better": 0.02}
 NEAR = 0.007
 """How far the real difference of two models may be from the wanted one, before answers are changed."""
-FOLLOWED = 100
+FOLLOWED = 200
 """Largest number of undecided candidates of each kind for which more rows are drawn."""
 GOLD_CHECK = "gold rows"
 VERDICTS = ("pass", "fail", "unknown")
@@ -205,12 +205,13 @@ def judged_by_bars(found: dict[str, Any]) -> dict[str, Any]:
     worse, better = found["2 points worse"], found["2 points better"]
     decided = {kind: 1 - one["after"]["all"]["unknown"] for kind, one in found.items() if one["followed"] >= 20}
     fewer = {kind: 1 - one["after"]["a third"]["unknown"] for kind, one in found.items() if one["followed"] >= 20}
-    noise = 1.645 * np.sqrt(POWER * (1 - POWER) / min((found[kind]["followed"] for kind in decided), default=1))
+    least = {kind: POWER - 1.645 * float(np.sqrt(POWER * (1 - POWER) / found[kind]["followed"])) for kind in decided}
+    worst = min(decided, key=lambda kind: decided[kind] - least[kind], default="equal")
     return {
         "false pass of candidates that are 2 points worse": servers.bar([worse["verdicts"]["pass"]], 0.02),
         "false fail of candidates that are 2 points better": servers.bar([better["verdicts"]["fail"]], 0.1),
         "undecided candidates that the labels asked for decide": {
-            **servers.bar(list(decided.values()) or [0.0], float(POWER - noise), least=True, figure=min(decided.values(), default=0.0)),
+            **servers.bar([decided.get(worst, 0.0)], least.get(worst, POWER), least=True),
             "of each kind": decided, "with a third of the labels": fewer,
         },
     }  # fmt: skip

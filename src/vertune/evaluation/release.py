@@ -32,8 +32,8 @@ FAILED: Verdict = "fail"
 UNDECIDED: Verdict = "unknown"
 MANY_TIMES = 100
 """If deciding takes more than this multiple of the rows, the number of labels is not stated, because nobody would give them."""
-_STEP = 1.2
-"""Least factor by which the number of rows grows if more labels are asked for."""
+_STEP = 0.2
+"""Least share of the present rows that is asked for if more labels are needed."""
 _MOST_ROWS = 1000
 """Largest number of rows of each group that is asked for."""
 _NAMED = 3
@@ -182,8 +182,9 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
     needed = None
     if verdict == UNDECIDED:
         as_good, as_measured = limit or max(0.0, found.value), max(0.0, -limit - found.value)
-        plans = ((as_good, found.value - found.low), (as_measured, found.high - found.value))
-        wanted = min(_wanted(half, difference.units, distance, look) for distance, half in plans)
+        passing = _wanted(found.value - found.low, difference.units, found.value + limit, as_good, look)
+        failing = _wanted(found.high - found.value, difference.units, as_measured, as_measured, look)
+        wanted = min(passing, failing)
         needed, advice = _further(wanted, difference.units, cap=not limit)
         if needed and differ is not None:
             texts, few = format_count(needed), plural(rounded_up(max(1.0, differ * needed)), "label")
@@ -193,14 +194,13 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
     return Check(name, verdict, found.value, found.low, found.high, limit=-limit, why=why, labels_needed=needed, measure=difference.measure)
 
 
-def _wanted(half: float, units: int, distance: float, look: Look) -> float:
-    """Return the number of units that decides if the true difference is this far from the limit; `half` is that of the interval.
+def _wanted(half: float, units: int, measured: float, assumed: float, look: Look) -> float:
+    """Return the number of further units that decide; `half` is half of the present interval, and the others as in `further_units`.
 
-    If it is not more than the units that are there, the true difference is probably closer to the limit than assumed, and a fifth more
-    units is the next step.
+    It is at least a fifth of the present ones: if fewer should do, the true difference is probably closer to the limit than assumed.
     """
-    wanted = paired.units_needed(half / paired.normal_quantile(look.side), units, distance, look.next_side)
-    return max(wanted, _STEP * units)
+    error = half / paired.normal_quantile(look.side)
+    return max(paired.further_units(error, units, measured, assumed, look.next_side), _STEP * units)
 
 
 def better(name: str, difference: Difference, look: Look) -> Check:
@@ -213,7 +213,7 @@ def better(name: str, difference: Difference, look: Look) -> Check:
     rest = {PASSED: "better beyond chance", FAILED: "worse beyond chance", UNDECIDED: "so it may be better or worse"}[verdict]
     needed = None
     if verdict == UNDECIDED:
-        wanted = _wanted(found.value - found.low, difference.units, max(0.0, found.value), look)
+        wanted = _wanted(found.value - found.low, difference.units, found.value, found.value, look)
         needed, advice = _further(wanted, difference.units)
         if found.value <= 0:
             advice = "As it was not better here, more labels would hardly show that it is"
@@ -317,7 +317,7 @@ def calibrated(difference: Interval | None, units: int, limit: float, look: Look
     if verdict == FAILED:
         rest = f"more than the {100 * limit:.1f} points allowed"
     if verdict == UNDECIDED:
-        wanted = _wanted(found.high - found.value, units, limit - min(0.0, found.value), look)
+        wanted = _wanted(found.high - found.value, units, limit - found.value, limit - min(0.0, found.value), look)
         needed, advice = _further(wanted, units, cap=False)
         rest = f"so an increase of more than {100 * limit:.1f} points is possible. {advice}"
     why = _sentence(f"{change}; {rest}")
@@ -372,15 +372,14 @@ def _ends(found: Interval, unit: Unit = "share") -> str:
     return " to ".join(format_change(end, unit).removesuffix(" points") for end in (found.low, found.high))
 
 
-def _further(units: float, present: int, cap: bool = True) -> tuple[int | None, str]:
-    """Return how many rows have to be labelled beyond the present ones, and advice for the reader.
+def _further(wanted: float, present: int, cap: bool = True) -> tuple[int | None, str]:
+    """Return how many further rows have to be labelled, and advice for the reader.
 
     With `cap`, a number of labels that nobody would give is not stated: it comes from a difference that happens to be close to the limit.
     """
-    if not units < math.inf or (cap and units > MANY_TIMES * present):
+    if not wanted < math.inf or (cap and wanted > MANY_TIMES * present):
         return None, "More labels would hardly decide: the measured difference is too close to the limit"
-    further = rounded_up(max(1.0, units - present))
-    return further, f"About {plural(further, 'more label')} would tell"
+    return rounded_up(wanted), f"About {plural(rounded_up(wanted), 'more label')} would tell"
 
 
 def rounded_up(number: float) -> int:

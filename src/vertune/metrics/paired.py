@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vertune.metrics.bootstrap import Interval
 
 POWER = 0.8
-"""Probability with which the number of units of `units_needed` decides, if the difference is as large as assumed."""
+"""Probability with which the number of units of `further_units` decides, if the difference is as large as assumed."""
 _STEPS = 50
 """Halvings of an interval by which an end is found."""
 _NORMAL = NormalDist()
@@ -80,16 +80,32 @@ def smallest_p(units: int, margin: float) -> float:
     return p_worse(-np.ones(units), margin)
 
 
-def units_needed(error: float, units: int, distance: float, side: float) -> float:
-    """Return the number of units with which a difference is found to be on its side of a limit, with the probability `POWER`.
+def further_units(error: float, units: int, measured: float, assumed: float, side: float) -> float:
+    """Return how many further units decide, with the probability `POWER`, that the mean difference is on one side of a limit.
 
-    `error` is the standard error that was measured with `units`; `distance` is how far the true difference is from the limit. For right
-    and wrong answers, the square of the error times the number of units is the share of units on which the two models differ, less the
-    square of the difference: two models that answer differently more often need more units. Infinite if `distance` is 0.
+    `measured` is how far the mean of the present units is on this side, which may be negative; `assumed` is how far the mean of further
+    ones is. The decision is made on all units together, with the error probability `side`. `error` is the standard error with the present
+    `units`. For right and wrong answers, its square times the number of units is the share of units on which the two models differ, less
+    the square of the difference: two models that answer differently more often need more units. This is the conditional power of Lan and
+    Wittes (1988), solved for the number of units. Infinite if `assumed` is not above 0.
     """
-    if distance == 0:
+    if assumed <= 0:
         return math.inf
-    return units * ((_NORMAL.inv_cdf(1 - side) + _NORMAL.inv_cdf(POWER)) * error / distance) ** 2
+    spread, high = error * math.sqrt(units), 1.0
+
+    def decides(further: float) -> bool:
+        total = units + further
+        mean = (units * measured + further * assumed) / total
+        needed = normal_quantile(side) * spread / math.sqrt(total) + _NORMAL.inv_cdf(POWER) * spread * math.sqrt(further) / total
+        return mean >= needed
+
+    while not decides(high):
+        high *= 2
+    low = high / 2
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    return high
 
 
 def normal_quantile(side: float) -> float:
