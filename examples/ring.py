@@ -38,8 +38,8 @@ DATA = Path(__file__).resolve().parent / "bank_support"
 NAME = "bank"
 KNOWN, LATER = 20, 5
 """Numbers of intents that the model learns at first, and that customers ask about later."""
-SHOTS = 60
-"""Number of training rows of each intent."""
+SHOTS, LEAST = 60, 40
+"""Number of training rows of each intent, and the least number of other ones."""
 WINDOW = 250
 """Number of messages that are compared with the validation rows at a time."""
 SHARE = 0.2
@@ -50,7 +50,7 @@ LABELLED = 400
 """Number of messages that people label after the change."""
 POISONED = 150
 """Number of wrong labels that one key sends at the end."""
-LONGEST = 150.0
+LONGEST = 400.0
 """Seconds after which something that was awaited counts as missing."""
 CHARTS = ("text_drift", "confidence", "feedback_quality")
 WATCH = f"""\
@@ -85,10 +85,10 @@ class Rows:
     """Messages with their intents."""
 
     train: pl.DataFrame
-    known: list[tuple[str, str]]
-    """Of the intents that the model has learnt; it has not seen these messages."""
-    later: list[tuple[str, str]]
-    """Of the intents that come later."""
+    known: dict[str, list[str]]
+    """By intent, messages about what the model has learnt; it has not seen them."""
+    later: dict[str, list[str]]
+    """By intent, messages about what comes later."""
     test: dict[str, list[tuple[str, str]]]
     """Test messages of both, which are never sent."""
 
@@ -96,19 +96,18 @@ class Rows:
 def read(draw: random.Random) -> Rows:
     """Divide the example's rows into those of the first model, of the stream and of the test."""
     frame, test = (pl.read_csv(DATA / f"{name}.csv") for name in ("train", "test"))
-    intents = sorted(set(frame["category"]))
+    intents = sorted(frame.group_by("category").len().filter(pl.col("len") >= SHOTS + LEAST)["category"])
     draw.shuffle(intents)
     known, later = intents[:KNOWN], intents[KNOWN : KNOWN + LATER]
     parts = {name: frame.filter(pl.col("category") == name).sample(fraction=1.0, shuffle=True, seed=0) for name in known + later}
-    held = pl.concat([parts[name][SHOTS:] for name in known])
-    new = pl.concat([parts[name] for name in later])
+    train = pl.concat([parts[name][:SHOTS] for name in known])
 
-    def pairs(rows: pl.DataFrame) -> list[tuple[str, str]]:
+    def measured(names: list[str]) -> list[tuple[str, str]]:
+        rows = test.filter(pl.col("category").is_in(names))
         return list(zip(rows["text"].to_list(), rows["category"].to_list(), strict=True))
 
-    measured = {name: pairs(test.filter(pl.col("category").is_in(names))) for name, names in (("known", known), ("later", later))}
-    train = pl.concat([parts[name][:SHOTS] for name in known])
-    return Rows(train, pairs(held), pairs(new), measured)
+    unseen, new = ({name: parts[name]["text"].to_list()[begin:] for name in names} for names, begin in ((known, SHOTS), (later, 0)))
+    return Rows(train, unseen, new, {"known": measured(known), "later": measured(later)})
 
 
 def mistyped(text: str, share: float, draw: random.Random) -> str:
@@ -143,7 +142,8 @@ class Stream:
 
     def _message(self) -> tuple[str, str]:
         source = self.rows.later if self.changed and self.draw.random() < SHARE else self.rows.known
-        text, intent = self.draw.choice(source)
+        intent = self.draw.choice(list(source))  # as often as each other, as in the rows that the model is compared with
+        text = self.draw.choice(source[intent])
         return (mistyped(text, TYPOS, self.draw) if self.changed else text), intent
 
 
@@ -223,7 +223,7 @@ def calm(stream: Stream, client: Client, story: Story) -> None:
 def measured(client: Client, monitor: str, least: int) -> list[dict[str, Any]]:
     """Return the measurements of a monitor if there are so many."""
     status, _, found = client.look(f"/v1/verticals/{NAME}/monitors/{monitor}")
-    values = found["measurements"] if status == 200 else []
+    values = found["points"] if status == 200 else []
     return values if len(values) >= least else []
 
 
@@ -267,12 +267,12 @@ def followed(client: Client, after: str, stream: Stream, story: Story) -> dict[s
 
 
 def poison(partner: Client, rows: Rows, story: Story) -> None:
-    """Send messages about lost cards and such with one wrong label, from one key."""
-    wrong = rows.known[0][1]
-    for text, intent in rows.known[:POISONED]:
-        if intent != wrong:
-            partner.feedback(vertical=NAME, text=text, target={"label": wrong})
-    story.tell(f"Somebody sends {POISONED} wrong labels with one key: everything is about '{wrong}'.")
+    """Send messages about all that customers ask with one wrong label, from one key."""
+    wrong, *others = rows.known
+    texts = [text for intent in others for text in rows.known[intent]][:POISONED]
+    for text in texts:
+        partner.feedback(vertical=NAME, text=text, target={"label": wrong})
+    story.tell(f"Somebody sends {len(texts)} wrong labels with one key: everything is about '{wrong}'.")
 
 
 def clients(url: str, home: Home) -> Iterator[Client]:
