@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -160,7 +161,7 @@ def describe_alert(id: str, request: Request, language: Language = "en") -> Aler
         alert = _alert(request, connection, id)
         memory = alerts.memories(connection, alert.vertical).get(alert.rule, Memory())
         sent = deliveries.of_alert(connection, alert.id) if request.app.state.access.administers(request) else None
-    rule = next((one for one in watch_of(request, alert.vertical).rules_in_force if one.name == alert.rule), Rule(name="gone"))
+    rule = _rule(request, alert)
     known = None if sent is None else [DeliveryInfo(**_chosen(one, DeliveryInfo)) for one in sent]
     about = {"title": messages.title(alert.monitor, language), "shown": messages.shown(alert.monitor, alert.value)}
     advice = messages.todo(alert.monitor, rule, memory, language)
@@ -217,17 +218,29 @@ def end_silence(id: str, request: Request) -> None:
 
 @resource.get("/v1/verticals/{vertical}/rules", scope="predict")
 def list_rules(vertical: str, request: Request, language: Language = "en") -> list[RuleInfo]:
-    """List the rules of a vertical, with how much each is believed and why."""
+    """List the rules of a vertical, with how much each is believed and why; none if it has no live model."""
     with database_of(request).reading() as connection:
         require_visible(request, connection, vertical)
         known = alerts.memories(connection, vertical)
     found = []
-    for rule in watch_of(request, vertical).rules_in_force:
+    for rule in _rules(request, vertical):
         memory = known.get(rule.name, Memory())
         about = {name: getattr(rule, name) for name in ("name", "monitors", "severity", "after", "calm", "cool_down")}
         advice = messages.advice(rule, memory, language)
         found.append(RuleInfo(**about, weight=memory.weight, windows=rules.needed(rule, memory), advice=advice))
     return found
+
+
+def _rule(request: Request, alert: Alert) -> Rule:
+    """Return the rule of an alert; one of the same name if it is not in force any more, or if the vertical has no live model."""
+    return next((one for one in _rules(request, alert.vertical) if one.name == alert.rule), Rule(name=alert.rule))
+
+
+def _rules(request: Request, vertical: str) -> list[Rule]:
+    """Return the rules of a vertical; none if it has no live model."""
+    with suppress(NotFound):
+        return watch_of(request, vertical).rules_in_force
+    return []
 
 
 def _decide(request: Request, id: str, state: Literal["acknowledged", "false"], comment: str) -> AlertInfo:
