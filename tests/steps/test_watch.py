@@ -16,6 +16,7 @@ from vertune.steps.watch import Watcher, retraining
 from vertune.steps.watch.retraining import Ring
 from vertune.store import alerts, measurements, retrainings, rollouts, schema
 from vertune.store.alerts import Alert
+from vertune.store.audit import entries
 from vertune.store.database import FILE, Database, format_time
 from vertune.store.jobs import Job
 from vertune.store.measurements import Measurement
@@ -273,6 +274,9 @@ def test_a_model_that_passes_goes_from_shadow_to_canary_to_live(leading, around,
     assert all(made["report"] in one.reason for one in history[1:])
     (one,) = runs(database)
     assert (one.dataset, one.model, one.report) == ("d", made["model"], made["report"])
+    with database.reading() as connection:
+        noted = [(entry.action.removeprefix("retrain: "), entry.details["report"]) for entry in entries(connection)]
+    assert noted == [("train", None), *((stage, made["report"]) for stage in ("gate", "shadow", "canary", "done"))]
 
 
 @pytest.mark.parametrize("go_live", ["never", "shadow", "canary"])

@@ -21,6 +21,7 @@ from vertune.runtime.live import read_live
 from vertune.steps.deploy import Plan, Versions, is_prepared
 from vertune.store import alerts, feedback, retrainings, rollouts
 from vertune.store.alerts import UNSOLVED, Filter
+from vertune.store.audit import note
 from vertune.store.database import Database
 from vertune.store.jobs import Job, Kind
 from vertune.store.retrainings import Retraining
@@ -61,10 +62,12 @@ class Ring:
         return Versions(self.home, self.database, ACTOR)
 
     def move(self, one: Retraining, stage: retrainings.Stage, **about: str | None) -> None:
-        """Move a retraining on, unless another process did."""
+        """Move a retraining on, unless another process did, and tell the audit."""
         with self.database.writing() as connection:
             self.check(connection)
-            retrainings.move(connection, one, stage, **about)
+            if retrainings.move(connection, one, stage, **about):
+                made = {name: about.get(name) or getattr(one, name) for name in ("job", "dataset", "model", "report")}
+                note(connection, ACTOR, f"retrain: {stage}", f"retraining {one.id}", {"vertical": one.vertical, **made})
 
 
 def reason(connection: Connection, vertical: str, wanted: Retrain, live: Artifact, now: datetime) -> dict[str, Any] | None:
