@@ -148,8 +148,8 @@ def test_feedback_counts_by_its_trust_and_what_could_poison_is_held_back(home, v
     assert len(set(held) & {text for text, *_ in turned}) > 0.9 * len(turned)
     assert held["the soup was bread"] == "new label"
     assert len(held) < len(turned) + 10
-    train = stored.read(made.dataset, "train")
-    assert set(train.filter(pl.col("__round") == 1)["__trust"]) == {0.5}
+    new = stored.read(made.dataset, "train").filter(pl.col("__round") == 1)
+    assert set(new.filter(pl.col("text").is_in([text for text, *_ in honest]))["__trust"]) == {0.5}
     assert made.dataset.manifest["assembled"].get("test", 0) == 0  # nobody reviewed them
 
 
