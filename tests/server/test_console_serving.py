@@ -22,7 +22,8 @@ pytestmark = [
     pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver: make services"),
 ]
 PAGES = (
-    "/", "/data", "/train", "/jobs", "/models", "/models/intent", "/try/intent", "/try/spans", "/traffic", "/watch", "/usage", "/people", "/keys",
+    "/", "/data", "/train", "/jobs", "/models", "/models/intent", "/try/intent", "/try/spans", "/traffic", "/watch", "/usage", "/people",
+    "/keys",
 )  # fmt: skip
 NO_ROLLOUT = "/rollout - Failed to load resource"
 """That a vertical has no candidate is a 404, which the browser reports."""
@@ -82,6 +83,20 @@ def test_a_model_is_tried_and_its_answer_corrected_and_that_undone(chromium, ser
     chromium.click(".toast button", "Undo")
     until(lambda: serving.ask.get("/v1/feedback").json()["feedback"] == [])
     untroubled(person)
+
+
+def test_the_form_for_other_pages_asks_with_its_own_key(chromium, serving) -> None:
+    secret, _ = serving.keys.create("website", ["predict"])
+    chromium.fresh(serving.url, 390)
+    chromium.open(f"{serving.url}/try/intent?lang=en#key={secret}")
+    chromium.type("main textarea", "tell me 3 of rome")
+    chromium.click("main button")
+    shown = chromium.until("document.querySelector('.answers article')?.innerText")
+    assert "network included" in shown
+    assert "serving." not in shown
+    assert chromium.run("return document.querySelectorAll('main textarea').length") == 1
+    assert [one for one in problems(chromium) if "headings" not in one] == []  # it is a part of a page, without a heading of its own
+    assert chromium.complaints() == []
 
 
 def test_rows_of_a_file_are_searched_and_a_training_is_started_and_cancelled(chromium, serving) -> None:

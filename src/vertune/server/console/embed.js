@@ -18,10 +18,10 @@ async function request(path, body) {
   return found;
 }
 
-/** Show the form; the fields are those that the model reads. */
+/** Show the form; the fields are those that the model needs. */
 async function start() {
   document.documentElement.lang = language;
-  await Promise.all([loadPhrases("common"), loadPhrases("try")]);
+  await Promise.all(["common", "try", "serving"].map(loadPhrases));
   document.title = name;
   const main = h("main", { class: "embedded" });
   document.body.append(main);
@@ -34,7 +34,8 @@ async function start() {
 }
 
 function form(main, vertical, path) {
-  const fields = Object.keys(vertical.fields ?? {});
+  const optional = new Set(vertical.optional ?? []);
+  const fields = Object.keys(vertical.fields ?? {}).filter((one) => !optional.has(one));
   const inputs = new Map(fields.map((one) => [one, h("textarea", { rows: 3, autocomplete: "off" })]));
   const results = h("div", { class: "answers", "aria-live": "polite" });
   const button = h("button", { type: "submit", class: "primary" }, t("try.ask"));

@@ -26,5 +26,7 @@ export function projectTabs(project, current) {
   const tabs = pages.map((page) =>
     h("a", { href: link(page.path, { project: project.name }), "aria-current": page.path === current ? "page" : null }, t(page.title)),
   );
+  // on a phone, the tabs scroll sideways
+  requestAnimationFrame(() => tabs.find((tab) => tab.ariaCurrent)?.scrollIntoView({ block: "nearest", inline: "nearest" }));
   return h("nav", { class: "tabs", "aria-label": t("projects.pages") }, tabs);
 }

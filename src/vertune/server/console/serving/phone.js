@@ -25,6 +25,6 @@ function code({ url, svg }) {
   return [
     h("p", {}, t("try.phone.text")),
     h("img", { class: "qr-code", src: source, alt: t("try.phone.code", { url }) }),
-    h("p", {}, h("a", { href: url }, url)),
+    h("p", { class: "qr-address" }, h("a", { href: url }, url)),
   ];
 }
