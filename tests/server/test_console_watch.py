@@ -71,7 +71,10 @@ def test_the_page_shows_all_of_it_and_fits(chromium, watched, language, width, d
 
 def test_an_alert_is_called_false_with_a_comment(chromium, watched) -> None:
     person = Person(chromium, watched, "root")
-    person.go("#/watch?state=open", ".timeline li")
+    person.go("#/", ".attention li")
+    assert "Alert “drift” on “intent”" in chromium.run("return document.querySelector('.attention').textContent")
+    chromium.click(".attention a")
+    chromium.until("document.querySelectorAll('.timeline li').length === 1")
     chromium.click(".timeline button", "False alarm")
     chromium.type("dialog input", "as every year")
     chromium.click("dialog button[type=submit]")

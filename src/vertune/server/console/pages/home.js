@@ -15,6 +15,8 @@ const LOOKING = 10_000;
 const RECENT = 3 * 24 * 3_600_000;
 /** Most projects whose reviews are counted. */
 const PROJECTS = 8;
+/** Most open alerts that are shown. */
+const ALERTS = 8;
 /** Most verticals whose metrics are shown. */
 const MEASURED = 24;
 /** The versions of verticals, which are asked for again when another model is live. */
@@ -42,12 +44,13 @@ async function everything(signal) {
     return otherwise;
   };
   const jobs = { jobs: [] };
-  const [{ verticals }, queued, running, failed, { projects }] = await Promise.all([
+  const [{ verticals }, queued, running, failed, { projects }, { alerts }] = await Promise.all([
     ask(may("predict"), "/v1/verticals", {}, { verticals: [] }),
     ask(may("train"), "/v1/jobs", { state: "queued", limit: 10 }, jobs),
     ask(may("train"), "/v1/jobs", { state: "running", limit: 10 }, jobs),
     ask(may("train"), "/v1/jobs", { state: "failed", limit: 5 }, jobs),
     ask(may("label"), "/v1/projects", {}, { projects: [] }),
+    ask(may("predict"), "/v1/alerts", { state: "open", limit: ALERTS }, { alerts: [] }),
   ]);
   const open = projects.filter((project) => project.state === "open");
   const [versions, reviews] = await Promise.all([
@@ -66,6 +69,7 @@ async function everything(signal) {
     failed: recent,
     versions,
     reviews,
+    alerts,
     errors,
   };
 }
@@ -128,7 +132,7 @@ function welcome() {
 }
 
 /** Return what needs a person, the worst first. */
-function attention({ verticals, failed, projects, reviews, errors }) {
+function attention({ verticals, failed, projects, reviews, alerts, errors }) {
   const item = (kind, text, address, name, why = "") =>
     h(
       "li",
@@ -144,6 +148,11 @@ function attention({ verticals, failed, projects, reviews, errors }) {
     ...verticals
       .filter((one) => one.fault)
       .map((one) => item("bad", t("home.unhealthy", { name: one.name }), modelPage(one.name), t("home.look"), one.fault)),
+    ...alerts.map((one) => {
+      const address = link("/watch", {}, { vertical: one.vertical, state: "open" });
+      const text = t("home.alert", { name: one.vertical, rule: one.rule, since: moment(one.began) });
+      return item(one.severity === "critical" ? "bad" : "warn", text, address, t("home.look"), one.why);
+    }),
     ...waiting.map((one) => {
       const bad = ["failed", "damaged"].includes(one.coming.state);
       const text = t("home.notready", { name: one.name, state: t(`serving.vertical.${one.coming.state}`) });

@@ -39,10 +39,11 @@ function card(vertical, { name, title, latest }, days) {
   const content = h("div", {});
   const figures = h("details", {}, h("summary", {}, t("serving.chart.table")), content);
   figures.addEventListener("toggle", () => figures.open && !content.children.length && attempt(() => fill(content, vertical, name, days)));
+  const badge = h("span", { class: `badge ${TONES[latest.verdict]}` }, t(`watch.verdict.${latest.verdict}`));
   return h(
     "figure",
     { class: "card" },
-    h("figcaption", {}, h("h3", {}, title, " ", h("span", { class: `badge ${TONES[latest.verdict]}` }, t(`watch.verdict.${latest.verdict}`)))),
+    h("figcaption", {}, h("h3", {}, title, " ", badge)),
     h("p", { class: "muted" }, text),
     picture,
     h("p", { class: "hint" }, latest.why),
@@ -52,7 +53,8 @@ function card(vertical, { name, title, latest }, days) {
 
 async function fill(content, vertical, name, days) {
   const found = await get(at`/v1/verticals/${vertical}/monitors/${name}`, { days, language });
-  const heads = [t("watch.window"), { text: t("watch.value"), number: true }, { text: t("watch.requests"), number: true }, t("watch.verdict")];
+  const numbers = ["watch.value", "watch.requests"].map((key) => ({ text: t(key), number: true }));
+  const heads = [t("watch.window"), ...numbers, t("watch.verdict")];
   const rows = found.points
     .toReversed()
     .map((one) => [moment(one.window_end), one.shown, number(one.n), t(`watch.verdict.${one.verdict}`)]);
