@@ -17,12 +17,15 @@ let leaving = new AbortController();
 async function start() {
   applyTheme();
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  const restored = restoreSession().then(
+    () => null,
+    (error) => error,
+  );
+  const named = matching(PAGES, location.hash)?.page;
+  if (named) load(named).catch(() => {}); // so that it is there when it is shown, which also tells what goes wrong
   await Promise.all([loadPhrases("common"), loadPhrases("menu")]);
   installMessages();
-  let trouble = null;
-  await restoreSession().catch((error) => {
-    trouble = error;
-  });
+  const trouble = await restored;
   main = installLayout();
   if (trouble) return fail(trouble, startAgain);
   let person = null;
@@ -65,7 +68,7 @@ async function render() {
   };
   title(t(page.title));
   try {
-    const [module] = await Promise.all([import(`./pages/${page.file}.js`), ...[page.file, ...(page.phrases ?? [])].map(loadPhrases)]);
+    const module = await load(page);
     if (signal.aborted) return undefined;
     replace(main, root);
     await module.default({ root, params, query, signal, title, reload: render });
@@ -76,6 +79,12 @@ async function render() {
     if (!signal.aborted) main.removeAttribute("aria-busy");
   }
   return undefined;
+}
+
+/** Return the module of a page, once its texts are loaded, too. */
+async function load(page) {
+  const [module] = await Promise.all([import(`./pages/${page.file}.js`), ...[page.file, ...(page.phrases ?? [])].map(loadPhrases)]);
+  return module;
 }
 
 function pageOfAddress() {

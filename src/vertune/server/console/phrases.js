@@ -4,7 +4,8 @@ import { preference } from "./preferences.js";
 
 export const LANGUAGES = { en: "English", zh: "中文" };
 const catalogue = new Map();
-const loaded = new Set();
+/** The groups of texts that are loaded, or on their way, each with its promise. */
+const groups = new Map();
 
 /** The language: `?lang=` of the address, else the choice in this browser, else the first one of the browser that there is. */
 export const language = chosen();
@@ -24,12 +25,19 @@ const plurals = new Intl.PluralRules(locale);
 const lists = new Intl.ListFormat(locale, { type: "conjunction", style: "narrow" });
 
 /** Load the texts of a page, `phrases/LANGUAGE/GROUP.json`. */
-export async function loadPhrases(group) {
-  if (loaded.has(group)) return;
+export function loadPhrases(group) {
+  if (!groups.has(group)) {
+    const loading = fetchPhrases(group);
+    groups.set(group, loading);
+    loading.catch(() => groups.delete(group)); // the next attempt asks again
+  }
+  return groups.get(group);
+}
+
+async function fetchPhrases(group) {
   const response = await fetch(new URL(`./phrases/${language}/${group}.json`, import.meta.url));
   if (!response.ok) throw new Error(`phrases/${language}/${group}.json: ${response.status}`);
   for (const [key, phrase] of Object.entries(await response.json())) catalogue.set(key, phrase);
-  loaded.add(group);
 }
 
 /**
