@@ -231,10 +231,13 @@ def _monitor(request: dict[str, Any], home: Home, progress: Callable[..., None])
 
 def _retrain(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
     from vertune.core.kinds import Source
+    from vertune.evaluation.release import Bounds
+    from vertune.steps.gate import Terms
     from vertune.steps.retrain import Request, retrain
 
     sources = [build(Source, source) for source in request["on"]]
-    done = retrain(request["vertical"], home, Request(sources, request["how"]), progress=progress)
+    terms = Terms(Bounds(tolerance=request["tolerance"])) if "tolerance" in request else None
+    done = retrain(request["vertical"], home, Request(sources, request["how"]), terms=terms, progress=progress)
     verdict = {name: done.report.manifest[name] for name in ("verdict", "headline", "labels_needed")}
     return {"dataset": done.dataset.id, "model": done.model.id, "report": done.report.id, **verdict}
 
