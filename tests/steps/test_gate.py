@@ -102,6 +102,15 @@ def test_new_and_probe_rows_are_reported(pair):
     assert content["sets"]["probe"]["rows"] == 2
 
 
+def test_gold_rows_with_a_label_that_no_model_knows_count_as_wrong(pair):
+    home, candidate, live = pair
+    gold = pl.concat([fresh(20), fresh(10, 4000).with_columns(kind=pl.lit("drink"))])
+    content = read_json(gate(candidate, live, home, {"gold": gold}, QUICK).folder / FILE)
+    assert content["sets"]["gold"]["rows"] == 30
+    assert "drink" in {group["name"] for group in content["groups"]}
+    assert all(one["right"] == "neither" for one in content["changes"] if one["text"].split()[2] >= "4000")
+
+
 def test_each_larger_gold_set_is_another_look(pair):
     home, candidate, live = pair
     looks = [gate(candidate, live, home, {"gold": fresh(count, 5000)}, QUICK).manifest["look"] for count in (20, 20, 24)]

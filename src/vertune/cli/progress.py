@@ -121,7 +121,7 @@ _SENTENCES = {
     "baselines": "fitting the baselines on {rows:,} rows and answering with them",
     "scoring": "computing metrics and their intervals",
     "measuring": "measuring speed and memory",
-    "checking": "running {tests:,} behaviour tests",
+    "checking": "behaviour tests: {tests:,}",
     "cross-validating": "cross-validation: training and compressing without part {number} of {of}",
     "warning": "warning: {message}",
 }

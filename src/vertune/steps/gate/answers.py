@@ -212,6 +212,7 @@ def _better(task: Task, answered: Answered) -> NDArray[np.float64] | None:
     records = answered.records
     if not records or any(column.name not in records[0] for column in task.target_columns if column.required):
         return None
+    task = rows.knowing(task, (label for record in records for label in rows.target_labels(task, record)))
     name = rows.row_metric(task, records, answered.live)
     ours, theirs = (rows.row_scores(task, records, answers, name).values for answers in (answered.candidate, answered.live))
     return np.asarray(np.sign(ours - theirs), np.float64) if len(ours) == len(records) else None
