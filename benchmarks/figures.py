@@ -17,6 +17,7 @@ from defaults import choosing, companion, defaults_figures, shots
 from labelled import labelling, labelling_bars, labelling_figures
 from monitored import estimated_accuracy, watching, watching_bars, watching_feedback, watching_figures
 from operating import killing, operating, operating_figures
+from released import gating, gating_figures
 from robustness import bases, coverage, damage, damage_figures, guesses, hostile, masks, memory, proof, tables
 from written import NOT_MEASURED, Figure, bar_figures, figures_table, machines, processor_of, results, table
 
@@ -322,7 +323,7 @@ def missed() -> str:
     reasons = yaml.safe_load((HERE / "missed.yaml").read_text(encoding="utf-8"))
     sections = (
         accuracy_figures, defaults_figures, training_figures, learning_figures, answering_figures, serving_figures, operating_figures,
-        labelling_figures, watching_figures, damage_figures,
+        labelling_figures, watching_figures, damage_figures, gating_figures,
     )  # fmt: skip
     figures = {figure.key: figure for section in sections for figure in section() if figure.missed}
     if figures.keys() != reasons.keys():
@@ -392,6 +393,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         watching,
         watching_feedback,
         estimated_accuracy,
+        gating,
         damage,
         hostile,
         preparing,
