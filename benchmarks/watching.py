@@ -455,7 +455,7 @@ def cost(a_day: int = 100_000, looks: int = 6) -> dict[str, Any]:
     """Processor time of looks at the stored traffic of a vertical, models read anew in each."""
     name, source = "banking77", pool("banking77")
     trained, home = model(name), Home(WORK / "home")
-    home.set_alias(f"{name}@live", trained.id)
+    home.alias(f"{name}@live", trained.id)
     random, begin = np.random.default_rng(3), datetime.now(UTC).timestamp()
     with tempfile.TemporaryDirectory() as folder, closing(Database(Path(folder) / FILE)) as database:
         _fill(database, name, trained.id, source, begin + np.sort(random.random(a_day)) * DAY)
