@@ -201,3 +201,14 @@ def test_traffic_is_labelled_only_where_the_models_differ(pair):
     [check] = [check for check in read_release(again).checks if check.name == "gold rows and traffic"]
     assert "80 rows" in check.why
     assert not (again.folder / "to_label.csv").exists()
+
+
+def test_a_verdict_can_be_shown(pair, capsys):
+    home, candidate, live = pair
+    report = gate(candidate, live, home, {"gold": fresh(10)}, QUICK)
+    with pytest.raises(SystemExit) as left:
+        main(["show", report.id, "--home", str(home.folder)])
+    assert left.value.code == 0
+    printed = capsys.readouterr().out
+    assert report.manifest["headline"] in printed
+    assert f"a report of the step gate on {candidate.id} and {live.id}" in printed
