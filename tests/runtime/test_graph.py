@@ -80,3 +80,12 @@ def test_speed_is_measured_in_a_process_of_its_own(made):
     assert 10e6 < found["memory"] < 1e9
     with pytest.raises(ModelError, match="could not be measured"):
         benchmark(GraphWorkload(made.folder / "manifest.json", encoder, [5]))
+
+
+def test_vectors_of_a_graph_are_its_outputs_and_of_a_model_what_its_head_reads(made, fitted):
+    records = [{"text": "tell me of rome"}, {"text": "tell me of bread and soup"}]
+    graph, model = Predictor.open(made).vectors(records), Predictor.open(fitted[1].model).vectors(records)
+    assert (graph.shape, model.shape) == ((2, 2), (2, 32))
+    for found in (graph, model):
+        assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+    assert not np.allclose(model[0], model[1])
