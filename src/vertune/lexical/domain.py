@@ -127,10 +127,12 @@ def _solved(
     used = np.where(inside[entries.rows], values, 0.0)
 
     def scores(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(entries.rows, used * weights[entries.columns], count)
+        found: NDArray[np.float64] = np.bincount(entries.rows, used * weights[entries.columns], count)
+        return found
 
     def spread(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(entries.columns, used * residuals[entries.rows], width)
+        found: NDArray[np.float64] = np.bincount(entries.columns, used * residuals[entries.rows], width)
+        return found
 
     target = np.where(inside, is_window - is_window[inside].mean(), 0.0)
     weights, rest = np.zeros(width), spread(target)
