@@ -131,3 +131,25 @@ def test_traffic_needs_labels_only_where_the_models_differ():
     counted = judge(TASK, [everything], Rules()).checks[0]
     only_equal = judge(TASK, [gold, Answered("traffic", [], [], [], 750)], Rules()).checks[0]
     assert (only_equal.value, only_equal.low, only_equal.high) == (counted.value, counted.low, counted.high)
+
+
+def test_lists_of_labels_and_rankings_are_compared_too():
+    sets = build(Task, {"name": "multilabel", "labels": ["a", "b"]})
+    records = [{"text": str(row), "labels": ["a"] if row % 2 else []} for row in range(400)]
+    right, wrong = (
+        [{"labels": labels, "probabilities": {"a": 0.9, "b": 0.1}} for labels in side]
+        for side in ([r["labels"] for r in records], [["b"]] * 400)
+    )
+    found = judge(sets, [Answered("gold", records, right, wrong)], Rules()).checks
+    assert found[0].verdict == "pass"
+    assert "calibration" not in [check.name for check in found]
+    ranking = build(Task, {"name": "embed"})
+    pairs = [{"query": f"q{row}", "document": f"d{row}"} for row in range(60)]
+    angles = np.linspace(0, np.pi, 60)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    good, bad = (
+        [{"vector": query, "vector_pair": document, "score": 0.5} for query, document in zip(vectors, documents, strict=True)]
+        for documents in (vectors, vectors[::-1])
+    )
+    [gold] = judge(ranking, [Answered("gold", pairs, bad, good)], Rules()).checks
+    assert (gold.name, gold.verdict) == ("gold rows", "fail")

@@ -119,7 +119,12 @@ class Comparison:
         return release.compared_groups(kind, values, limit, self.rules.spending.side, self.measure(self.metric))
 
     def calibration(self) -> Interval | None:
-        """Return the increase of the expected calibration error, with its 95 % interval; None if answers have no confidence."""
+        """Return the increase of the expected calibration error, with its 95 % interval.
+
+        None if answers have no confidence, or have lists of labels: whether all of a list is right is not what its confidence states.
+        """
+        if rows.answers_with_lists(self.task):
+            return None
         sides = (self.answered.candidate, self.candidate), (self.answered.live, self.live)
         tallies = [self._reliability(answers, scores) for answers, scores in sides] if self.per_record else [None]
         if any(tally is None for tally in tallies):

@@ -59,11 +59,11 @@ def row_scores(task: Task, records: Sequence[Record], answers: Sequence[Answer],
     values = np.array(task.summarise(tally)[name], np.float64).reshape(-1)
     if len(values) == len(records) and metric(name).unit == "share":
         empty = [not task.named(answer) and not target_labels(task, record) for record, answer in zip(records, answers, strict=True)]
-        values = np.where(np.array(empty) & (task.names_labels and _lists(task)), 1.0, values)
+        values = np.where(np.array(empty) & (task.names_labels and answers_with_lists(task)), 1.0, values)
     return RowScores(name, -values, 0.0) if name in task.lower_is_better else RowScores(name, values, 1.0)
 
 
-def _lists(task: Task) -> bool:
+def answers_with_lists(task: Task) -> bool:
     """Return whether an answer may contain any number of labels, none included."""
     return any(column.type in ("labels", "spans") for column in task.target_columns)
 
