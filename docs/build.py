@@ -27,7 +27,8 @@ CHAPTERS = {
     "Start": ["tutorial"],
     "How to": [f"how-to/{name}" for name in ("classify", "multilabel", "match", "regress", "tag", "extract", "embed")]
     + [f"how-to/{name}" for name in ("mask", "label", "compress", "serve", "people")]
-    + [f"how-to/{name}" for name in ("feedback", "monitoring", "alerts", "behaviour-tests", "gate", "retraining", "jobs", "sign", "python")],
+    + [f"how-to/{name}" for name in ("feedback", "monitoring", "alerts", "behaviour-tests", "gate", "retraining")]
+    + [f"how-to/{name}" for name in ("jobs", "sign", "python")],
     "Understand": ["life", "operations", "defaults", "words", "benchmarks", "measuring"],
     "Develop": ["architecture", "contributing", "changelog"],
 }

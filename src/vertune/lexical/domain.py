@@ -127,12 +127,10 @@ def _solved(
     used = np.where(inside[entries.rows], values, 0.0)
 
     def scores(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.bincount(entries.rows, used * weights[entries.columns], count)
-        return found
+        return np.bincount(entries.rows, used * weights[entries.columns], count).astype(np.float64)
 
     def spread(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.bincount(entries.columns, used * residuals[entries.rows], width)
-        return found
+        return np.bincount(entries.columns, used * residuals[entries.rows], width).astype(np.float64)
 
     target = np.where(inside, is_window - is_window[inside].mean(), 0.0)
     weights, rest = np.zeros(width), spread(target)
