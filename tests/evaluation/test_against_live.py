@@ -144,7 +144,7 @@ def test_lists_of_labels_and_rankings_are_compared_too():
     assert found[0].verdict == "pass"
     assert "calibration" not in [check.name for check in found]
     ranking = build(Task, {"name": "embed"})
-    pairs = [{"query": f"q{row}", "document": f"d{row}"} for row in range(60)]
+    pairs = [{"text": f"q{row}", "text_pair": f"d{row}"} for row in range(60)]
     angles = np.linspace(0, np.pi, 60)
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     good, bad = (
