@@ -63,7 +63,7 @@ class Bench:
         }  # fmt: skip
         return build(Config, {
             "name": "bank", "seed": self.seed, "data": data, "base": "minilm", "method": self.method,
-            "device": {"threads": 1, "precision": "float32"},
+            "device": {"threads": 1, "precision": "float32"}, "training": {"refit": "never"},
         })  # fmt: skip
 
     def first(self, train_rows: pl.DataFrame, test_rows: pl.DataFrame) -> tuple[Artifact, float]:
@@ -157,8 +157,12 @@ def labels(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
 def typos(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     """500 of the rows have typos, and so have texts from now on."""
     rows, test = read(options.rows, options.seed, options.tests)
-    later = rows.sample(LABELS, seed=options.seed)
-    live, seconds = bench.first(rows.join(later, on="text", how="anti"), test)
+    if options.rows is None:
+        later = rows.sample(LABELS, seed=options.seed)
+        rows = rows.join(later, on="text", how="anti")
+    else:
+        later = read(None, options.seed)[0].join(rows, on="text", how="anti").sample(LABELS, seed=options.seed)
+    live, seconds = bench.first(rows, test)
     found = compare(
         bench, live, with_typos(later, options.seed), {"old": test, "new": with_typos(test, options.seed + 1)},
         WAYS if options.every else None,

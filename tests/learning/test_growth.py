@@ -58,7 +58,7 @@ def test_a_grown_head_answers_as_before_and_knows_the_new_label(lesson):
     fitted = torch.from_numpy(np.stack(outputs(after, material.encoder, features)))
     assert torch.allclose(said[:, there], fitted[:, here], atol=1e-5)
     truth = material.examples.target(range(len(features)))
-    loss = [float(new.loss(logits, truth).mean()) for logits in (now, fitted)]
+    loss = [float(new.loss(logits, truth).mean().detach()) for logits in (now, fitted)]
     assert loss[1] < loss[0]
 
 

@@ -23,7 +23,7 @@ from vertune.core.kinds import Method, Task
 from vertune.learning import companion, defaults, growth, retention
 from vertune.learning.cache import TrunkCache
 from vertune.learning.examples import Examples, encode
-from vertune.learning.held_out import HeldOutPredictions, intervals, predict
+from vertune.learning.held_out import HeldOutPredictions, decoded, intervals, predict
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
 from vertune.learning.training_data import TrainingData, TrainingFolders, TrainingOutcome
@@ -37,6 +37,8 @@ TOLERANCE = 0.003
 """What a way may lose on old validation records, as a share of the metric of the live model, to count as one that forgets nothing."""
 _LEAST_OLD = 500
 """Least number of old rows that are replayed, if there are as many."""
+_STRENGTHS = (1.0, 0.5, 0.0)
+"""How much of the change of the classes' shares is corrected: wholly, unless less is better on validation records."""
 _WORK = 0.25
 """The largest number of rows that all ways together are trained on, as a share of that of a training from the pretrained model."""
 
@@ -66,8 +68,8 @@ class Way:
 
 
 WAYS = (
-    Way("replay"),
     Way("distillation", distillation=1.0),
+    Way("replay"),
     Way("anchor", anchor=0.01),
     Way("importance", anchor=0.01, by_importance=True),
 )
@@ -221,6 +223,7 @@ class _Course:
         )  # fmt: skip
         result = run_loop(model, Plan(method, rates, steps, self.how.epochs, self.how.seconds), self._kept(way, model, lesson))
         found = predict(model, self.everything, self.held) if self.held is not None else None
+        found = self._with_shares(model, found)
         old, new = self._scores(found) if found else (None, None)
         return _Attempt(way, model, found, result, time.monotonic() - began, old=old, new=new)
 
@@ -237,6 +240,26 @@ class _Course:
             lesson = replace(lesson, objective=term.loss)
         return lesson
 
+    def _with_shares(self, model: VerticalModel, found: HeldOutPredictions | None) -> HeldOutPredictions | None:
+        """Correct the head for the shares of the classes, which replay changes: the lesson has few of the old rows, and all new ones.
+
+        The logarithm of the ratio of the shares is added to the outputs (Saerens et al. 2002), wholly, by half, or not at all, whichever is
+        best on all validation records, whose shares are those of all rows. Returns the predictions with it.
+        """
+        change = _of_shares(self.everything.examples, self.lesson.examples, self.everything.task)
+        if change is None or not isinstance(model.head, torch.nn.Linear):
+            return found
+        strength, best = 1.0, None
+        if found is not None and self.held is not None:
+            goal, sign = found.task.goal, found.task.goal_sign
+            for candidate in _STRENGTHS:
+                moved = decoded(self.everything.task, self.held, [raw + candidate * change for raw in found.outputs], found.seconds)
+                if best is None or sign * moved.metrics[goal] > sign * best.metrics[goal]:
+                    strength, best = candidate, moved
+        with torch.no_grad():
+            model.head.bias += torch.from_numpy(strength * change).to(model.head.bias)
+        return best
+
     def _scores(self, found: HeldOutPredictions) -> tuple[float | None, float | None]:
         """Return the main metric on the old and on the new validation records."""
         tally = found.tally
@@ -245,6 +268,18 @@ class _Course:
         goal, parts = found.task.goal, (~self.fresh, self.fresh)
         old, new = (float(found.task.summarise(tally[part].sum(axis=0))[goal]) if part.any() else None for part in parts)
         return old, new
+
+
+def _of_shares(whole: Examples, lesson: Examples, task: Task) -> NDArray[np.float32] | None:
+    """Return the logarithm of the share of each class in all examples, less that in those of the lesson; None if targets are no classes."""
+    values = [np.asarray(examples.targets.values) for examples in (whole, lesson)] if task.activation == "softmax" else []
+    if not values or any(value.ndim != 1 or not np.issubdtype(value.dtype, np.integer) for value in values):
+        return None
+    pairs = zip(values, (whole, lesson), strict=True)
+    counts = [np.bincount(value, weights=examples.weights, minlength=task.size) + 1 for value, examples in pairs]
+    first, second = (np.log(count / count.sum()) for count in counts)
+    change: NDArray[np.float32] = (first - second).astype(np.float32)
+    return change - change.mean()
 
 
 def forgets(loss: float, reference: float) -> bool:
