@@ -37,7 +37,7 @@ def filled(database):
             measurements.add(connection, [measured(vertical, age=40), measured(vertical)])
             for one in (alert(vertical, "old", "resolved", 40), alert(vertical, "lasting", "open", 40), alert(vertical)):
                 alerts.add(connection, one)
-                deliveries.add(connection, one.id, 1, ["hook"], {"why": one.why, "evidence": QUOTE})
+                deliveries.add(connection, one.id, 1, ["hook", "mail"], {"subject": "drift", "text": "refund", "evidence": QUOTE})
             alerts.remember(connection, vertical, "drift", Memory(0.5, {"run": 1}))
     return database
 
@@ -159,7 +159,7 @@ def test_a_vertical_is_forgotten_with_all_that_was_measured_of_it(filled):
     rules, series, _ = left(filled)
     assert {vertical for vertical, _ in rules} == {*series} == {"intent"}
     with filled.reading() as connection:
-        assert (alerts.memories(connection, "mood"), deliveries.waiting(connection)) == ({}, 3)
+        assert (alerts.memories(connection, "mood"), deliveries.waiting(connection)) == ({}, 6)
 
 
 @pytest.mark.parametrize("before", [NOW - timedelta(days=30), (NOW - timedelta(days=30)).replace(tzinfo=None)])
@@ -172,13 +172,18 @@ def test_what_is_older_than_a_time_is_forgotten_but_not_what_lasts(filled, befor
 
 @pytest.mark.parametrize("wanted", [{"customer": "bank"}, {"key": "k1"}, {"records": [{"text": "refund"}]}])
 def test_alerts_quote_no_text_that_somebody_had_deleted(filled, wanted):
+    with filled.writing() as connection:
+        for one in alerts.find(connection, Filter(), 100):
+            deliveries.sent(connection, deliveries.of_alert(connection, one.id)[1].id)
     deletion.carry_out(filled, Deletion(vertical="mood", **wanted), "k0")
     _, _, found = left(filled)
     assert {(one.vertical, bool(one.evidence)) for one in found} == {("intent", True), ("mood", False)}
+    deletion.carry_out(filled, Deletion(**wanted), "k0")
     with filled.reading() as connection:
         for one in alerts.find(connection, Filter(), 100):
-            (message,) = deliveries.of_alert(connection, one.id)
-            assert (message.payload["evidence"], message.payload["why"]) == (one.evidence, "0.7 > 0.5")
+            waiting, sent = (message.payload for message in deliveries.of_alert(connection, one.id))
+            assert "refund" not in f"{waiting}{sent}"
+            assert (waiting["subject"], sent) == ("drift", {})
 
 
 def test_measurements_and_alerts_are_kept_as_long_as_requests(filled):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -211,15 +211,19 @@ def remove_rules(connection: Connection, vertical: str) -> None:
     connection.execute(delete(schema.silences).where(schema.silences.c.vertical == vertical))
 
 
-def forget_evidence(connection: Connection, vertical: str | None) -> None:
-    """Empty the evidence of all alerts of a vertical, or of all verticals with None: it may quote a text that was deleted."""
+def forget_evidence(connection: Connection, vertical: str | None, messages: Mapping[str, str]) -> None:
+    """Empty the evidence of all alerts of a vertical, or of all verticals with None: it may quote a text that was deleted.
+
+    Messages about them that were sent or given up lose their content. `messages` are those that wait, as `deliveries.without_evidence`
+    returns them.
+    """
     table, sent = schema.alerts.c, schema.deliveries.c
     mine = [] if vertical is None else [table.vertical == vertical]
+    about = [sent.alert.in_(select(table.id).where(*mine)), sent.state != "waiting"]
     connection.execute(update(schema.alerts).where(table.evidence != "[]", *mine).values(evidence="[]"))
-    rows = connection.execute(select(sent.id, sent.payload).where(sent.alert.in_(select(table.id).where(*mine))))
-    for id, payload in rows.all():
-        stripped = {**orjson.loads(payload), "evidence": []}
-        connection.execute(update(schema.deliveries).where(sent.id == id).values(payload=orjson.dumps(stripped).decode()))
+    connection.execute(update(schema.deliveries).where(*about).values(payload="{}"))
+    for id, payload in messages.items():
+        connection.execute(update(schema.deliveries).where(sent.id == id).values(payload=payload))
 
 
 def _alert(row: RowMapping) -> Alert:

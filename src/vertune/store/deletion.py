@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
-from vertune.store import alerts, audit, measurements, retrainings, schema, users
+from vertune.store import alerts, audit, deliveries, measurements, retrainings, schema, users
 from vertune.store.cached import touch
 from vertune.store.database import Database, format_time, without_index
 from vertune.store.sessions import Sessions
@@ -85,21 +85,23 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
     if wanted.feedback:  # first, because feedback on an answer is found by its request
         _delete_feedback(database, wanted, marks, deleted)
     _delete_answers(database, wanted, marks, deleted)
+    with database.reading() as connection:
+        messages = deliveries.without_evidence(connection)
     with database.writing() as connection:
         if wanted.whole_customer is not None:
             touch(connection, Sessions.revision)
             if gone := users.remove_customer(connection, wanted.whole_customer):
                 deleted["users"] = gone
-        _delete_monitoring(connection, wanted, deleted)
+        _delete_monitoring(connection, wanted, messages, deleted)
         audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted, **(details or {})})
     return dict(deleted)
 
 
-def _delete_monitoring(connection: Connection, wanted: Deletion, deleted: Counter[str]) -> None:
+def _delete_monitoring(connection: Connection, wanted: Deletion, messages: Mapping[str, str], deleted: Counter[str]) -> None:
     """Delete what was measured of a vertical or before a time; of anything narrower, the texts that measurements and alerts may quote."""
     if wanted.key is not None or wanted.customer is not None or wanted.records:
         measurements.forget_evidence(connection, wanted.vertical)
-        alerts.forget_evidence(connection, wanted.vertical)
+        alerts.forget_evidence(connection, wanted.vertical, messages)
         return
     zone = None if wanted.before is None else wanted.before.tzinfo or UTC  # one without a time zone is in UTC
     before = None if wanted.before is None else format_time(wanted.before.replace(tzinfo=zone).astimezone(UTC))

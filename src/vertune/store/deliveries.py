@@ -71,6 +71,14 @@ def waiting(connection: Connection) -> int:
     return len(connection.execute(select(schema.deliveries.c.id).where(schema.deliveries.c.state == "waiting")).all())
 
 
+def without_evidence(connection: Connection) -> dict[str, str]:
+    """Return the payloads of messages that wait, by their ids, as JSON without anything that may quote a text of a user."""
+    table = schema.deliveries.c
+    rows = connection.execute(select(table.id, table.payload).where(table.state == "waiting"))
+    payloads = {row.id: orjson.loads(row.payload) for row in rows}
+    return {id: orjson.dumps({**payload, "text": f"{payload['subject']}\n", "evidence": []}).decode() for id, payload in payloads.items()}
+
+
 def sent(connection: Connection, id: str) -> None:
     """Note that a message was sent."""
     table = schema.deliveries.c
