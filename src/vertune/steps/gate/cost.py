@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from vertune.core import base
 from vertune.core.artifact import Artifact
@@ -26,15 +25,10 @@ def size(model: Artifact) -> int:
     if (model.folder / BASE).is_dir() or (model.folder / GRAPH).exists():
         return files
     named = str(model.manifest["config"].get("encoder", {}).get("base") or "")
-    return files + (folder_size(_base(named)) if named else 0)
-
-
-def _base(name: str) -> Path:
-    """Return the folder of a base; an empty path if it is not on this machine, where nothing else could load it either."""
     try:
-        return base.resolve(name)
-    except VertuneError:
-        return Path("/nonexistent")
+        return files + (folder_size(base.resolve(named)) if named else 0)
+    except VertuneError:  # a base that is not on this machine; the model can't be loaded then
+        return files
 
 
 def ratios(candidate: Predictor, live: Predictor, records: Sequence[Record]) -> list[float]:
