@@ -101,7 +101,7 @@ LABELS, BATCH, RECORDS_OF = 150, 50, 5
 """Numbers of labels that are given, in all and at once, and of how many messages one is a record of the project."""
 PAGES = (
     "/", "/projects", "/projects/new", "/label/chosen", "/records/chosen", "/review/chosen", "/progress/chosen", "/settings/chosen",
-    "/data", "/train", "/jobs", "/models", "/models/messages", "/try/messages", "/traffic", "/usage", "/people", "/keys",
+    "/data", "/train", "/jobs", "/models", "/models/messages", "/try/messages", "/traffic", "/watch", "/usage", "/people", "/keys",
 )  # fmt: skip
 WIDTHS = {"desktop": 1280, "phone": 390}
 

@@ -17,7 +17,7 @@ import httpx
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 DRIVER = shutil.which("chromedriver")
-_TIMEOUT = 20.0
+_TIMEOUT = 60.0
 """Seconds after which what is waited for is missing."""
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element in answers of a WebDriver (W3C WebDriver, 11)."""
