@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import json
 import os
 import random
 import re
@@ -18,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 
 from vertune.client import Client
@@ -243,11 +246,24 @@ def drift(stream: Stream, client: Client, story: Story) -> list[tuple[str, str, 
     return sent
 
 
-def label(reviewer: Client, asked: Sequence[tuple[str, str, str]], story: Story) -> None:
-    """Let a person say what the last messages are about."""
-    for id, _, intent in asked[-LABELLED:]:
-        reviewer.feedback(answer=id, target={"label": intent}, new_labels=True)
-    story.tell(f"A reviewer labels {len(asked[-LABELLED:])} of these messages.")
+def label(operator: Client, console: httpx.Client, asked: Sequence[tuple[str, str, str]], rows: Rows, story: Story) -> None:
+    """Let a person label the last messages in a labelling project, as on the page for it."""
+    intents = {text: intent for _, text, intent in asked[-LABELLED:]}
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps({'text': text})}\n" for text in intents)
+        file.flush()
+        dataset = operator.upload(file.name)["id"]
+    settings = {"labels": [{"name": name} for name in (*rows.known, *rows.later)], "hold_out": 0}
+    console.post("/v1/projects", json={"name": NAME, "dataset": dataset, "task": "classify", "settings": settings}).raise_for_status()
+    labelled, page = 0, {"records": [], "next": -1}
+    while page["next"] is not None:
+        asking = {"limit": 200, "after": page["next"]}
+        page = console.get(f"/v1/projects/{NAME}/records", params=asking).raise_for_status().json()
+        said = [(one["record"], {"label": intents[one["fields"]["text"]]}) for one in page["records"]]
+        given = [{"record": record, "state": "done", "target": target, "version": 1} for record, target in said]
+        labelled += len(console.put(f"/v1/projects/{NAME}/labels", json={"labels": given}).raise_for_status().json()["stored"])
+    new = sum(intent in rows.later for intent in intents.values())
+    story.tell(f"A reviewer labels {labelled} of these messages.", f"{new} of them are about new intents")
 
 
 def followed(client: Client, after: str, stream: Stream, story: Story) -> dict[str, Any]:
@@ -275,13 +291,10 @@ def poison(partner: Client, rows: Rows, story: Story) -> None:
     story.tell(f"Somebody sends {len(texts)} wrong labels with one key: everything is about '{wrong}'.")
 
 
-def clients(url: str, home: Home) -> Iterator[Client]:
-    """Yield a client for the operator, for a reviewer, and for a partner who is not to be trusted."""
-    database = Database.of_home(home.folder)
-    keys = Keys(database)
-    for name, scopes in (("operator", ["admin"]), ("reviewer", ["feedback", "review", "predict"]), ("partner", ["feedback", "predict"])):
-        yield Client(url, keys.create(name, scopes)[0])
-    database.close()
+def keys_of(home: Home) -> list[str]:
+    """Return the secrets of new keys for an operator, who may do all, and for a partner who is not to be trusted."""
+    with closing(Keys(Database.of_home(home.folder))) as keys:
+        return [keys.create(name, scopes)[0] for name, scopes in (("operator", ["admin"]), ("partner", ["feedback", "predict"]))]
 
 
 def page(story: Story, charts: dict[str, str]) -> str:
@@ -317,19 +330,22 @@ def main() -> None:
         home = Home(Path(folder) / "home")
         first_model(rows, home, story)
         with Server(home, Path(folder)) as server:
-            operator, reviewer, partner = clients(server.url, home)
-            told(operator, reviewer, partner, Stream(operator, rows, draw), story)
-            charts = {name: svg for name in CHARTS if (svg := chart(operator, name))}
+            own, other = keys_of(home)
+            with Client(server.url, own) as operator, Client(server.url, other) as partner:
+                told(operator, partner, own, Stream(operator, rows, draw), story)
+                charts = {name: svg for name in CHARTS if (svg := chart(operator, name))}
     options.page.write_text(page(story, charts), encoding="utf-8")
     print(f"\nThe timeline: {options.page.resolve()}")
 
 
-def told(operator: Client, reviewer: Client, partner: Client, stream: Stream, story: Story) -> None:
+def told(operator: Client, partner: Client, key: str, stream: Stream, story: Story) -> None:
     """Go round the ring once, and then try to poison it."""
     rows = stream.rows
     before = {name: accuracy(operator, test) for name, test in rows.test.items()}
     calm(stream, operator, story)
-    label(reviewer, drift(stream, operator, story), story)
+    asked = drift(stream, operator, story)
+    with httpx.Client(base_url=operator.url, headers={"Authorization": f"Bearer {key}"}, timeout=LONGEST) as console:
+        label(operator, console, asked, rows, story)
     first = followed(operator, "", stream, story)
     after = {name: accuracy(operator, test) for name, test in rows.test.items()}
     figures = "; ".join(f"{name} intents {before[name]:.1%} before, {after[name]:.1%} after" for name in before)

@@ -14,12 +14,13 @@ from vertune.core.watch import Watch, WatchFile
 from vertune.steps.deploy import Versions
 from vertune.steps.watch import Watcher, retraining
 from vertune.steps.watch.retraining import Ring
-from vertune.store import alerts, measurements, retrainings, rollouts, schema
+from vertune.store import alerts, labels, measurements, projects, retrainings, rollouts, schema
 from vertune.store.alerts import Alert
 from vertune.store.audit import entries
 from vertune.store.database import FILE, Database, format_time
 from vertune.store.jobs import Job
 from vertune.store.measurements import Measurement
+from vertune.store.projects import Project
 
 NOW = datetime.now(UTC)
 
@@ -213,6 +214,24 @@ def test_failures_are_no_reason_and_two_trainings_are_a_day_apart(home, database
         soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 25))
         assert retraining.reason(connection, "intent", wanted, live, soon) is None
         assert retraining.reason(connection, "intent", wanted, live, later)["new"] == 3
+
+
+def test_labels_of_the_project_of_a_vertical_are_learnt_and_no_others(home, database):
+    for name in ("intent", "other"):
+        project = Project(time_ordered_id(), "", "default", name, upload="", task={"name": "classify"}, settings={}, state="filling")
+        rows = [{"number": number, "record": "{}", "fingerprint": b"", "held": 0, "places": 1, "rank": number} for number in range(4)]
+        projects.add(database, project)
+        projects.add_records(database, project, [{**row, "suggestion": None, "confidence": None} for row in rows])
+        states = ("done", "done", "done", "skipped") if name == "intent" else ("done",) * 4
+        changes = [labels.Change(number, state, {"label": "food"}, None, 1) for number, state in enumerate(states)]
+        labels.save(database, project, "ann", changes, datetime.now(UTC))
+    wanted, live = build(Watch, {"retrain": {"labels": 3, "tolerance": 0.02}}).retrain, home.get("models", "intent@live")
+    with database.writing() as connection:
+        found = retraining.reason(connection, "intent", wanted, live, datetime.now(UTC))
+        begun = retrainings.begin(connection, "intent", found)
+    assert found == {"reason": "labels", "new": 3, "on": ["labels"]}
+    asked = retraining.training_request(begun, live, wanted)
+    assert (asked["on"], asked["tolerance"]) == ([{"name": "labels", "project": "intent", "customer": None}], 0.02)
 
 
 # ------------------------------------------------------------------ stages

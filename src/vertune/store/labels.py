@@ -339,6 +339,13 @@ def labelled_records(connection: Connection, project: str) -> int:
     return int(connection.scalar(select(table.count).where(table.project == project, table.annotator == "", table.state == "done")) or 0)
 
 
+def count_done(connection: Connection, project: str, after: str) -> int:
+    """Return the number of labels that annotators gave, or changed, after an id (see `core.ids.first_id_of`)."""
+    table = schema.labels.c
+    meant = [table.project == project, table.id > after, table.state == "done"]
+    return int(connection.execute(select(func.count()).select_from(schema.labels).where(*meant)).scalar_one())
+
+
 def decided_records(connection: Connection, project: str) -> int:
     """Return how many records a reviewer has decided on."""
     table = schema.decisions.c

@@ -7,6 +7,7 @@ it is started once. What a model learns and whether it passes is decided elsewhe
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,11 +20,12 @@ from vertune.core.ids import first_id_of
 from vertune.core.watch import FAILURES, Retrain, Watch, duration
 from vertune.runtime.live import read_live
 from vertune.steps.deploy import Plan, Versions, is_prepared
-from vertune.store import alerts, feedback, retrainings, rollouts
+from vertune.store import alerts, feedback, labels, projects, retrainings, rollouts
 from vertune.store.alerts import UNSOLVED, Filter
 from vertune.store.audit import note
 from vertune.store.database import Database
 from vertune.store.jobs import Job, Kind
+from vertune.store.key import DEFAULT_CUSTOMER
 from vertune.store.retrainings import Retraining
 from vertune.store.rollouts import Rollout, Rules
 
@@ -71,26 +73,43 @@ class Ring:
 
 
 def reason(connection: Connection, vertical: str, wanted: Retrain, live: Artifact, now: datetime) -> dict[str, Any] | None:
-    """Return why a vertical is to be trained again now; None if it is not.
+    """Return why a vertical is to be trained again now, and on what; None if it is not.
 
-    Nothing is trained without anything new to learn, nor sooner than `least_pause` after the last time.
+    What it learns is feedback, and the labels of the labelling project with its name. Nothing is trained without anything new to learn, nor
+    sooner than `least_pause` after the last time.
     """
     last = next(iter(retrainings.find(connection, [vertical], 1)), None)
     made = datetime.fromisoformat(str(live.manifest.get("created", "1970-01-01T00:00:00+00:00")))
     since = made if last is None else datetime.fromisoformat(last.at)
     if not wanted.wanted or (last is not None and now - since < duration(wanted.least_pause)):
         return None
-    new = feedback.count_usable(connection, vertical, first_id_of(since))
+    learnt = _new(connection, vertical, live.manifest.get("customer"), first_id_of(since))
+    new = sum(learnt.values())
     if not new:
         return None
+    why = _why(connection, vertical, wanted, since, new, now)
+    return None if why is None else {**why, "new": new, "on": [name for name, count in learnt.items() if count]}
+
+
+def _new(connection: Connection, vertical: str, customer: str | None, after: str) -> dict[str, int]:
+    """Return how much each source holds that came after an id."""
+    found = {"feedback": feedback.count_usable(connection, vertical, after), "labels": 0}
+    with suppress(NotFound):
+        project = projects.get(connection, vertical, customer or DEFAULT_CUSTOMER)
+        found["labels"] = labels.count_done(connection, project.id, after)
+    return found
+
+
+def _why(connection: Connection, vertical: str, wanted: Retrain, since: datetime, new: int, now: datetime) -> dict[str, Any] | None:
+    """Return the rule that wants a training now; None if none does."""
     if wanted.labels is not None and new >= wanted.labels:
-        return {"reason": "labels", "new": new}
+        return {"reason": "labels"}
     if wanted.every is not None and now - since >= duration(wanted.every):
-        return {"reason": "time", "new": new}
+        return {"reason": "time"}
     if wanted.on_drift:
         found = alerts.find(connection, Filter(verticals=[vertical], states=UNSOLVED), 100)
         if drifted := [one for one in found if one.monitor not in FAILURES and one.id > first_id_of(since)]:
-            return {"reason": "drift", "new": new, "alert": drifted[0].id}
+            return {"reason": "drift", "alert": drifted[0].id}
     return None
 
 
@@ -112,8 +131,13 @@ def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
 
 def training_request(one: Retraining, live: Artifact, wanted: Retrain) -> dict[str, Any]:
     """Return what the job that trains and judges a candidate reads: the vertical, where new rows come from, and what may be lost."""
-    source = {"name": "feedback", "vertical": one.vertical, "customer": live.manifest.get("customer")}
-    return {"vertical": one.vertical, "on": [source], "how": "auto", "tolerance": wanted.tolerance}
+    customer = live.manifest.get("customer")
+    sources = {
+        "feedback": {"name": "feedback", "vertical": one.vertical, "customer": customer},
+        "labels": {"name": "labels", "project": one.vertical, "customer": customer},
+    }
+    on = [sources[name] for name in one.request.get("on", ["feedback"])]
+    return {"vertical": one.vertical, "on": on, "how": "auto", "tolerance": wanted.tolerance}
 
 
 def _follow(ring: Ring, one: Retraining, wanted: Retrain, live: Artifact) -> None:
