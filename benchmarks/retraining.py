@@ -187,7 +187,7 @@ def rounds(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
         spent.append(seconds)
         print(number, [f"{value:.4f}" for value in table[-1]], model.manifest["chosen"]["ways"], f"{seconds:.0f} s", flush=True)
         bench.home.alias("bank@live", model.id)
-    joint, joint_seconds = _joint(bench, rows, test)
+    joint, joint_seconds = bench.anew(lineage, dataset)  # on the same training rows, of which some were set aside for tests in each round
     all_rows, joint_parts = accuracy(joint, test), [accuracy(joint, frame) for frame in tests]
     end = float(np.mean([value for value, frame in zip(table[-1], tests, strict=True) for _ in range(frame.height)]))
     return {
@@ -195,11 +195,6 @@ def rounds(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
         "end": end, "share": end / all_rows, "lost": [table[part][part] - table[-1][part] for part in range(PARTS - 1)],
         "lost_beside_joint": [joint_parts[part] - table[-1][part] for part in range(PARTS)],
     }  # fmt: skip
-
-
-def _joint(bench: Bench, rows: pl.DataFrame, test: pl.DataFrame) -> tuple[Artifact, float]:
-    config = bench.config(rows, test)
-    return _timed(lambda: train(config, prepared(config, bench.home), bench.home))
 
 
 def main() -> None:
