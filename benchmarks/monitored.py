@@ -19,7 +19,7 @@ def _parts(name: str) -> dict[str, Any]:
 def watching() -> str:
     """What each change of the traffic is found by, and how soon."""
     rows = []
-    for key, one in _parts("power").items():
+    for key, one in sorted(_parts("power").items(), key=lambda item: item[0].partition(": ")[::-1]):
         name, _, what = key.partition(": ")
         by = sorted(one["found by"].items(), key=lambda item: -item[1])[:4]
         delay = one["median delay of the first"]
