@@ -88,11 +88,18 @@ def test_language():
 
 
 def test_words():
-    finding = found("text_drift", with_texts(0.15, "mortgage interest rate of a house"))
+    base = rows()
+    asked = [f"mortgage interest rate of a house for {number} years" for number in range(60)]
+    finding = found("text_drift", replace(base, records=[*({"text": text} for text in asked), *base.records[60:]]))
     assert finding.changed
     assert finding.value > 0.52
     assert {row["word"] for row in finding.evidence} >= {"mortgage", "interest", "rate", "house"}
     assert finding.evidence[0]["share in the reference"] == 0
+
+
+def test_one_text_that_is_sent_again_and_again_is_no_drift():
+    finding = found("text_drift", with_texts(0.3, rows().records[0]["text"]))
+    assert not finding.changed
 
 
 def test_vectors():

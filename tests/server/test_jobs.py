@@ -233,47 +233,50 @@ def test_an_error_of_the_work_is_told(working, tiny_base) -> None:
     assert (job["state"], "missing" in job["why"], job["result"]) == ("failed", True, None)
 
 
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        ({"data": {"source": "/etc/passwd"}}, 422),
-        ({"data": {"source": {"name": "csv", "path": "/etc/passwd"}}}, 422),
-        ({"data": {"source": {"name": "sql", "url": "sqlite:////etc/passwd", "query": "select 1"}}}, 422),
-        ({"data": {}}, 422),
-        ({"data": {"source": {"declared": "nothing"}}}, 422),
-        ({"data": {"source": {"dataset": "../../etc/passwd"}}}, 404),
-        ({"data": {"source": {"dataset": "0" * 32}}}, 404),
-        ({"base": "/etc"}, 422),
-        ({"encoder": {"base": "someone/model"}}, 422),
-        ({"base": None, "encoder": {"name": "text", "base": "../models"}}, 422),
-        ({"compress": {"chain": [{"name": "distill", "teacher": "other"}]}}, 422),
-        ({"training": {"trackers": ["wandb"]}}, 422),
-        ({"device": {"threads": 64}}, 422),
-        ({"method": "nothing"}, 422),
-        ({"name": "../x"}, 422),
-    ],
+REFUSED_CONFIGS = (
+    ({"data": {"source": "/etc/passwd"}}, 422),
+    ({"data": {"source": {"name": "csv", "path": "/etc/passwd"}}}, 422),
+    ({"data": {"source": {"name": "sql", "url": "sqlite:////etc/passwd", "query": "select 1"}}}, 422),
+    ({"data": {}}, 422),
+    ({"data": {"source": {"declared": "nothing"}}}, 422),
+    ({"data": {"source": {"dataset": "../../etc/passwd"}}}, 404),
+    ({"data": {"source": {"dataset": "0" * 32}}}, 404),
+    ({"base": "/etc"}, 422),
+    ({"encoder": {"base": "someone/model"}}, 422),
+    ({"base": None, "encoder": {"name": "text", "base": "../models"}}, 422),
+    ({"compress": {"chain": [{"name": "distill", "teacher": "other"}]}}, 422),
+    ({"training": {"trackers": ["wandb"]}}, 422),
+    ({"device": {"threads": 64}}, 422),
+    ({"method": "nothing"}, 422),
+    ({"name": "../x"}, 422),
 )
-def test_paths_and_what_is_not_the_customers_are_refused(working, tiny_base, change, status) -> None:
+"""What is changed in a config that is right, and the status of the refusal."""
+INCOMPLETE = (
+    ({"kind": "fit"}, 422),
+    ({"kind": "fit", "config": {}, "model": "intent"}, 422),
+    ({"kind": "predict", "model": "intent"}, 422),
+    ({"kind": "compress", "model": "nobody"}, 404),
+    ({"kind": "compress", "model": "../models/x"}, 404),
+    ({"kind": "sleep"}, 422),
+    ({"kind": "compress", "model": "intent", "priority": 10}, 422),
+    ({"kind": "retrain", "model": "intent"}, 422),
+    ({"kind": "retrain", "model": "intent", "on": []}, 422),
+    ({"kind": "evaluate", "model": "intent", "on": [{"feedback": "intent"}]}, 422),
+)
+
+
+def test_paths_what_is_not_the_customers_and_incomplete_requests_are_refused(working, tiny_base) -> None:
     dataset = upload(working.ask)["id"]
-    given = {key: value for key, value in {**config(tiny_base, dataset), **change}.items() if value is not None}
-    problem(working.ask.post("/v1/jobs", json={"kind": "fit", "config": given}), status)
+    for change, status in REFUSED_CONFIGS:
+        given = {key: value for key, value in {**config(tiny_base, dataset), **change}.items() if value is not None}
+        sent = working.ask.post("/v1/jobs", json={"kind": "fit", "config": given})
+        assert sent.status_code == status, (change, sent.text)
+        problem(sent, status)
+    for body, status in INCOMPLETE:
+        sent = working.ask.post("/v1/jobs", json=body)
+        assert sent.status_code == status, (body, sent.text)
+        problem(sent, status)
     assert working.ask.get("/v1/jobs").json()["jobs"] == []
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"kind": "fit"}, 422),
-        ({"kind": "fit", "config": {}, "model": "intent"}, 422),
-        ({"kind": "predict", "model": "intent"}, 422),
-        ({"kind": "compress", "model": "nobody"}, 404),
-        ({"kind": "compress", "model": "../models/x"}, 404),
-        ({"kind": "sleep"}, 422),
-        ({"kind": "compress", "model": "intent", "priority": 10}, 422),
-    ],
-)
-def test_incomplete_requests_are_refused(working, body, status) -> None:
-    problem(working.ask.post("/v1/jobs", json=body), status)
 
 
 def test_declared_sources_are_read_by_name(home, start, tiny_base, tmp_path, monkeypatch) -> None:
@@ -304,6 +307,7 @@ def test_a_key_starts_and_sees_only_what_it_may(working, tiny_base) -> None:
     problem(reader("POST", "/v1/jobs", json=given), 403)
     problem(bank("POST", "/v1/jobs", json={**given, "priority": 9}), 403)
     problem(narrow("POST", "/v1/jobs", json={"kind": "compress", "model": "intent"}), 404)
+    problem(bank("POST", "/v1/jobs", json={"kind": "retrain", "model": "intent", "on": [{"dataset": dataset}]}), 403)
     problem(bank("POST", "/v1/jobs", json={"kind": "prepare", "config": config(tiny_base, "", data={"source": {"feedback": "x"}})}), 403)
     first = bank("POST", "/v1/jobs", json=given, headers={"Idempotency-Key": "a"})
     again = bank("POST", "/v1/jobs", json=given, headers={"Idempotency-Key": "a"})

@@ -13,6 +13,7 @@ from vertune.core import base as bases
 from vertune.core import part
 from vertune.core.kinds import Source
 from vertune.core.parse import build
+from vertune.server import jobs as runner
 from vertune.server.label_training import _is_due
 from vertune.server.settings import JobSettings
 
@@ -27,6 +28,12 @@ def working(home, start, tiny_base, monkeypatch):
     """A server that runs jobs; the tiny base may be named in settings."""
     monkeypatch.setitem(bases.ALIASES, str(tiny_base), str(tiny_base))
     return start(home, admin(home), jobs=JobSettings(cores=1))
+
+
+@pytest.fixture
+def idle(monkeypatch) -> None:
+    """Jobs are queued, and nothing runs them."""
+    monkeypatch.setattr(runner.Jobs, "take", lambda self: None)
 
 
 @pytest.fixture
@@ -114,6 +121,7 @@ def test_records_are_ranked_once_for_each_batch_of_labels(working, project) -> N
     assert rankings() == [second, first]
 
 
+@pytest.mark.usefixtures("idle")
 def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(working, project) -> None:
     ask = working.ask
     first, second, third = ask.post("/v1/projects/mails/next", json={"count": 3}).json()["records"]
@@ -133,6 +141,7 @@ def test_what_cannot_be_stored_is_named_and_the_rest_is_stored(working, project)
     assert ask.get("/v1/projects/mails").json()["mine"] == {"pending": 2, "skipped": 1}
 
 
+@pytest.mark.usefixtures("idle")
 def test_reviewers_find_records_and_take_decisions_back(working, project) -> None:
     ask = working.ask
     items = ask.post("/v1/projects/mails/next", json={"count": 4}).json()["records"]
@@ -151,6 +160,7 @@ def test_reviewers_find_records_and_take_decisions_back(working, project) -> Non
     assert ask.get("/v1/projects/mails/quality").json()["annotators"][0]["labels"] == 3
 
 
+@pytest.mark.usefixtures("idle")
 def test_labels_are_exported_for_other_software(working, project) -> None:
     ask = working.ask
     items = ask.post("/v1/projects/mails/next", json={"count": 3}).json()["records"]
@@ -170,6 +180,7 @@ def test_labels_are_exported_for_other_software(working, project) -> None:
     problem(ask.get("/v1/projects/mails/export", params={"format": "excel"}), 422)
 
 
+@pytest.mark.usefixtures("idle")
 def test_records_of_a_further_file_are_added_and_ranked(working, project) -> None:
     ask = working.ask
     more = [*ROWS[:3], *({"body": f"send me {number} of soup", "kind": "food" if number < 2 else None} for number in range(6))]
@@ -198,6 +209,7 @@ def label_as(running, name, records, label):
     return secret
 
 
+@pytest.mark.usefixtures("idle")
 def test_the_most_probable_answer_counts_if_the_project_says_so(working, project) -> None:
     """Of the first records, one annotator is nearly always of the opinion of the reviewer; then two disagree."""
     ask = working.ask
@@ -221,6 +233,7 @@ def test_the_most_probable_answer_counts_if_the_project_says_so(working, project
     assert [*source.read()["label"], *held.read()["label"]] == ["food"] * 20
 
 
+@pytest.mark.usefixtures("idle")
 def test_a_model_is_trained_after_so_many_labels_and_once(working, project) -> None:
     ask = working.ask
 
@@ -257,6 +270,7 @@ def test_when_a_model_is_trained_by_rule(rule, done, last, advice, due) -> None:
     assert _is_due(rule, done, last, advice) == due
 
 
+@pytest.mark.usefixtures("idle")
 def test_projects_that_people_cannot_label_are_refused_by_name(working) -> None:
     dataset = upload(working.ask, b'{"text": "a"}', "application/x-ndjson")["id"]
     body = {"name": "vectors", "dataset": dataset, "task": "embed"}
@@ -265,6 +279,7 @@ def test_projects_that_people_cannot_label_are_refused_by_name(working) -> None:
     assert "'regress' has the target 'score'" in problem(working.ask.post("/v1/projects", json=body), 422)
 
 
+@pytest.mark.usefixtures("idle")
 def test_settings_are_checked_and_a_closed_project_takes_nothing(working, project) -> None:
     ask = working.ask
     changed = ask.patch("/v1/projects/mails", json={"settings": {"guidelines": "# Towns", "suggestions": "hidden"}}).json()
@@ -281,6 +296,7 @@ def test_settings_are_checked_and_a_closed_project_takes_nothing(working, projec
     problem(ask.get("/v1/projects/mails"), 404)
 
 
+@pytest.mark.usefixtures("idle")
 def test_a_project_is_its_customers_alone(working, project) -> None:
     secret, _ = working.keys.create("other", ["label", "review", "train"], customer="other")
     other = {"Authorization": f"Bearer {secret}"}

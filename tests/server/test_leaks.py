@@ -153,7 +153,8 @@ def send(running, text: str, value: str) -> None:
         ("/v1/feedback", {"vertical": "intent", "text": text, "target": {"label": text}, "new_labels": True, "author": wide}),
         ("/v1/feedback", {"vertical": "spans", "text": text, "target": [place], "comment": f"not {text}"}),
         ("/v1/feedback", {"vertical": "spans", "text": text, "target": [{**place, "label": text}], "new_labels": True}),
-        ("/v1/silences", {"vertical": "intent", "hours": 1, "reason": text}), ("/v1/silences", {"hours": 0.1, "reason": wide}),
+        ("/v1/silences", {"vertical": "intent", "hours": 1, "reason": text}),
+        ("/v1/silences", {"hours": 0.1, "reason": wide}),
         ("/v1/feedback", {"vertical": "faq", "record": whole, "target": [{**span, "start": span["start"] + 4}]}),
     ]
     for number, (path, body) in enumerate(bodies):

@@ -152,9 +152,11 @@ def scope_of(verb: str, path: str) -> str | None:
         return "train" if (verb, about) in MANAGED else "review" if about.endswith(REVIEWED) else "label"
     if beginning := next((one for one in SCOPES if path.startswith(one)), None):
         return SCOPES[beginning]
+    if path.endswith("/nearest"):
+        return "train"
     changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))
-    administered = changes or path in ("/v1/deletions", "/v1/audit") or path.endswith("/report")
-    return "feedback" if "/feedback" in path else "admin" if administered else "predict"
+    administered = changes or path in ("/v1/deletions", "/v1/audit") or path.endswith("/report") or (verb, path) == ("post", "/v1/silences")
+    return "feedback" if "/feedback" in path or path.endswith(("/acknowledge", "/false")) else "admin" if administered else "predict"
 
 
 def test_the_document_says_what_needs_a_key_and_that_errors_are_problems(document) -> None:

@@ -148,8 +148,17 @@ def test_a_candidate_that_nothing_speaks_against_becomes_live(running, other, ho
 
 def test_another_live_model_ends_the_comparison(running, other, home) -> None:
     begin(running, other, share=0.5)
-    home.alias("intent@live", other)
+    home.alias("intent@live", home.aliases()["whole@live"])
     until(lambda: any("another model" in one["reason"] for one in history(running)))
+
+
+def test_a_promotion_that_was_interrupted_is_finished(running, other, home) -> None:
+    """The alias moved, and the process died before its transaction ended."""
+    begin(running, other, share=0.5)
+    home.alias("intent@live", other)
+    until(lambda: history(running)[0]["action"] == "promote")
+    assert "interrupted" in history(running)[0]["reason"]
+    assert home.aliases()["intent@live"] == other
 
 
 # ------------------------------------------------------------------ decisions

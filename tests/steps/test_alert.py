@@ -174,9 +174,7 @@ def test_false_alerts_lower_the_weight_of_their_rule_and_right_ones_raise_it(dat
             (alert,) = alerts.unsolved(connection, "intent").values()
             decide(connection, alert, state, "ann", "as usual")
             if state == "false":
-                memory = alerts.memories(connection, "intent")[
-                    "drift"
-                ]  # its end is today, and no window is
+                memory = alerts.memories(connection, "intent")["drift"]  # its end is today, and no window is
                 alerts.remember(connection, "intent", "drift", replace(memory, state={**memory.state, "ended": None}))
         run(database, [measured(next(hours), QUIET)], options)
     assert weights == [1.0, 0.5, 0.333, 0.429]

@@ -31,7 +31,7 @@ def run(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Train a model on new rows and compare it with the live one.
+    """Train on new rows, and compare with the live model.
 
     Rows that could poison the model are held back and listed for review. The command ends with exit code 7 if the new model fails the
     gate, or with --go-live also if the gate can't tell.

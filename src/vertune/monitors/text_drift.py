@@ -15,7 +15,7 @@ from vertune.monitors._shares import write_p
 class TextDrift(Monitor):
     """How well a classifier of words tells the window from the reference: the area under its ROC curve, with the most telling words.
 
-    Whether the difference is chance is decided by permutations of which texts are new.
+    Whether the difference is chance is decided by permutations of which texts are new. Of equal texts, one is compared.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"records"})
@@ -26,7 +26,8 @@ class TextDrift(Monitor):
 
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the area under the ROC curve of the classifier."""
-        before, now = ([text for text in one.texts() if text] for one in (reference, window))
+        # a text that is sent again and again would be learnt by heart, and taken for a change
+        before, now = (list(dict.fromkeys(text for text in one.texts() if text)) for one in (reference, window))
         before, now = self._sampled(before), self._sampled(now)
         if min(len(before), len(now)) < 20:
             return Finding.silent("There are too few texts.", len(now))

@@ -83,34 +83,38 @@ def reason(connection: Connection, vertical: str, wanted: Retrain, live: Artifac
     since = made if last is None else datetime.fromisoformat(last.at)
     if not wanted.wanted or (last is not None and now - since < duration(wanted.least_pause)):
         return None
-    learnt = _new(connection, vertical, live.manifest.get("customer"), first_id_of(since))
-    new = sum(learnt.values())
+    learnt = _learnt(connection, vertical, live.manifest.get("customer"), first_id_of(since))
+    new = sum(count for _, count in learnt)
     if not new:
         return None
-    why = _why(connection, vertical, wanted, since, new, now)
-    return None if why is None else {**why, "new": new, "on": [name for name, count in learnt.items() if count]}
+    found = {"new": new, "on": [source for source, count in learnt if count]}
+    if wanted.labels is not None and new >= wanted.labels:
+        return {"reason": "labels", **found}
+    if wanted.every is not None and now - since >= duration(wanted.every):
+        return {"reason": "time", **found}
+    alert = _drift(connection, vertical, first_id_of(since)) if wanted.on_drift else None
+    return None if alert is None else {"reason": "drift", "alert": alert, **found}
 
 
-def _new(connection: Connection, vertical: str, customer: str | None, after: str) -> dict[str, int]:
-    """Return how much each source holds that came after an id."""
-    found = {"feedback": feedback.count_usable(connection, vertical, after), "labels": 0}
+def _learnt(connection: Connection, vertical: str, customer: str | None, after: str) -> list[tuple[dict[str, Any], int]]:
+    """Return each source of new rows, and how many of its rows came after an id."""
+    given = 0
     with suppress(NotFound):
         project = projects.get(connection, vertical, customer or DEFAULT_CUSTOMER)
-        found["labels"] = labels.count_done(connection, project.id, after)
-    return found
+        given = labels.count_done(connection, project.id, after)
+    from_feedback = feedback.count_usable(connection, vertical, after)
+    return [(_feedback(vertical, customer), from_feedback), ({"name": "labels", "project": vertical, "customer": customer}, given)]
 
 
-def _why(connection: Connection, vertical: str, wanted: Retrain, since: datetime, new: int, now: datetime) -> dict[str, Any] | None:
-    """Return the rule that wants a training now; None if none does."""
-    if wanted.labels is not None and new >= wanted.labels:
-        return {"reason": "labels"}
-    if wanted.every is not None and now - since >= duration(wanted.every):
-        return {"reason": "time"}
-    if wanted.on_drift:
-        found = alerts.find(connection, Filter(verticals=[vertical], states=UNSOLVED), 100)
-        if drifted := [one for one in found if one.monitor not in FAILURES and one.id > first_id_of(since)]:
-            return {"reason": "drift", "alert": drifted[0].id}
-    return None
+def _feedback(vertical: str, customer: str | None) -> dict[str, Any]:
+    """Return the source that reads the feedback on a vertical."""
+    return {"name": "feedback", "vertical": vertical, "customer": customer}
+
+
+def _drift(connection: Connection, vertical: str, after: str) -> str | None:
+    """Return the id of an unsolved alert with a greater id than `after` that training can help against; None if there is none."""
+    found = alerts.find(connection, Filter(verticals=[vertical], states=UNSOLVED), 100)
+    return next((one.id for one in found if one.monitor not in FAILURES and one.id > after), None)
 
 
 def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
@@ -131,12 +135,7 @@ def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
 
 def training_request(one: Retraining, live: Artifact, wanted: Retrain) -> dict[str, Any]:
     """Return what the job that trains and judges a candidate reads: the vertical, where new rows come from, and what may be lost."""
-    customer = live.manifest.get("customer")
-    sources = {
-        "feedback": {"name": "feedback", "vertical": one.vertical, "customer": customer},
-        "labels": {"name": "labels", "project": one.vertical, "customer": customer},
-    }
-    on = [sources[name] for name in one.request.get("on", ["feedback"])]
+    on = one.request.get("on") or [_feedback(one.vertical, live.manifest.get("customer"))]
     return {"vertical": one.vertical, "on": on, "how": "auto", "tolerance": wanted.tolerance}
 
 
