@@ -140,7 +140,14 @@ SCOPES = {
     "/health": None,
 }  # fmt: skip
 """By the beginning of a path, the scope that all its operations need; None if they need no key."""
-MANAGED = [("post", ""), ("patch", "/{project}"), ("delete", "/{project}"), ("post", "/{project}/train"), ("get", "/{project}/quality")]
+MANAGED = [
+    ("post", ""),
+    ("post", "/{project}/records"),
+    ("patch", "/{project}"),
+    ("delete", "/{project}"),
+    ("post", "/{project}/train"),
+    ("get", "/{project}/quality"),
+]
 REVIEWED = ("/records", "/reviews", "/labels/many", "/labels/undo", "/decisions", "/decisions/{record}", "/export")
 """Operations on labelling projects that need the scope train or review; all others need label."""
 
