@@ -45,11 +45,11 @@ SHOTS, LEAST = 60, 40
 """Number of training rows of each intent, and the least number of other ones."""
 WINDOW = 250
 """Number of messages that are compared with the validation rows at a time."""
-SHARE = 0.2
+SHARE = 0.25
 """Share of later messages that are about new intents."""
 TYPOS = 0.06
 """Share of the characters of later messages that are typed wrong."""
-LABELLED = 400
+LABELLED = 500
 """Number of messages that people label after the change."""
 POISONED = 150
 """Number of wrong labels that one key sends at the end."""
@@ -64,7 +64,7 @@ rules:
   - {{name: drift, monitors: [text_drift, label_shares, confidence, feedback_quality], severity: warning, after: 2, cool_down: 1m}}
 channels:
   - {{name: file, path: PATH}}
-retrain: {{labels: 120, go_live: live, enough: 60, least_pause: 1s, tolerance: 0.02}}
+retrain: {{labels: 120, go_live: live, enough: 30, least_pause: 1s, tolerance: 0.02}}
 """
 
 
@@ -241,9 +241,9 @@ def drift(stream: Stream, client: Client, story: Story) -> list[tuple[str, str, 
         return found[0] if len(found) > before else None
 
     alert = wait_for(alerted, "an alert was raised", lambda: sent.extend(stream.send(25)))
-    words = ", ".join(str(row.get("word", row.get("label", ""))) for row in alert["evidence"][:5])
+    words = ", ".join(str(next(iter(row.values()))) for row in alert["evidence"][:5])
     story.tell(f"Alert: {alert['monitor']}. {alert['why']}", f"after {len(sent)} messages; most telling: {words}")
-    return sent
+    return sent + stream.send(max(0, LABELLED - len(sent)))
 
 
 def label(operator: Client, console: httpx.Client, asked: Sequence[tuple[str, str, str]], rows: Rows, story: Story) -> None:
@@ -279,7 +279,7 @@ def followed(client: Client, after: str, stream: Stream, story: Story) -> dict[s
             story.tell(f"Retraining: {found[-1]['stage']}.", found[-1]["why"] or "")
         return found[-1] if found[-1]["stage"] in ("done", "refused", "failed") else None
 
-    return wait_for(ended, "the retraining has ended", lambda: (stream.send(10), time.sleep(0.2)))
+    return wait_for(ended, "the retraining has ended", lambda: stream.send(20))
 
 
 def poison(partner: Client, rows: Rows, story: Story) -> None:

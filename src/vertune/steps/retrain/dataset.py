@@ -37,7 +37,7 @@ HELD = "held.jsonl"
 """The file of a dataset with the rows that were held back for review."""
 How = Literal["auto", "warm", "scratch"]
 _WITNESSES = 2000
-"""Largest number of validation rows on which it is measured how far the live model is to be believed."""
+"""Largest number of rows on which it is measured how far the live model is to be believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +223,16 @@ def _rows(predictor: Predictor, new: pl.DataFrame, retired: Mapping[str, str]) -
 
 
 def _background(predictor: Predictor, lineage: Lineage, old: Old) -> Background:
-    """Return what the guard knows from before; validation rows that the live model was trained on tell nothing about it."""
+    """Return what the guard knows from before.
+
+    How far the live model is to be believed is measured on validation rows; if it was trained on them too, on gold rows, of which nothing
+    else is learnt.
+    """
     task, train = predictor.task, old.splits["train"]
     labels = targets.labels_of(task, train)
     flat = [label for found in labels for label in found]
     names, counts = np.unique(np.array(flat, dtype=str), return_counts=True)
-    held = old.splits["validation"].head(0 if lineage.trained.refitted else _WITNESSES)
+    held = (old.gold if lineage.trained.refitted else old.splits["validation"]).head(_WITNESSES)
     names_read = [column.name for column in task.columns if column.name in train.columns]
     records = only(held, names_read).to_dicts()
     answers = predictor.answer(records) if records else []
