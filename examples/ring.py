@@ -64,7 +64,7 @@ rules:
   - {{name: drift, monitors: [text_drift, label_shares, confidence, feedback_quality], severity: warning, after: 2, cool_down: 1m}}
 channels:
   - {{name: file, path: PATH}}
-retrain: {{labels: 120, go_live: live, enough: 30, least_pause: 1s, tolerance: 0.02}}
+retrain: {{labels: 120, go_live: live, enough: 30, least_pause: 1s, tolerance: 0.03}}
 """
 
 

@@ -76,6 +76,18 @@ def test_all_rows_of_somebody_who_turns_labels_round_are_held_back():
     assert any("the author 'mallory' contradicts the live model" in suspicion.what for suspicion in found.suspicions)
 
 
+def test_nothing_is_learnt_of_somebody_of_whom_nearly_all_is_held_back():
+    """A witness whose errors are sure too accuses nobody; and of the turned labels, it is unsure of three."""
+    sure = background()
+    witness = Background(sure.texts, sure.shares, sure.right, np.where(sure.right, 0.99, 0.9))
+    rows = flipped(honest(), range(40), "mallory")
+    rows = changed(rows, range(37, 40), confidence=0.3)
+    held = guard(rows, witness).held(rows)
+    assert set(range(40)) <= set(held)
+    assert held[39].check == "sender"
+    assert "37 of 40 rows" in held[39].what
+
+
 def test_somebody_who_sends_corrections_alone_is_believed():
     random = np.random.default_rng(5)
     unsure = changed(honest(), range(30), author="diligent", agrees=False, confidence=lambda place: float(random.beta(3, 3)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -28,6 +28,8 @@ _FEWEST = 50
 """Smallest number of validation rows that tell it."""
 _RARER, _CONTRADICTED = 5.0, 0.8
 """How many times as rare in old rows a phrase must be to be new; and the share of its rows that the live model must contradict else."""
+_CAUGHT, _NEARLY_ALL = 20, 0.8
+"""From how many rows of a sender that are held back on, and from which share of its rows, none of them is learnt."""
 _TIMES = 2.0
 """How many times as often as in honest corrections the live model must have been sure, for a sender to be accused."""
 
@@ -123,6 +125,7 @@ def guard(rows: Rows, background: Background, limits: Limits | None = None) -> G
     found = Guarded()
     for check in (_new_labels, _contradictions, _senders, _floods, _label_floods, _phrases):
         found.suspicions += check(rows, background, limits, judge)
+    found.suspicions += _company(rows, found.held(rows).keys())
     return found
 
 
@@ -200,6 +203,16 @@ def _senders(rows: Rows, background: Background, limits: Limits, judge: _Witness
                     f"the {kind} '{sender}' contradicts the live model {len(contradicted)} times, {sure} of them where it is surely right",
                     places,
                 )
+
+
+def _company(rows: Rows, held: Collection[int]) -> Iterator[Suspicion]:
+    """Yield the rows of senders of whom nearly all other rows are held back: what is left of an attack is no honest row."""
+    for kind, senders in rows.senders.items():
+        for sender, places in _members(senders).items():
+            free = [row for row in places.tolist() if not rows.reviewed[row]]
+            caught = sum(row in held for row in free)
+            if caught >= _CAUGHT and _NEARLY_ALL * len(free) <= caught < len(free):
+                yield Suspicion("sender", f"{caught:,} of {len(free):,} rows of the {kind} '{sender}' are held back", np.array(free))
 
 
 def _floods(rows: Rows, background: Background, limits: Limits, judge: _Witness) -> Iterator[Suspicion]:
