@@ -55,13 +55,13 @@ POISONED = 150
 """Number of wrong labels that one key sends at the end."""
 LONGEST = 400.0
 """Seconds after which something that was awaited counts as missing."""
-CHARTS = ("text_drift", "confidence", "feedback_quality")
+CHARTS = ("text_drift", "confidence")
 WATCH = f"""\
-monitors: [text_drift, label_shares, confidence, volume, errors, {{name: feedback_quality}}]
+monitors: [text_drift, label_shares, confidence, volume, errors]
 window: {WINDOW}
 every: 3s
 rules:
-  - {{name: drift, monitors: [text_drift, label_shares, confidence, feedback_quality], severity: warning, after: 2, cool_down: 1m}}
+  - {{name: drift, monitors: [text_drift, label_shares, confidence], severity: warning, after: 2, cool_down: 1m}}
 channels:
   - {{name: file, path: PATH}}
 retrain: {{labels: 120, go_live: live, enough: 30, least_pause: 1s, tolerance: 0.03}}

@@ -45,3 +45,8 @@ def test_times_and_values_are_written_on_the_axes():
     texts = [one.text for one in picture.findall(f"{SVG}text")]
     assert any(text.startswith("01-02") for text in texts)
     assert any(text.endswith("\u00a0%") for text in texts)
+
+
+def test_without_points_there_are_no_axes():
+    picture = ElementTree.fromstring(draw([], "t", "share", 640, "light"))
+    assert [element.text for element in picture.iter() if element.tag.endswith("text")] == ["–"]

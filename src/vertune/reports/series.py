@@ -41,9 +41,15 @@ class Point:
 def draw(points: Sequence[Point], title: str, unit: Unit, width: int, theme: Theme) -> str:
     """Return the picture: the values with their intervals, in red where a change was seen; `width` is in pixels.
 
-    A window in which nothing could be told is an empty circle. Times are in UTC.
+    A window in which nothing could be told is an empty circle. Times are in UTC. Without points, there is a dash in place of axes.
     """
     colours = _COLOURS[theme]
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}" role="img" '
+        f'aria-label={quoteattr(title)} font-family="system-ui, sans-serif" font-size="11"><title>{escape(title)}</title>'
+    )
+    if not points:
+        return f'{head}<text x="{width / 2}" y="{_HEIGHT / 2}" text-anchor="middle" fill="{colours["text"]}">–</text></svg>'
     low, high = domain([value for one in points for value in (one.value, one.low, one.high)], zero=False)
     if unit == "share":
         low, high = max(low, -1.0), min(high, 1.02)
@@ -57,11 +63,7 @@ def draw(points: Sequence[Point], title: str, unit: Unit, width: int, theme: The
     def y(value: float) -> float:
         return round(_TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - min(max(value, low), high)) / (high - low), 1)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" viewBox="0 0 {width} {_HEIGHT}" role="img" '
-        f'aria-label={quoteattr(title)} font-family="system-ui, sans-serif" font-size="11">',
-        f"<title>{escape(title)}</title>",
-    ]
+    parts = [head]
     for value, text in marks:
         parts.append(f'<line x1="{left}" x2="{width - _RIGHT}" y1="{y(value)}" y2="{y(value)}" stroke="{colours["line"]}"/>')
         parts.append(f'<text x="{left - 6}" y="{y(value) + 4}" text-anchor="end" fill="{colours["text"]}">{escape(text)}</text>')

@@ -257,7 +257,7 @@ def _require_something(found: Assembled, run: Artifact, log: ChainLog, rows: int
     if found.learnt:
         return
     reasons = ", ".join(f"{count:,} {outcome}" for outcome, count in found.counts.items())
-    where = f" See {run.folder / HELD}." if found.held else ""
+    where = f" See {HELD} of the run {run.id}." if found.held else ""
     raise DataError(
         f"There is nothing new to learn: none of the {log.read:,} rows can be used ({reasons or f'{rows} left'}).{where} Review rows that "
         "were held back, or give others."
