@@ -257,7 +257,7 @@ class _Course:
                 if best is None or sign * moved.metrics[goal] > sign * best.metrics[goal]:
                     strength, best = candidate, moved
         with torch.no_grad():
-            model.head.bias += torch.from_numpy(strength * change).to(model.head.bias)
+            model.head.bias.add_(torch.from_numpy(strength * change).to(model.head.bias))
         return best
 
     def _scores(self, found: HeldOutPredictions) -> tuple[float | None, float | None]:
@@ -278,8 +278,8 @@ def _of_shares(whole: Examples, lesson: Examples, task: Task) -> NDArray[np.floa
     pairs = zip(values, (whole, lesson), strict=True)
     counts = [np.bincount(value, weights=examples.weights, minlength=task.size) + 1 for value, examples in pairs]
     first, second = (np.log(count / count.sum()) for count in counts)
-    change: NDArray[np.float32] = (first - second).astype(np.float32)
-    return change - change.mean()
+    change = first - second
+    return np.asarray(change - change.mean(), np.float32)
 
 
 def forgets(loss: float, reference: float) -> bool:
