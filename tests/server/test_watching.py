@@ -53,7 +53,7 @@ def test_a_candidate_that_passes_becomes_live_by_itself_while_others_are_answere
             return next(iter(retrainings.find(connection, ["intent"], 1)), None)
 
     begun = until(lambda: (found := newest()) and found.stage == "train" and found)
-    assert begun.request == {"reason": "labels", "new": 2}
+    assert begun.request == {"reason": "labels", "new": 2, "on": [{"name": "feedback", "vertical": "intent", "customer": None}]}
     with running.database.writing() as connection:
         mine = jobs.schema.jobs.c.id == begun.job
         connection.execute(jobs.schema.jobs.update().where(mine).values(state="running", worker="test"))

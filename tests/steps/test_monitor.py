@@ -37,7 +37,7 @@ def requests(count=900, changed=600, seed=0):
     for number in range(count):
         new = number >= changed
         words, label = (CITIES, "place") if draw.random() < (0.2 if new else 0.5) else (FOODS, "food")
-        text = f"tell me of {draw.choice(words)} and {draw.choice(words)}" + (" with a new menu please" if new else "")
+        text = f"tell me {number} of {draw.choice(words)} and {draw.choice(words)}" + (" with a new menu please" if new else "")
         at = BEGIN + timedelta(minutes=10 * number)
         rows.append({"query": text, "answer": label, "confidence": draw.uniform(0.4, 0.7) if new else draw.uniform(0.7, 1), "time": at})
     return pl.DataFrame(rows)
