@@ -80,6 +80,11 @@ class Artifact:
             return {}
 
     @property
+    def created(self) -> datetime:
+        """When it was begun, or 1970 if the manifest does not say."""
+        return datetime.fromisoformat(str(self.manifest.get("created", "1970-01-01T00:00:00+00:00")))
+
+    @property
     def refitted(self) -> bool:
         """Whether a model was finally trained on its validation rows too, so that results on them say nothing about new rows."""
         return bool((self.manifest.get("chosen") or {}).get("refit"))

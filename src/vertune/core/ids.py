@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime
 
 _NUMBERS = itertools.count(secrets.randbits(12))
+_MILLISECONDS = 12
+"""Number of digits of an id that are its time in milliseconds since 1970."""
 _RANDOM = secrets.randbits(61)
 """Random for each process; a random number for each id would need a system call, which takes as long as handling a short text."""
 
@@ -19,6 +21,11 @@ def time_ordered_id() -> str:
     """
     number = next(_NUMBERS)
     return f"{time.time_ns() // 1_000_000:012x}7{number & 0xFFF:03x}{1 << 63 | (_RANDOM + (number >> 12)) & (1 << 62) - 1:016x}"
+
+
+def time_of(id: str) -> float:
+    """Return the time that an id begins with, in seconds since 1970; raise ValueError if it begins with none."""
+    return int(id[:_MILLISECONDS], 16) / 1000
 
 
 def first_id_of(time: datetime) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vertune.core.errors import Busy, ConfigError, DataError, NotFound
-from vertune.core.ids import time_ordered_id
+from vertune.core.ids import time_of, time_ordered_id
 from vertune.core.records import Record
 from vertune.data.validate import check_labels, checked_target, read_fields, records_of_texts, select_fields, validate_records
 from vertune.runtime.fleet import Deployment
@@ -233,7 +233,7 @@ def _is_same(given: Any, target: Any) -> bool:
 def _is_recent(id: str) -> bool:
     """Return whether an answer is so new that it may not be stored yet; the id begins with the time in milliseconds."""
     try:
-        made = int(id[:12], 16) / 1000
+        made = time_of(id)
     except ValueError:
         return False
     return abs(time.time() - made) < 10 * _UNWRITTEN_SECONDS

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, func, literal, select
 
-from vertune.core.ids import first_id_of
+from vertune.core.ids import first_id_of, time_of
 from vertune.store import schema
 from vertune.store.database import format_time
 
@@ -28,8 +28,6 @@ _READ = 40
 """Number of rows of each part of which the answers are read."""
 _FEEDBACK = 5000
 """Number of the last feedback of a series that is counted."""
-_MILLISECONDS = 12
-"""Number of digits of an id that are its time in milliseconds since 1970."""
 _FIRST: BindParameter[str] = bindparam("first")
 _END: BindParameter[str] = bindparam("end")
 """The ids between which a statement looks; it is made once for all parts, because making it takes longer than running it."""
@@ -109,7 +107,7 @@ def _add(
         step.answers += found
         return
     begin = span[0].timestamp()
-    covered = int(last[:_MILLISECONDS], 16) / 1000 - begin
+    covered = time_of(last) - begin
     share = min(1.0, max(covered / (span[1].timestamp() - begin), 1e-6))
     step.answers += round(found / share)
     step.exact = False
@@ -171,7 +169,7 @@ def _add_feedback(connection: Connection, window: Window, steps: list[Step]) -> 
 def _placed(rows: Any, since: float, length: float) -> Iterator[tuple[int, str | None]]:
     """Yield the number of the step of each feedback, and its verdict."""
     for row in rows:
-        yield int((int(row.id[:_MILLISECONDS], 16) / 1000 - since) // length), row.verdict
+        yield int((time_of(row.id) - since) // length), row.verdict
 
 
 def window_of(vertical: str, since: datetime, until: datetime, step: timedelta, customer: str | None) -> Window:

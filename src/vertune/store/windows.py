@@ -10,14 +10,12 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, and_, func, select, tuple_
 
-from vertune.core.ids import first_id_at, first_id_of
+from vertune.core.ids import first_id_at, first_id_of, time_of
 from vertune.store import schema
 from vertune.store.traffic import failed_verticals
 
 HOUR = 3600.0
 """Seconds of an hour."""
-_MILLISECONDS = 12
-"""Number of digits of an id that are its time in milliseconds since 1970."""
 _PAGE = 400
 """Number of rows that are searched by their keys at a time."""
 
@@ -52,11 +50,6 @@ class Stretch:
     def between(cls, vertical: str, since: datetime, until: datetime, model: str | None = None) -> Stretch:
         """Return the stretch between two times."""
         return cls(vertical, first_id_of(since), first_id_of(until), model)
-
-
-def time_of(id: str) -> float:
-    """Return the time that an id begins with, in seconds since 1970."""
-    return int(id[:_MILLISECONDS], 16) / 1000
 
 
 def last_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row]:

@@ -41,7 +41,7 @@ class Traffic:
     @property
     def _since(self) -> str:
         """The first id that a request to this model can have."""
-        return first_id_of(datetime.fromisoformat(str(self.reader.artifact.manifest.get("created", "1970-01-01T00:00:00+00:00"))))
+        return first_id_of(self.reader.artifact.created)
 
     def _stretch(self, first: str, end: datetime | None = None) -> Stretch:
         return Stretch(self.vertical, max(first, self._since), first_id_of(end or self.now), self.reader.artifact.id)

@@ -79,8 +79,7 @@ def reason(connection: Connection, vertical: str, wanted: Retrain, live: Artifac
     sooner than `least_pause` after the last time.
     """
     last = next(iter(retrainings.find(connection, [vertical], 1)), None)
-    made = datetime.fromisoformat(str(live.manifest.get("created", "1970-01-01T00:00:00+00:00")))
-    since = made if last is None else datetime.fromisoformat(last.at)
+    since = live.created if last is None else datetime.fromisoformat(last.at)
     if not wanted.wanted or (last is not None and now - since < duration(wanted.least_pause)):
         return None
     learnt = _learnt(connection, vertical, live.manifest.get("customer"), first_id_of(since))
