@@ -21,7 +21,7 @@ from vertune.runtime.live import read_live
 from vertune.steps.alert import channels_of, deliver, raise_alerts
 from vertune.steps.watch import retraining
 from vertune.steps.watch.retraining import Ring
-from vertune.store import alerts, retrainings
+from vertune.store import alerts, deliveries, retrainings
 from vertune.store.alerts import Memory
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
@@ -120,6 +120,9 @@ class Watcher:
 
     def deliver(self) -> int:
         """Send the messages that are due, if this process has the lease, and return how many were sent."""
+        with self.database.reading() as connection:
+            if not deliveries.waiting(connection):
+                return 0  # each second, before the configs of all models are read for their channels
         try:
             return deliver(self.database, self.channels(), self.lease.check)
         except Conflict:
