@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.content import groups
+from vertune.metrics.normal import QUANTILE
 
 Summarise = Callable[[NDArray[np.float64]], "dict[str, NDArray[Any]]"]
 """A function that computes every metric from an array of shape (..., k): k counts that are summed over the units of a sample."""
@@ -32,8 +33,6 @@ Limits = Callable[[str], tuple[float, float]]
 
 LEVEL = 0.95
 """Confidence level of the intervals."""
-_NORMAL = 1.959963984540054
-"""Quantile of the normal distribution for the upper end of a 95 % interval."""
 _GROUPS = 2000
 """Largest number of parts that the jackknife leaves out in turn; with more units, a part has several of them."""
 _CELLS = 4_000_000
@@ -127,7 +126,7 @@ def paired_normal(first: Tallies, second: Tallies, rounds: int = 1000, seed: int
     both, difference = _side_by_side(first, second)
     resampled = _concatenate([difference(weights @ both) for weights in _weights(both, rounds, seed)])
     value = difference(both.sum(axis=0))
-    halves = {name: _NORMAL * float(np.std(values)) for name, values in resampled.items()}
+    halves = {name: QUANTILE * float(np.std(values)) for name, values in resampled.items()}
     return {name: Interval(float(value[name]), float(value[name]) - half, float(value[name]) + half) for name, half in halves.items()}
 
 
@@ -156,7 +155,7 @@ def equivalence(first: Tallies, second: Tallies, rounds: int = 1000, seed: int =
     """
     floors = [_largest_steps(side, np.asarray(side.units, np.float64), seed) for side in (first, second)]
     return {
-        name: _at_least(found, _NORMAL * max(floor[name] for floor in floors))
+        name: _at_least(found, QUANTILE * max(floor[name] for floor in floors))
         for name, found in paired(first, second, rounds, seed).items()
     }
 
@@ -234,7 +233,7 @@ def _interval(
         count, mean = len(left_out), float(left_out.mean())
         bias = (count - 1) * (mean - value)
         error = math.sqrt((count - 1) / count * float(((left_out - mean) ** 2).sum()))
-        wider = max(1.0, error / spread) * _student(units - 1) / _NORMAL * math.sqrt(units / (units - 1))
+        wider = max(1.0, error / spread) * _student(units - 1) / QUANTILE * math.sqrt(units / (units - 1))
         centre, half = value - bias, 0.5 * float(np.abs(left_out - value).max()) * (units <= _GROUPS)
         corrected = [centre + (end - float(finite.mean())) * wider for end in (low, high)]
         low, high = min(low, corrected[0] - half), max(high, corrected[1] + half)
@@ -247,5 +246,5 @@ def _interval(
 
 def _student(freedom: int) -> float:
     """Return the quantile of Student's distribution for the upper end of a 95 % interval (expansion of Cornish and Fisher 1937)."""
-    z, nu = _NORMAL, max(1, freedom)
+    z, nu = QUANTILE, max(1, freedom)
     return z + (z**3 + z) / (4 * nu) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * nu**2)

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.metrics.distributions import chi_square_tail, kolmogorov_tail, pearson_tail, two_sided
+from vertune.metrics.normal import QUANTILE
 
-_QUANTILE = 1.959963984540054
-"""Quantile of the normal distribution for the upper end of a 95 % interval."""
 _EXPECTED = 5.0
 """Least expected count of a category in the smaller sample, below which a chi-square statistic has no chi-square distribution."""
 _ROUNDS = 200
@@ -38,9 +37,9 @@ def share_interval(hits: float, count: int) -> tuple[float, float]:
     """Return the 95 % interval of a share (Wilson 1927)."""
     if count == 0:
         return 0.0, 1.0
-    share, square = hits / count, _QUANTILE**2
+    share, square = hits / count, QUANTILE**2
     middle = (share + square / (2 * count)) / (1 + square / count)
-    half = _QUANTILE / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    half = QUANTILE / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.metrics.distributions import two_sided
+from vertune.metrics.normal import QUANTILE
 
 _EDGE = 1e-6
 """Confidences are kept this far from 0 and 1, where their logarithm of odds would be infinite."""
 _PRIOR = 1.0
 """Inverse variance of the prior by which the confidences are taken to be calibrated, with slope 1 and offset 0."""
 _STEPS = 50
-_QUANTILE = 1.959963984540054
-"""Quantile of the normal distribution for the upper end of a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def estimate(calibration: Calibration, reference: NDArray[np.float64], window: N
     spread = float(now.var()) / count + float(before.var()) / len(before) + float(both @ calibration.covariance @ both)
     difference = value - float(before.mean())
     p = two_sided(difference / math.sqrt(spread)) if spread > 0 else 1.0
-    return Estimate(value, max(0.0, value - _QUANTILE * error), min(1.0, value + _QUANTILE * error), p, float(before.mean()))
+    return Estimate(value, max(0.0, value - QUANTILE * error), min(1.0, value + QUANTILE * error), p, float(before.mean()))
 
 
 def _log_odds(confidence: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.metrics.normal import QUANTILE
+
 LEVEL = 0.95
 """The share of the weight of all curves that an interval contains."""
 LEAST_POINTS = 3
@@ -52,8 +54,6 @@ _MOST = 100.0
 _NORMAL = np.array([-1.8, -0.9, 0.0, 0.9, 1.8])
 """Where the distribution of the last score around its estimate is evaluated, in standard deviations."""
 _EDGE = 1e-3
-_QUANTILE = 1.959963984540054
-"""Quantile of the normal distribution for the upper end of a 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class Point:
     @classmethod
     def of_interval(cls, labels: int, score: float, low: float, high: float) -> Point:
         """Return the point of any score with its 95 % interval."""
-        return cls(labels, score, (high - low) / (2 * _QUANTILE))
+        return cls(labels, score, (high - low) / (2 * QUANTILE))
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the score."""
-        return self.score - _QUANTILE * self.error, self.score + _QUANTILE * self.error
+        return self.score - QUANTILE * self.error, self.score + QUANTILE * self.error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Window
-from vertune.metrics.drift import Difference, fisher, share_interval
+from vertune.metrics.drift import fisher, kolmogorov_smirnov, share_interval
+from vertune.metrics.normal import QUANTILE
 
 MOST_EXAMPLES = 8
 """Number of texts that are shown as examples."""
@@ -37,19 +38,27 @@ def compare_shares(
     if not counts[0] or not counts[1]:
         return Finding.silent("There is nothing to count.", counts[0])
     share, before = hits[0] / counts[0], hits[1] / counts[1]
-    p, (low, high) = fisher(hits, counts), share_interval(*_pair(hits, counts))
+    p, (low, high) = fisher(hits, counts), share_interval(hits[0], counts[0])
     why = f"{per_cent(share)} {what}, {per_cent(before)} in the reference ({write_p(p)})."
     return Finding(share, low, high, p, changed=p < SIGNIFICANT and share - before >= least, why=why, evidence=evidence or [], n=counts[0])
 
 
-def _pair(hits: tuple[int, int], counts: tuple[int, int]) -> tuple[int, int]:
-    """Return the numbers of the window."""
-    return hits[0], counts[0]
+def compare_means(reference: NDArray[np.float64], window: NDArray[np.float64], least: float, what: str, digits: int = 3) -> Finding:
+    """Return the finding on the mean of numbers, which has changed if their distributions differ by `least` or more.
+
+    The distributions are compared by the test of Kolmogorov and Smirnov; `what` is the beginning of a sentence that states the means.
+    """
+    found, mean = kolmogorov_smirnov(reference, window), float(window.mean())
+    reach = QUANTILE * float(window.std()) / np.sqrt(len(window))
+    why = f"{what}; the distributions differ by {found.size:.2f} ({write_p(found.p)})."
+    changed, evidence = found.p < SIGNIFICANT and found.size >= least, quantiles(reference, window, digits)
+    return Finding(mean, mean - reach, mean + reach, found.p, changed=changed, why=why, evidence=evidence, n=len(window))
 
 
-def is_change(difference: Difference, least: float) -> bool:
-    """Return whether a difference is significant by itself, and at least so large."""
-    return difference.p < SIGNIFICANT and difference.size >= least
+def kept_rows(window: Window, most: int) -> NDArray[np.int64]:
+    """Return the positions of records whose texts are kept, of more than `most` a random sample, the same in every call."""
+    rows = np.array([row for row, record in enumerate(window.records) if record is not None], np.int64)
+    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def examples(window: Window, rows: Sequence[int] | NDArray[np.int64], title: str = "text") -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Wind
 from vertune.metrics.calibration import reliability
 from vertune.metrics.distributions import two_sided
 from vertune.metrics.drift import mean_difference
+from vertune.metrics.normal import QUANTILE
 from vertune.monitors._shares import per_cent, write_p
 
 
@@ -55,4 +56,4 @@ class Calibration(Monitor):
             f"calibration error is {per_cent(found['ece'])}."
         )
         changed = p < SIGNIFICANT and abs(size) >= self.least
-        return Finding(value, value - 1.96 * error, value + 1.96 * error, p, changed=changed, why=why, evidence=rows, n=count)
+        return Finding(value, value - QUANTILE * error, value + QUANTILE * error, p, changed=changed, why=why, evidence=rows, n=count)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
-from vertune.metrics.drift import kolmogorov_smirnov
-from vertune.monitors._shares import finite, is_change, per_cent, quantiles, write_p
+from vertune.monitors._shares import compare_means, finite, per_cent
 
 
 class Confidence(Monitor):
@@ -30,19 +28,5 @@ class Confidence(Monitor):
         before, now = finite(reference.confidences), finite(window.confidences)
         if len(before) < 2 or len(now) < 2:
             return Finding.silent("The answers have no confidence.", len(now))
-        found, mean = kolmogorov_smirnov(before, now), float(now.mean())
-        reach = 1.96 * float(now.std()) / np.sqrt(len(now))
-        why = (
-            f"The mean confidence is {per_cent(mean)}, {per_cent(float(before.mean()))} in the reference; the distributions differ by "
-            f"{found.size:.2f} ({write_p(found.p)})."
-        )
-        return Finding(
-            mean,
-            mean - reach,
-            mean + reach,
-            found.p,
-            changed=is_change(found, self.least),
-            why=why,
-            evidence=quantiles(before, now),
-            n=len(now),
-        )
+        means = [per_cent(float(values.mean())) for values in (now, before)]
+        return compare_means(before, now, self.least, f"The mean confidence is {means[0]}, {means[1]} in the reference")

@@ -11,7 +11,7 @@ from pydantic import Field
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
 from vertune.lexical.domain import known_words
 from vertune.metrics.estimated import Calibration, estimate
-from vertune.monitors._shares import examples, per_cent, write_p
+from vertune.monitors._shares import examples, kept_rows, per_cent, write_p
 
 _LABELLED = 50
 """Least number of labelled answers of the reference from which confidences are calibrated."""
@@ -69,7 +69,7 @@ class EstimatedAccuracy(Monitor):
 
         The sentence is empty if they are not, and if texts are not kept.
         """
-        rows = [_with_texts(one) for one in (reference, window)]
+        rows = [kept_rows(one, _SAMPLE) for one in (reference, window)]
         if not all(map(len, rows)):
             return "", rows[1]
         texts = [one.texts() for one in (reference, window)]
@@ -83,12 +83,6 @@ class EstimatedAccuracy(Monitor):
         far = np.zeros(len(rows[1]), bool) if before is None or now is None else _far(before, now)
         share = float(far.mean()) - _NEAREST
         return (f"{per_cent(share)} of the texts are far from all of the reference." if share > self.far else ""), rows[1][far]
-
-
-def _with_texts(window: Window) -> NDArray[np.int64]:
-    """Return the positions of at most `_SAMPLE` records whose texts are kept, at random, the same in every call."""
-    rows = np.array([row for row, record in enumerate(window.records) if record is not None], np.int64)
-    return rows if len(rows) <= _SAMPLE else np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
 
 
 def _far(reference: NDArray[np.float32], window: NDArray[np.float32]) -> NDArray[np.bool_]:

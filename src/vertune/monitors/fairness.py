@@ -12,6 +12,7 @@ from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
 from vertune.metrics.distributions import two_sided
+from vertune.metrics.normal import QUANTILE
 from vertune.monitors._shares import per_cent, write_p
 
 _FEWEST = 30
@@ -64,7 +65,7 @@ class Fairness(Monitor):
             f"changed by {per_cent(worst['change'])} ({write_p(p)})."
         )
         largest = max(found, key=lambda one: abs(one["now"]))
-        value, reach = abs(largest["now"]), 1.96 * largest["error"]
+        value, reach = abs(largest["now"]), QUANTILE * largest["error"]
         shown = [
             {"group": one["group"], what: per_cent(one["score"]), "gap": per_cent(one["now"]), "records": one["count"]} for one in found
         ]

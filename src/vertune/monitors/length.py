@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
-from vertune.metrics.drift import kolmogorov_smirnov
-from vertune.monitors._shares import is_change, quantiles, write_p
+from vertune.monitors._shares import compare_means
 
 
 class Length(Monitor):
@@ -29,23 +28,9 @@ class Length(Monitor):
         before, now = (_tokens(one) if counted else _characters(one) for one in (reference, window))
         if len(before) < 2 or len(now) < 2:
             return Finding.silent("There are too few texts.", len(now))
-        found, mean = kolmogorov_smirnov(before, now), float(now.mean())
-        reach = 1.96 * float(now.std()) / np.sqrt(len(now))
         unit = "tokens" if counted else "characters"
-        why = (
-            f"A text has {mean:.1f} {unit} on average, {before.mean():.1f} in the reference; the distributions differ by {found.size:.2f} "
-            f"({write_p(found.p)})."
-        )
-        return Finding(
-            mean,
-            mean - reach,
-            mean + reach,
-            found.p,
-            changed=is_change(found, self.least),
-            why=why,
-            evidence=quantiles(before, now, 1),
-            n=len(now),
-        )
+        what = f"A text has {now.mean():.1f} {unit} on average, {before.mean():.1f} in the reference"
+        return compare_means(before, now, self.least, what, digits=1)
 
 
 def _tokens(window: Window) -> NDArray[np.float64]:

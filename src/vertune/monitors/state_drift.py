@@ -10,7 +10,7 @@ from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
 from vertune.metrics.drift import linear_separation, mean_discrepancy
-from vertune.monitors._shares import examples, per_cent, write_p
+from vertune.monitors._shares import examples, kept_rows, per_cent, write_p
 
 _LEAST = 20
 _PENALTY = 10.0
@@ -35,7 +35,7 @@ class StateDrift(Monitor):
 
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the squared discrepancy."""
-        rows = [_sampled(reference, self.of_reference), _sampled(window, self.sample)]
+        rows = [kept_rows(reference, self.of_reference), kept_rows(window, self.sample)]
         if min(map(len, rows)) < _LEAST:
             return Finding.silent("There are too few texts.", len(rows[1]))
         before, now = reference.states(rows[0].tolist()), window.states(rows[1].tolist())
@@ -53,12 +53,6 @@ class StateDrift(Monitor):
         evidence = examples(window, far, "least like before")
         changed = p < SIGNIFICANT and explained.size >= self.least
         return Finding(distance.size, None, None, p, changed=changed, why=why, evidence=evidence, n=len(now))
-
-
-def _sampled(window: Window, most: int) -> NDArray[np.int64]:
-    """Return the positions of records, of more than `most` a random sample, the same in every call."""
-    rows = np.array([row for row, record in enumerate(window.records) if record is not None], np.int64)
-    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
 from vertune.metrics.distributions import two_sided
+from vertune.metrics.normal import QUANTILE
 from vertune.monitors._shares import write_p
 
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -18,7 +19,6 @@ _HOURS = 6
 """Least number of complete hours of the reference."""
 _DAYS = 3
 """Number of days of the reference from which each hour of the day is compared with the same hour."""
-_QUANTILE = 1.959963984540054
 
 
 class Volume(Monitor):
@@ -54,7 +54,7 @@ class Volume(Monitor):
         spread = math.sqrt(factor * (1 / max(expected, 1.0) + 1 / max(1.0, float(counts.sum()))))
         p = two_sided((ratio - 1) / spread)
         per_hour = (total - 1) / (length / _HOUR)
-        reach = _QUANTILE * per_hour * math.sqrt(factor / max(1, total - 1))
+        reach = QUANTILE * per_hour * math.sqrt(factor / max(1, total - 1))
         is_large = ratio >= 1 + self.least or ratio <= 1 / (1 + self.least)
         why = f"{per_hour:.3g} requests in an hour, {ratio:.2f} times as many as in the reference at this time ({write_p(p)})."
         return Finding(
