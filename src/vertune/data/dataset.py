@@ -45,11 +45,24 @@ def read(dataset: Artifact, split: str) -> pl.DataFrame:
         ) from error
 
 
+def find(dataset: Artifact, split: str) -> pl.DataFrame | None:
+    """Read the rows of one split; None if there is no such split."""
+    try:
+        return read(dataset, split)
+    except NotFound:
+        return None
+
+
+def made_from(home: Home, name: str, inputs_hash: str) -> Artifact | None:
+    """Return the newest dataset of a vertical that was made from inputs with this hash; None if there is none."""
+    manifests = ((one, one.manifest_or_empty) for one in reversed(home.shelf("datasets")))  # empty if a dataset is damaged
+    return next((one for one, found in manifests if found.get("name") == name and found.get("inputs_hash") == inputs_hash), None)
+
+
 def records_of(dataset: Artifact, split: str, task: Task) -> list[Record]:
     """Read the rows of a split as records (dicts) with only the task's columns; return an empty list if there is no such split."""
-    try:
-        frame = read(dataset, split)
-    except NotFound:
+    frame = find(dataset, split)
+    if frame is None:
         return []
     used = [column.name for column in task.columns if column.name in frame.columns]
     return list(only(frame, used).to_dicts())

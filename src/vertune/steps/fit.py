@@ -11,6 +11,7 @@ from vertune.core.config import Config, is_same
 from vertune.core.errors import ConfigError
 from vertune.core.files import read_json
 from vertune.data.chain import ChainInputs
+from vertune.data.dataset import made_from
 from vertune.learning import team
 from vertune.reports.verdict import beaten_by
 from vertune.reports.words import baseline_name, format_difference, metric
@@ -113,8 +114,5 @@ def _find_or_prepare(config: Config, home: Home, progress: Progress | None, resu
         if manifest.get("step") == "train" and is_same(manifest.get("asked"), config):
             return home.get("datasets", manifest["parents"][0])
     fingerprint = ChainInputs.of(config).fingerprint()
-    for dataset in reversed(home.shelf("datasets")) if fingerprint else ():
-        manifest = dataset.manifest_or_empty  # empty if the dataset is damaged
-        if manifest.get("name") == config.name and manifest.get("inputs_hash") == fingerprint:
-            return dataset
-    return prepare(config, home, progress, fingerprint=fingerprint)
+    earlier = made_from(home, config.name, fingerprint) if fingerprint else None
+    return earlier or prepare(config, home, progress, fingerprint=fingerprint)

@@ -25,7 +25,7 @@ from vertune.runtime.predictor import GRAPH
 from vertune.steps import check
 from vertune.steps.evaluate import hash_rows
 from vertune.steps.gate import cost
-from vertune.steps.gate.answers import Pair, Read, Rows, Side, differences
+from vertune.steps.gate.answers import ORDER, Pair, Read, Rows, Side, differences
 
 FILE = "release.json"
 """The file of a report with the verdict and the evidence."""
@@ -177,8 +177,7 @@ def _compression(candidate: Artifact, live: Artifact) -> list[Check]:
 def _changes(pair: Pair, found: Mapping[str, Read]) -> list[dict[str, Any]]:
     """Return the records of all sets that are answered differently; those that the candidate alone gets wrong come first."""
     every = [one for read in found.values() for one in differences(pair.task, read.answered)]
-    order = ("live", "", "neither", "candidate")
-    return sorted(every, key=lambda one: order.index(one["right"]))
+    return sorted(every, key=lambda one: ORDER.index(one["right"]))
 
 
 def _content(verdict: Release, found: Mapping[str, Read], changes: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any]:

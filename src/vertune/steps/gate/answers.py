@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from vertune.core import content
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import ConfigError, NotFound
+from vertune.core.errors import ConfigError
 from vertune.core.kinds import Task
 from vertune.core.records import Answer
-from vertune.data.dataset import of_model, read
+from vertune.data.dataset import find, of_model
 from vertune.data.fields import map_fields
 from vertune.data.validate import frame_of_records
 from vertune.evaluation import rows
@@ -26,6 +26,8 @@ from vertune.reports.scales import plural
 from vertune.runtime.predictor import Predictor
 from vertune.steps.predict import answer
 
+ORDER = ("live", "", "neither", "candidate")
+"""Who is right about records that are answered differently, those first that matter most."""
 Rows = Sequence[Mapping[str, Any]] | pl.DataFrame
 """Labelled rows, whose columns are named like those of the training data, or like the fields of the task."""
 
@@ -49,18 +51,9 @@ class Side:
         """
         dataset = of_model(self.model.manifest, self.home)
         splits = ("train", "validation") if self.model.refitted else ("train",)
-        found = [content.of_inputs(frame, names) for split in splits if (frame := _split(dataset, split)) is not None]
+        frames = [] if dataset is None else [find(dataset, split) for split in splits]
+        found = [content.of_inputs(frame, names) for frame in frames if frame is not None]
         return np.concatenate(found) if found else np.empty(0, np.uint64)
-
-
-def _split(dataset: Artifact | None, split: str) -> pl.DataFrame | None:
-    """Return the rows of a split; None if there are none."""
-    if dataset is None:
-        return None
-    try:
-        return read(dataset, split)
-    except NotFound:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +196,7 @@ def differences(task: Task, answered: Answered) -> list[dict[str, Any]]:
                 "confidence": task.confidence(ours),
             }
         )
-    order = ("live", "", "neither", "candidate")
-    return sorted(found, key=lambda one: (order.index(one["right"]), -(one["confidence"] or 0.0)))
+    return sorted(found, key=lambda one: (ORDER.index(one["right"]), -(one["confidence"] or 0.0)))
 
 
 def _better(task: Task, answered: Answered) -> NDArray[np.float64] | None:

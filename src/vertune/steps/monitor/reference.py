@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import NotFound
 from vertune.core.files import read_json, replacing, storage_errors, write_json
 from vertune.core.monitor import Window
 from vertune.core.records import Answer
-from vertune.data.dataset import of_model, read
+from vertune.data.dataset import find, of_model
 from vertune.steps.monitor.reader import Reader
 
 FOLDER = "references"
@@ -65,9 +64,8 @@ def forget_reference(home: Path, model: str) -> None:
 
 def _rows(dataset: Artifact, split: str) -> list[dict[str, Any]]:
     """Return the rows of a split, a random sample of `MOST` if there are more."""
-    try:
-        frame = read(dataset, split)
-    except NotFound:
+    frame = find(dataset, split)
+    if frame is None:
         return []
     if frame.height > MOST:
         frame = frame[np.sort(np.random.default_rng(0).choice(frame.height, MOST, replace=False))]

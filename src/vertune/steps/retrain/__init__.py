@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import polars as pl
 
 from vertune.core.artifact import Artifact, Home, Progress
-from vertune.core.errors import NotFound
 from vertune.data import dataset as stored
 from vertune.data.dataset import GOLD, ROUND
 from vertune.steps.gate import Terms, gate
@@ -72,9 +71,9 @@ def sets(dataset: Artifact) -> dict[str, pl.DataFrame]:
     If there are no gold rows, the old validation rows stand in for them.
     """
     newest = int(dataset.manifest["round"])
-    test, gold = _read(dataset, "test"), _read(dataset, GOLD)
+    test, gold = stored.find(dataset, "test"), stored.find(dataset, GOLD)
     if gold is None:
-        held = _read(dataset, "validation")
+        held = stored.find(dataset, "validation")
         gold = held if held is None else held.filter(pl.col(ROUND) < newest)
     found = {} if gold is None else {GOLD: _plain(gold)}
     if test is None:
@@ -82,14 +81,6 @@ def sets(dataset: Artifact) -> dict[str, pl.DataFrame]:
     parts = {"new": newest, **{f"round {number}": number for number in range(1, newest)}}
     rows = {name: _plain(test.filter(pl.col(ROUND) == number)) for name, number in parts.items()}
     return found | {name: frame for name, frame in rows.items() if frame.height}
-
-
-def _read(dataset: Artifact, name: str) -> pl.DataFrame | None:
-    """Return the rows of a part of the dataset; None if there are none."""
-    try:
-        return stored.read(dataset, name)
-    except NotFound:
-        return None
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vertune import __version__
 from vertune.core import content
@@ -20,7 +21,7 @@ from vertune.core.errors import DataError, NotFound
 from vertune.core.files import write_text
 from vertune.core.kinds import Encoder, Source, Task, Tokens
 from vertune.core.parse import build
-from vertune.core.records import Note
+from vertune.core.records import Answer, Note, Record
 from vertune.data import chain, dataset, tokens
 from vertune.data.chain import ChainInputs, ChainLog, ChainResult
 from vertune.data.dataset import GOLD, MARKS, ROUND, SPLITS, TRUST, of_model
@@ -92,7 +93,7 @@ def make(lineage: Lineage, home: Home, request: Request, progress: Progress | No
     further = [name for name in rows.splits["train"].columns if not name.startswith("__")]
     new = reading.read(request.on, config, further, log)
     key = _key(lineage, request, new)
-    if earlier := _earlier(home, config.name, key):
+    if earlier := dataset.made_from(home, config.name, key):
         return earlier
     run = home.begin("datasets", config.name, step="retrain", config=dump(config), parents=[old.id], live=lineage.live.id)
     with recording(home, run, progress) as recorder:
@@ -109,7 +110,7 @@ def make(lineage: Lineage, home: Home, request: Request, progress: Progress | No
         dataset.write_rejected(run.folder, log.rejected)
         _require_something(found, run, log, new.height)
         dataset.write(run.folder, {GOLD: found.gold})
-        result = _result(lineage, found, log)
+        result = _result(lineage, found, rows.splits["train"].height, log)
         return prepare.finished(
             home, run, result, log, recorder, inputs_hash=key, round=number, shares=list(rows.shares), held=len(found.held),
             assembled=found.counts, retired=dict(request.retired), gold={"rows": found.gold.height, "hash": _gold_hash(found.gold)},
@@ -122,21 +123,17 @@ def _quiet(kind: str, **fields: object) -> None:
 
 def _old(found: Artifact) -> Old:
     """Return the rows of the old dataset; its test rows are the gold rows unless it has gold rows already."""
-    splits = {}
-    for name in SPLITS:
-        try:
-            splits[name] = dataset.read(found, name)
-        except NotFound:
-            splits[name] = dataset.read(found, "train").clear()
-    manifest = found.manifest
-    gold = dataset.read(found, GOLD) if (found.folder / f"{GOLD}.parquet").exists() else splits["test"]
+    train = dataset.read(found, "train")
+    others = {name: dataset.find(found, name) for name in SPLITS if name != "train"}
+    splits = {"train": train} | {name: train.clear() if frame is None else frame for name, frame in others.items()}
+    manifest, gold = found.manifest, dataset.find(found, GOLD)
     if "shares" in manifest:
         validation, test = manifest["shares"]
     else:
         own = splits["train"].height - int(manifest.get("added") or 0)
         total = max(1, own + splits["validation"].height + splits["test"].height)
         validation, test = splits["validation"].height / total, splits["test"].height / total
-    return Old(splits, gold, (validation, test))
+    return Old(splits, splits["test"] if gold is None else gold, (validation, test))
 
 
 def _gold_hash(gold: pl.DataFrame) -> str:
@@ -148,12 +145,6 @@ def _key(lineage: Lineage, request: Request, new: pl.DataFrame) -> str:
     rows = content.of_table(new, sorted(new.columns))
     read = [__version__, lineage.live.id, lineage.dataset.id, dict(request.retired), repr(request.limits), rows]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()
-
-
-def _earlier(home: Home, name: str, key: str) -> Artifact | None:
-    """Return the dataset that was made from the same rows in the same way, if there is one."""
-    manifests = ((one, one.manifest_or_empty) for one in reversed(home.shelf("datasets")))
-    return next((one for one, manifest in manifests if manifest.get("name") == name and manifest.get("inputs_hash") == key), None)
 
 
 def _renamed(
@@ -209,17 +200,24 @@ def _suspects(lineage: Lineage, new: pl.DataFrame, old: Old, request: Request, p
 def _rows(predictor: Predictor, new: pl.DataFrame, retired: Mapping[str, str]) -> guard.Rows:
     """Return the new rows as the guard sees them, with what the live model answers."""
     task = predictor.task
-    records = only(new, [column.name for column in task.columns if column.name in new.columns]).to_dicts()
-    answers = predictor.answer(records)
+    records, answers, confidence = _asked(predictor, new)
     said = [tuple(retired.get(label, label) for label in task.named(answer)) for answer in answers]
     labels = targets.labels_of(task, new)
-    confidence = [task.confidence(answer) for answer in answers]
     return guard.Rows(
         texts=[text_of(task, record) for record in records], labels=labels,
         senders={"author": new[AUTHOR].to_list(), "key": new[KEY].to_list()}, at=new[AT].to_list(), reviewed=new[REVIEWED].to_numpy(),
         said=said, agrees=np.array([sorted(one) == sorted(other) for one, other in zip(labels, said, strict=True)], bool),
-        confidence=np.array([np.nan if value is None else value for value in confidence], np.float64),
+        confidence=confidence,
     )  # fmt: skip
+
+
+def _asked(predictor: Predictor, rows: pl.DataFrame) -> tuple[list[Record], list[Answer], NDArray[np.float64]]:
+    """Return rows as records, what the model answers, and how sure it is, which is NaN where it does not say."""
+    task = predictor.task
+    records: list[Record] = list(only(rows, [column.name for column in task.columns if column.name in rows.columns]).to_dicts())
+    answers = predictor.answer(records) if records else []
+    sure = [task.confidence(answer) for answer in answers]
+    return records, answers, np.array([np.nan if value is None else value for value in sure], np.float64)
 
 
 def _background(predictor: Predictor, lineage: Lineage, old: Old) -> Background:
@@ -234,14 +232,11 @@ def _background(predictor: Predictor, lineage: Lineage, old: Old) -> Background:
     names, counts = np.unique(np.array(flat, dtype=str), return_counts=True)
     held = (old.gold if lineage.trained.refitted else old.splits["validation"]).head(_WITNESSES)
     names_read = [column.name for column in task.columns if column.name in train.columns]
-    records = only(held, names_read).to_dicts()
-    answers = predictor.answer(records) if records else []
-    confidence = [task.confidence(answer) for answer in answers]
+    records, answers, confidence = _asked(predictor, held)
     return Background(
         texts=[text_of(task, record) for record in only(train, names_read).iter_rows(named=True)],
         shares={str(name): int(count) / max(1, train.height) for name, count in zip(names, counts, strict=True)},
-        right=np.array(targets.agreeing(task, records, answers), bool),
-        confidence=np.array([np.nan if value is None else value for value in confidence], np.float64),
+        right=np.array(targets.agreeing(task, records, answers), bool), confidence=confidence,
     )  # fmt: skip
 
 
@@ -264,11 +259,10 @@ def _require_something(found: Assembled, run: Artifact, log: ChainLog, rows: int
     )
 
 
-def _result(lineage: Lineage, found: Assembled, log: ChainLog) -> ChainResult:
-    """Return the rows with the task and the encoder for them; new training rows are augmented as the old ones were."""
+def _result(lineage: Lineage, found: Assembled, before: int, log: ChainLog) -> ChainResult:
+    """Return the rows with the task and the encoder for them; new training rows, which follow `before` old ones, are augmented as these."""
     old, config = lineage.dataset.manifest, lineage.config
     splits = dict(found.splits)
-    before = dataset.read(lineage.dataset, "train").height
     inputs = ChainInputs.of(config)
     more = chain.augment(inputs, splits["train"][before:], log)[splits["train"].height - before :] if inputs.augment else None
     if more is not None and more.height:

@@ -9,7 +9,7 @@ import polars as pl
 
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.config import Config
-from vertune.core.errors import ConfigError, NotFound
+from vertune.core.errors import ConfigError
 from vertune.core.files import write_text
 from vertune.core.kinds import Method, Task
 from vertune.data import dataset as stored
@@ -153,9 +153,8 @@ def _validated(model: Artifact, dataset: Artifact) -> tuple[float, float]:
 
 def _measured(lineage: Lineage, dataset: Artifact, model: Artifact, progress: Progress | None) -> Artifact:
     """Write into the manifest of the candidate what it has forgotten, measured on test rows, or else on validation rows."""
-    try:
-        split, frame = "test", stored.read(dataset, "test")
-    except NotFound:
+    split, frame = "test", stored.find(dataset, "test")
+    if frame is None:
         split, frame = "validation", stored.read(dataset, "validation")
     if progress:
         progress("answering", rows=frame.height)
