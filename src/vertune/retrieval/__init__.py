@@ -1,0 +1,1 @@
+"""Passages of documents and FAQs, and the index that finds them; independent of models, which hand their vectors over."""
