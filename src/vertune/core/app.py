@@ -8,69 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
+from vertune.core.pack import Pack
 from vertune.core.part import Part
 from vertune.core.records import Answer, Record
-from vertune.core.section import Section
-
-Action = Literal["answer", "clarify", "ask", "act", "handoff", "refuse"]
-"""What a reply does: it answers; it asks which of a few answers is meant; it asks for a detail that is missing; it calls an action of the
-operator; it hands the conversation over to a person; or it says that it can't help."""
-
-
-class Choice(Section):
-    """A button below a reply."""
-
-    title: str = Field(max_length=200, description="What people read on it.")
-    value: str = Field(max_length=200, description="What is sent back when it is chosen.")
-
-
-class Attachment(Section):
-    """A link or a picture of a reply."""
-
-    kind: Literal["link", "image"] = "link"
-    title: str = Field(max_length=300)
-    url: str = Field(max_length=2_000, pattern=r"^https://\S+$|^/\S*$")
-
-
-class Evidence(Section):
-    """Where a reply comes from: a curated answer, a passage of a document, or an intent."""
-
-    kind: Literal["intent", "entry", "passage", "rule", "slot"]
-    id: str = Field(max_length=300)
-    title: str = Field(default="", max_length=500)
-    text: str = Field(default="", max_length=4_000)
-    score: float | None = None
-    url: str | None = Field(default=None, max_length=2_000)
-
-
-class ActionCall(Section):
-    """An action of the operator that whoever runs the app calls; its result comes back in the next request."""
-
-    name: str = Field(max_length=100)
-    arguments: dict[str, Any] = Field(default_factory=dict)
-
-
-class Reply(Section):
-    """What an app replies to a message."""
-
-    action: Action
-    text: str = Field(max_length=8_000)
-    choices: list[Choice] = Field(default_factory=list, max_length=12)
-    attachments: list[Attachment] = Field(default_factory=list, max_length=12)
-    evidence: list[Evidence] = Field(default_factory=list, max_length=50)
-    confidence: float | None = Field(
-        default=None, ge=0, le=1, description="How probable it is that the reply is right; None without a measure."
-    )
-    reasons: list[str] = Field(
-        default_factory=list, description="Why this action: names from the fixed list of the app, for filters and figures."
-    )
-    intent: str | None = Field(default=None, description="What the app understood; None if nothing.")
-    slots: dict[str, Any] = Field(default_factory=dict, description="The details that are known in the flow at hand.")
-    call: ActionCall | None = Field(default=None, description="What to call, if the action is `act`.")
+from vertune.core.reply import Action as Action
+from vertune.core.reply import ActionCall as ActionCall
+from vertune.core.reply import Attachment as Attachment
+from vertune.core.reply import Choice as Choice
+from vertune.core.reply import Evidence as Evidence
+from vertune.core.reply import Reply as Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +70,25 @@ class Ask(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A message of which a person has said what it means; no model was trained on it."""
+
+    text: str
+    intent: str | None = None
+    """The intent; None if the message has none of those of the app."""
+    entry: str | None = None
+    """The id of the entry of the FAQ that answers it, if one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of a conversation, for summaries."""
+
+    author: Literal["visitor", "bot", "agent", "system"]
+    text: str
+
+
 class App(Part):
     """A product on served models."""
 
@@ -128,8 +97,29 @@ class App(Part):
     """The task of the model that each slot needs, by the name of the slot."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """The slots without which it works too."""
+    vectors: ClassVar[str] = ""
+    """The slot whose answers are the vectors by which passages are found; empty for none."""
+    learns_from: ClassVar[str] = ""
+    """The slot whose labels are those of `Labelled.intent`; empty for an app that learns nothing."""
     state: ClassVar[type[BaseModel]] = BaseModel
     """What it keeps of a conversation between two messages; stored as JSON."""
+
+    @classmethod
+    def of_pack(cls, pack: Pack, learnt: Mapping[str, Any] | None = None) -> Self:
+        """Return the app with what a pack says and what it has learnt (`learn`); raise ConfigError if the pack does not fit."""
+        raise NotImplementedError
+
+    def learn(self, messages: Sequence[Labelled], ask: Ask) -> dict[str, Any]:
+        """Return, as JSON, what labelled messages teach it, such as thresholds; `of_pack` gets it."""
+        return {}
+
+    def greet(self, request: Request) -> Reply | None:
+        """Return what it says before the first message; None for nothing."""
+        return None
+
+    def summarise(self, conversation: Sequence[Said], state: Any) -> str:
+        """Return in a few lines what a conversation is about, for the person who takes it over."""
+        return ""
 
     def answer(self, request: Request, state: Any, ask: Ask) -> Reply:
         """Return the reply to a request and write into `state`, an instance of the class `state`, what the next request must know.

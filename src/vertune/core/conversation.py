@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vertune.core.app import Action
 from vertune.core.documents import lines, parse_json
 from vertune.core.errors import DataError
 from vertune.core.parse import build
+from vertune.core.reply import Action
 from vertune.core.section import Section
 
 
@@ -23,6 +23,9 @@ class Expected(Section):
 
     action: Annotated[list[Action], BeforeValidator(_as_list)] = Field(default=[], description="The action, or several that are right.")
     intent: str | None = Field(default=None, description="The intent that is meant; with the action `clarify`, it must be offered.")
+    also: list[str] = Field(
+        default=[], description="Further intents of the same message: each must be answered, offered, begun as a flow, or kept for later."
+    )
     outside: bool = Field(default=False, description="Whether the message belongs to no intent and no entry, so that no answer is right.")
     entry: str | None = Field(default=None, description="The id of the entry of the FAQ, or of the passage, that answers it.")
     slots: dict[str, Any] = Field(default={}, description="Details that must be known after this turn.")

@@ -111,15 +111,6 @@ class FaqEntry(Section):
     valid_until: date | None = None
 
 
-class Lexicon(Section):
-    """Words of the field, by language or by value."""
-
-    gazetteers: dict[str, dict[str, Variants]] = Field(default={}, description="By name: values, and the ways to write each of them.")
-    patterns: dict[str, Words] = Field(default={}, description="More phrases for the patterns that hold everywhere, such as `cancel`.")
-    angry: Words = Field(default={}, description="More words by which anger is recognised.")
-    synonyms: dict[str, Variants] = Field(default={}, description="By word: others that search takes for it.")
-
-
 class Rule(Section):
     """A rule of the business: in these conditions, a person takes over."""
 
@@ -207,17 +198,14 @@ class Pack:
         return self._by_name(FaqEntry, "faq.yaml", "id")
 
     @cached_property
-    def lexicon(self) -> Lexicon:
-        """What lexicon.yaml holds."""
-        return self._build(Lexicon, "lexicon.yaml", {})
+    def lexicon(self) -> dict[str, Any]:
+        """What lexicon.yaml holds, as it is written; the app checks it."""
+        return self._mapping("lexicon.yaml")
 
     @cached_property
-    def flows(self) -> list[dict[str, Any]]:
-        """The entries of flows.yaml as they are written, which the app checks."""
-        value = self._read("flows.yaml", [])
-        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            raise ConfigError(f"{self.folder / 'flows.yaml'} holds no list of mappings; expected one mapping per flow. Correct the file.")
-        return value
+    def flows(self) -> dict[str, Any]:
+        """What flows.yaml holds, as it is written; the app checks it."""
+        return self._mapping("flows.yaml")
 
     @cached_property
     def texts(self) -> dict[str, dict[str, list[str]]]:
@@ -279,6 +267,12 @@ class Pack:
         check_tree(self.folder, name)
         value = read_yaml(file)
         return default if value is None else value
+
+    def _mapping(self, name: str) -> dict[str, Any]:
+        value = self._read(name, {})
+        if not isinstance(value, dict):
+            raise ConfigError(f"{self.folder / name} holds a {type(value).__name__}; expected a mapping. Correct the file.")
+        return value
 
     def _build(self, model: type[_Read], name: str, default: Any) -> _Read:
         return build(model, self._read(name, default), str(self.folder / name))
