@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "vertune"
 KINDS = (
     "sources", "cleaners", "masks", "splits", "augmenters", "encoders", "tasks", "methods", "compressors", "exports", "queries", "formats",
-    "monitors", "channels",
+    "monitors", "channels", "apps",
 )  # fmt: skip
 PARTS = [(folder, name) for folder in KINDS for name in part.names(folder)]
 HEAVY = ("torch", "transformers", "accelerate", "peft", "sklearn", "datasets", "sentence_transformers", "fastapi")

@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -157,6 +157,37 @@ class AnswerService:
                     ticket.wait(max(0.0, call.expires_at - time.monotonic()))
                     self._collect(call, ticket, shares)
         return self._copy_answers(call)
+
+    def ask_together(
+        self, questions: Mapping[str, Sequence[Mapping[str, Any] | str]], deadline: float = 30.0, client: str = ""
+    ) -> dict[str, list[Answer]]:
+        """Return the predictions of several models for records of their own, by the name of the model; blocks as `ask` does.
+
+        The inputs of all models on one backbone are one request, so they are computed in one batch. Each model is a call of its own for
+        the functions in `listeners`. `client` takes part in the fair queue and in the keys of cached predictions. Raises as `ask` does.
+        """
+        calls = {name: Call(self.listeners, "ask", deadline=deadline, client=client) for name in questions}
+        with ExitStack() as stack:
+            for call in calls.values():
+                stack.enter_context(_finishing(call))
+            owners: dict[int, Call] = {}
+            shares: list[Share] = []
+            for name, call in calls.items():
+                self._fill(call, name, questions[name])
+                self._begin(call)
+                for share in self._prepare(call):
+                    owners[id(share)] = call
+                    shares.append(share)
+            submitted: list[tuple[Call, _Tickets]] = []
+            for group in by_executor(shares):
+                first = owners[id(group[0])]
+                submitted.append((first, stack.enter_context(_Tickets(first))))
+                self._submit(first, group, submitted[-1][1])
+            for first, tickets in submitted:
+                for ticket, group in tickets.submitted:
+                    ticket.wait(max(0.0, first.expires_at - time.monotonic()))
+                    self._collect(first, ticket, group)
+        return {name: self._copy_answers(call) for name, call in calls.items()}
 
     async def ask_async(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
         """Do the same as `ask` without blocking the event loop. If the calling task is cancelled, its records leave the queue."""

@@ -19,12 +19,12 @@ PANEL = ("Look around", 2)
 
 def run(
     shelf: Annotated[
-        str | None, typer.Argument(metavar="SHELF", help="datasets, models, reports, backbones or runs.", show_default="all")
+        str | None, typer.Argument(metavar="SHELF", help="datasets, models, reports, backbones, products or runs.", show_default="all")
     ] = None,
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """List datasets, models, reports and unfinished runs."""
+    """List datasets, models, reports, products and unfinished runs."""
     from vertune.core.artifact import SHELVES, Home
     from vertune.core.errors import UnknownName
 
@@ -55,10 +55,13 @@ def contents(home: Home, shelf: str) -> list[Artifact]:
 
 
 def _by_model(home: Home) -> dict[str, list[str]]:
-    """Return a dict that maps the id of a model to the list of aliases that point to it."""
+    """Return a dict that maps the id of a model or product to the list of aliases that point to it."""
+    from vertune.core.artifact import ALIASED
+
     aliases: dict[str, list[str]] = {}
-    for alias, model in home.aliases().items():
-        aliases.setdefault(model, []).append(alias)
+    for kind in ALIASED:
+        for alias, target in home.aliases(kind).items():
+            aliases.setdefault(target, []).append(alias)
     return aliases
 
 

@@ -1,8 +1,8 @@
-"""Stores artifacts (datasets, models, reports and backbones) below one folder, the home; independent of what an artifact contains.
+"""Stores artifacts (datasets, models, reports, backbones, products) below one folder, the home; independent of what they contain.
 
-A backbone is a pretrained model that several trained models share. An artifact is a folder with a manifest and a log of events.
-While an artifact is being written, it is called a run, and its folder is below `runs/`. When it is complete, the folder is moved to
-the folder of its type, called a shelf: `models/`, `datasets/` … So a shelf never contains an incomplete artifact, even after a crash.
+A backbone is a pretrained model that several trained models share; a product is an app with its models. An artifact is a folder with
+a manifest and a log of events. While an artifact is being written, it is called a run, and its folder is below `runs/`. When it is
+complete, the folder is moved to the folder of its type, called a shelf: `models/`, `datasets/` … So a shelf never contains an incomplete artifact, even after a crash.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from vertune.core.names import is_name
 from vertune.core.regular import is_present, real_folder, regular_file
 
 FORMAT = 1
-Shelf = Literal["datasets", "models", "reports", "backbones"]
+Shelf = Literal["datasets", "models", "reports", "backbones", "products"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
+ALIASED: tuple[Shelf, ...] = ("models", "products")
+"""The shelves to whose artifacts aliases can point."""
 REMEDY = "or make the artifact again"
 """How a message about a damaged file of an artifact ends."""
 _LONGEST_ID, _MOST_ID_BYTES = 120, 220
@@ -164,7 +166,7 @@ class Artifact:
 
 
 class Home:
-    """The folder that contains all artifacts (datasets, models, reports and backbones) and the aliases of models.
+    """The folder that contains all artifacts (datasets, models, reports, backbones and products) and the aliases of models and products.
 
     By default, it is the folder that the environment variable `VERTUNE_HOME` names, or `./.vertune` if the variable is not set.
     """
@@ -248,9 +250,9 @@ class Home:
     def get(self, shelf: Shelf, name: str) -> Artifact:
         """Return the artifact that `name` stands for: an id, an alias such as `messages@live`, a name or a path.
 
-        Several artifacts can have the same name. If `name` is the name of models, such as `messages`, the model that the alias
-        `messages@live` points to is returned. If there is no such alias, and for the other types of artifact, the newest artifact with
-        the name is returned. Raises NotFound if there is no such artifact.
+        Several artifacts can have the same name. If `name` is the name of models or products, such as `messages`, the one that the
+        alias `messages@live` points to is returned. If there is no such alias, and for the other types of artifact, the newest artifact
+        with the name is returned. Raises NotFound if there is no such artifact.
         """
         artifact = self.find(shelf, name)
         if artifact is not None:
@@ -259,7 +261,7 @@ class Home:
             return self._aliased(shelf, name)
         if os.sep in name and (Path(name) / "manifest.json").exists():
             return Artifact(Path(name).absolute())
-        if shelf == "models" and is_name(name) and is_present(self.folder, "aliases", f"{name}@live"):
+        if shelf in ALIASED and is_name(name) and is_present(self._aliases_of(shelf), f"{name}@live"):
             return self._aliased(shelf, f"{name}@live")
         matches = [artifact for artifact in self.shelf(shelf) if artifact.manifest_or_empty.get("name") == name]
         if matches:
@@ -275,9 +277,9 @@ class Home:
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
         """Return the artifact that an alias points to; raise NotFound if there is no such alias, StorageError if it can't be read."""
-        target = self.read_aliases().get(alias)
+        target = self.read_aliases(shelf).get(alias)
         if target is None:
-            raise self._missing_alias(alias)
+            raise self._missing_alias(alias, shelf)
         if isinstance(target, StorageError):
             raise target
         return self.target(shelf, target)
@@ -292,47 +294,52 @@ class Home:
             )
         return artifact
 
-    def _missing_alias(self, alias: str) -> NotFound:
-        names = ", ".join(self.aliases())
-        advice = f"Choose from: {names}." if names else "Create it: vertune alias NAME@live MODEL"
+    def _aliases_of(self, shelf: Shelf) -> Path:
+        """Return the folder with the aliases of a shelf; those of products have names of their own, as products are no models."""
+        return self.folder / "aliases" if shelf == "models" else self.folder / "aliases" / shelf
+
+    def _missing_alias(self, alias: str, shelf: Shelf = "models") -> NotFound:
+        names = ", ".join(self.aliases(shelf))
+        command = "vertune alias NAME@live MODEL" if shelf == "models" else "vertune app NAME train"
+        advice = f"Choose from: {names}." if names else f"Create it: {command}"
         return NotFound(f"There is no alias '{alias}' in {self.folder}. {advice}")
 
-    def aliases(self) -> dict[str, str]:
-        """Return all aliases that can be read, each mapped to the id of its model."""
-        return {alias: target for alias, target in self.read_aliases().items() if isinstance(target, str)}
+    def aliases(self, shelf: Shelf = "models") -> dict[str, str]:
+        """Return all aliases of a shelf that can be read, each mapped to the id of its artifact."""
+        return {alias: target for alias, target in self.read_aliases(shelf).items() if isinstance(target, str)}
 
-    def all_aliases(self) -> dict[str, str]:
-        """Return all aliases, each mapped to the id of its model; raise StorageError if one of them can't be read.
+    def all_aliases(self, shelf: Shelf = "models") -> dict[str, str]:
+        """Return all aliases of a shelf, each mapped to the id of its artifact; raise StorageError if one of them can't be read.
 
         Call this before something is deleted: the alias that can't be read may point to it.
         """
-        aliases = self.read_aliases()
+        aliases = self.read_aliases(shelf)
         for target in aliases.values():
             if isinstance(target, StorageError):
                 raise target
         return {alias: str(target) for alias, target in aliases.items()}
 
-    def read_aliases(self) -> dict[str, str | StorageError]:
-        """Return, for each alias, the id of its model, or the error if its file can't be read or contains no id.
+    def read_aliases(self, shelf: Shelf = "models") -> dict[str, str | StorageError]:
+        """Return, for each alias of a shelf, the id of its artifact, or the error if its file can't be read or contains no id.
 
         Non-printable characters in the name of a file are escaped. Raises StorageError if the folder of the aliases can't be read.
         """
-        with _reading(self.folder / "aliases") as entries:
+        with _reading(self._aliases_of(shelf)) as entries:
             names = sorted(entry.name for entry in entries if "@" in entry.name and not entry.name.startswith("."))
         aliases: dict[str, str | StorageError] = {}
         for name in names:
             shown = name if name.isprintable() else ascii(name)[1:-1]
             try:
-                aliases[shown] = self._read_alias(name)
+                aliases[shown] = self._read_alias(name, shelf)
             except FileNotFoundError:  # another process removed it after it was listed
                 continue
             except StorageError as error:
                 aliases[shown] = error
         return aliases
 
-    def _read_alias(self, alias: str) -> str:
+    def _read_alias(self, alias: str, shelf: Shelf) -> str:
         """Return the id that the file of an alias contains; raise StorageError if the file or its name is not as `alias` writes it."""
-        folder = self.folder / "aliases"
+        folder = self._aliases_of(shelf)
         if not all(is_name(part) for part in alias.split("@", 1)):
             raise StorageError(
                 f"The file {alias!r} in {folder} is no alias; expected a name such as support-intent@live. Rename or delete the file."
@@ -355,34 +362,33 @@ class Home:
             )
         return target
 
-    def alias(self, alias: str, model: str) -> None:
-        """Make an alias such as `name@live` point to a model; the file of the alias is replaced atomically."""
+    def alias(self, alias: str, id: str, shelf: Shelf = "models") -> None:
+        """Make an alias such as `name@live` point to an artifact of a shelf; the file of the alias is replaced atomically."""
         name, at, tag = alias.partition("@")
         if not at:
             raise ConfigError(f"'{alias}' is not an alias, because it contains no '@'. Write it as name@tag, such as support-intent@live.")
         with self.locked():
-            target = self.get("models", model)
-            if target.folder.parent != self.folder / "models":
-                raise ConfigError(
-                    f"The model {target.folder} is outside the home folder {self.folder}; an alias can't point to it. Train it here."
-                )
-            write_text(self.folder / "aliases" / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
+            target = self.get(shelf, id)
+            if target.folder.parent != self.folder / shelf:
+                raise ConfigError(f"{target.folder} is outside the {shelf} of {self.folder}; an alias can't point to it. Train it here.")
+            write_text(self._aliases_of(shelf) / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
-    def unalias(self, alias: str) -> None:
+    def unalias(self, alias: str, shelf: Shelf = "models") -> None:
         """Remove an alias; raise NotFound if it does not exist."""
-        if alias not in self.read_aliases():
-            raise self._missing_alias(alias)
-        with storage_errors(self.folder / "aliases"):
-            (self.folder / "aliases" / alias).unlink(missing_ok=True)
+        if alias not in self.read_aliases(shelf):
+            raise self._missing_alias(alias, shelf)
+        with storage_errors(self._aliases_of(shelf)):
+            (self._aliases_of(shelf) / alias).unlink(missing_ok=True)
 
     def remove(self, shelf: Shelf, name: str) -> Artifact:
         """Delete the folder of an artifact and return the artifact; raise Conflict if an alias points to the artifact."""
         artifact = self.get(shelf, name)
-        holders = [alias for alias, target in self.all_aliases().items() if target == artifact.id]
+        holders = [alias for kind in ALIASED for alias, target in self.all_aliases(kind).items() if target == artifact.id]
         if holders:
+            command = f"vertune alias {holders[0]} MODEL" if shelf != "products" else f"vertune app {holders[0].partition('@')[0]} train"
             raise Conflict(
-                f"{artifact.id} can't be removed: {' and '.join(holders)} {'points' if len(holders) == 1 else 'point'} to this model. "
-                f"Let every such alias point to another model first: vertune alias {holders[0]} MODEL"
+                f"{artifact.id} can't be removed: {' and '.join(holders)} {'points' if len(holders) == 1 else 'point'} to it. "
+                f"Let every such alias point to another one first: {command}"
             )
         with storage_errors(artifact.folder):
             doomed = artifact.folder.with_name(f".{artifact.id}.removed")

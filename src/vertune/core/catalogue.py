@@ -26,6 +26,7 @@ KINDS = {
     "formats": "",
     "monitors": "watch.monitors",
     "channels": "watch.channels",
+    "apps": "",
 }
 """Maps each kind of part (pluggable component) to the config key that chooses it; empty for a kind that no config chooses."""
 

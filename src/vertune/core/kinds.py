@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
+from vertune.core.app import App as App
 from vertune.core.artifact import Progress
 from vertune.core.channel import Channel as Channel
 from vertune.core.edits import Edit

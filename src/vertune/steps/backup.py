@@ -26,7 +26,7 @@ from vertune.store.database import FILE, Database
 _LIST = "backup.json"
 """The last entry of a backup: the format, and the SHA-256 of each other entry."""
 _FORMAT = 1
-_FOLDERS = ("aliases", "backbones", "datasets", "models", "outputs", "reports", "tests", "uploads")
+_FOLDERS = ("aliases", "backbones", "datasets", "models", "outputs", "products", "reports", "tests", "uploads")
 """What of a home is copied; what is being written (`runs`) is not."""
 _GROWING = (schema.keys, schema.users, schema.requests, schema.feedback)
 """The tables of which at least one contains something in a database that was used."""

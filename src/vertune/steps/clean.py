@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from vertune.core.artifact import SHELVES, Home
+from vertune.core.artifact import ALIASED, SHELVES, Home
 from vertune.core.errors import Conflict, UnknownName
 from vertune.core.files import folder_size, storage_errors
 from vertune.steps import in_use
@@ -33,9 +33,9 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     """Delete failed and stopped runs, and folders that interrupted removals left behind; return the deleted items.
 
     With `unused`, also delete all datasets, models, reports and backbones that no alias needs, and the cached outputs
-    of frozen layers, which training can compute again. An alias, such as `messages@live`, needs the model that it
-    points to, the dataset of this model, the reports on it, and the backbones with it. With `dry`, delete nothing, and
-    return what would be deleted.
+    of frozen layers, which training can compute again. An alias, such as `messages@live`, needs the model or the product
+    that it points to, the models of this product, the datasets of these models, the reports on them, and the backbones
+    with them. With `dry`, delete nothing, and return what would be deleted.
 
     A run is kept while a process is working on it, and while its result waits for the user to accept it. A run with the
     status `running` is also kept if one of its files changed in the last ten minutes. What a kept run was made from is
@@ -79,7 +79,7 @@ def _needed(home: Home) -> set[str]:
     An alias needs the model that it points to, the reports on this model, the backbones with it, and everything from
     which this model and these reports were made. A running command needs everything from which it makes something.
     """
-    live = set(home.all_aliases().values())
+    live = {target for shelf in ALIASED for target in home.all_aliases(shelf).values()}
     parents = in_use.parents_of(home)
     reports = {report.id for report in home.shelf("reports") if live & set(parents[report.id])}
     needed = in_use.ancestors(live | reports, parents) | set(in_use.needed_by_runs(home))

@@ -77,6 +77,13 @@ def _check_unused(home: Home, artifact: Artifact) -> None:
                 f"{artifact.id} can't be removed: the unfinished run {run.id} needs it. Wait until this run ends, or stop it and "
                 f"remove it first: vertune remove {run.id}"
             )
+    products = {alias: home.find("products", id) for alias, id in home.aliases("products").items()}
+    using = [alias for alias, product in products.items() if product is not None and artifact.id in product.parents]
+    if using:
+        raise Conflict(
+            f"{artifact.id} can't be removed: the product {using[0]} is made of it. Make another version of the product live first: "
+            f"vertune app {using[0].partition('@')[0]} train"
+        )
     holders = [alias for alias, model in home.aliases().items() if model in stored]
     if holders:
         raise Conflict(
