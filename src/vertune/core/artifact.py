@@ -2,7 +2,8 @@
 
 A backbone is a pretrained model that several trained models share; a product is an app with its models. An artifact is a folder with
 a manifest and a log of events. While an artifact is being written, it is called a run, and its folder is below `runs/`. When it is
-complete, the folder is moved to the folder of its type, called a shelf: `models/`, `datasets/` … So a shelf never contains an incomplete artifact, even after a crash.
+complete, the folder is moved to the folder of its type, called a shelf: `models/`, `datasets/` … So a shelf never contains an
+incomplete artifact, even after a crash.
 """
 
 from __future__ import annotations
