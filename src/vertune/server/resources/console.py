@@ -31,15 +31,17 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors {ancestors}; require-trusted-types-for 'script'; trusted-types 'none'"
 )
+_RULES = "Content-Security-Policy"
 _SCRIPT = re.compile(rb'<script type="module" src="/console/([^"]+)">')
 _IMPORT = re.compile(rb'^import [^"]*?from "(\.[^"]+)";', re.MULTILINE)
 """The modules that a script needs from the beginning; those that it imports later are expressions."""
 _FOR_EVER = "public, max-age=31536000, immutable"
-_CHECKED = "no-cache"
+CHECKED = "no-cache"
+"""What browsers do with a file that they have: they ask whether it has changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
     """A file of the console: as it is, compressed, and what its response says of it."""
 
     content: bytes
@@ -64,7 +66,7 @@ def console_file(file: str, request: Request) -> Response:
     name = rest if current or (file not in console and rest in console) else file
     if name not in console:
         raise NotFound(f"The console has no file '{file[:80]}'. Open the console at the address / and load its page again.")
-    return _response(request, console[name], _FOR_EVER if current else _CHECKED, policy())
+    return respond(request, console[name], _FOR_EVER if current else CHECKED, {_RULES: policy()})
 
 
 def policy(ancestors: str = "'none'") -> str:
@@ -77,18 +79,19 @@ def policy(ancestors: str = "'none'") -> str:
 
 def response_with(request: Request, page: str, rules: str) -> Response:
     """Return a page of the console with a Content-Security-Policy; raise NotFound if the console is switched off."""
-    return _response(request, _console(request)[page], _CHECKED, rules)
+    return respond(request, _console(request)[page], CHECKED, {_RULES: rules})
 
 
-def _console(request: Request) -> dict[str, _File]:
+def _console(request: Request) -> dict[str, File]:
     """Return the files of the console by path; raise NotFound if the console is switched off."""
     if not request.app.state.service.settings.console:
         raise NotFound("The console is switched off on this server. Start the server without --set console=false, or use the REST API.")
     return _files()
 
 
-def _response(request: Request, file: _File, caching: str, rules: str) -> Response:
-    headers = {"Content-Security-Policy": rules, "Cache-Control": caching, "ETag": f"W/{file.etag}", "Vary": "Accept-Encoding"}
+def respond(request: Request, file: File, caching: str, about: dict[str, str]) -> Response:
+    """Return a file, compressed if the request allows it, or that it has not changed; `about` are further headers."""
+    headers = {"Cache-Control": caching, "ETag": f"W/{file.etag}", "Vary": "Accept-Encoding", **about}
     known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if file.etag in known:
         return Response(status_code=304, headers=headers)
@@ -99,11 +102,11 @@ def _response(request: Request, file: _File, caching: str, rules: str) -> Respon
 
 
 @cache
-def _files() -> dict[str, _File]:
+def _files() -> dict[str, File]:
     """Return all files of the console by path. In the pages, the paths of the others contain the version."""
     contents, prefix = _contents(), f'"/console/{_version()}/'.encode()
     pages = {name: _preloading(contents, name).replace(b'"/console/', prefix) for name in _PAGES}
-    return {name: _file(name, content) for name, content in {**contents, **pages}.items()}
+    return {name: file_of(name, content) for name, content in {**contents, **pages}.items()}
 
 
 def _preloading(contents: dict[str, bytes], page: str) -> bytes:
@@ -146,6 +149,7 @@ def _ending(name: str) -> str:
     return f".{name.rpartition('.')[2]}"
 
 
-def _file(name: str, content: bytes) -> _File:
+def file_of(name: str, content: bytes) -> File:
+    """Return what is served for a content under a name, whose ending says its media type."""
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    return _File(content, gzip.compress(content, mtime=0), _TYPES[_ending(name)], etag)
+    return File(content, gzip.compress(content, mtime=0), _TYPES[_ending(name)], etag)

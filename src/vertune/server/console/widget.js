@@ -1,0 +1,387 @@
+/* The chat of an app on any web page. One tag shows it; pages that import this module call `start` themselves:
+   <script type="module" src="https://SERVER/widget.js" data-app="NAME" data-key="KEY"></script> */
+
+const TEXTS = {
+  en: {
+    title: "Customer service", close: "Close chat", end: "End chat", log: "Conversation", write: "Write a message", send: "Send",
+    machine: "You are talking to a machine. You can ask for a person at any time.", person: "Talk to a person",
+    bot: "Automatic assistant", waiting: "Waiting for a person", pending: "One moment …", before: "before you",
+    agent: "A person answers", closed: "Chat ended",
+    by: { visitor: "You", bot: "Machine", agent: "Person", system: "Notice" }, unread: "new", taken: "A person has joined.",
+    returned: "The machine answers again.", failed: "Not sent", trouble: "The chat is not available now.",
+    offline: "No connection. Your messages will be sent when it is back.", rate: "How satisfied are you? (5: very)",
+    comment: "Comment (optional)", submit: "Send rating", thanks: "Thank you for your rating.", again: "New chat",
+  },
+  zh: {
+    title: "在线客服", close: "关闭聊天窗口", end: "结束对话", log: "对话", write: "请输入您的问题", send: "发送",
+    machine: "与您对话的是机器，不是真人。您可以随时转人工。", person: "转人工",
+    bot: "自动客服", waiting: "正在等待人工客服", pending: "请稍候……", before: "前面还有", agent: "人工客服为您服务", closed: "对话已结束",
+    by: { visitor: "您", bot: "机器", agent: "人工", system: "提示" }, unread: "条新消息", taken: "人工客服已加入。",
+    returned: "自动客服继续为您服务。", failed: "未发送", trouble: "暂时无法使用。",
+    offline: "网络已断开，恢复后会自动发送您的消息。", rate: "您对这次服务满意吗？（5 分：非常满意）",
+    comment: "留言（可不填）", submit: "提交评价", thanks: "感谢您的评价。", again: "新的对话",
+  },
+};
+
+/** The look. Pages change it by the variables --vertune-…, such as --vertune-accent; --vertune-scheme is light or dark. */
+const STYLE = `
+:host{all:initial;position:fixed;inset:auto var(--vertune-right,16px) var(--vertune-bottom,16px) auto;z-index:var(--vertune-z,99999);
+color-scheme:var(--vertune-scheme,light dark);font:var(--vertune-font,15px/1.45 system-ui,sans-serif);
+--a:var(--vertune-accent,light-dark(#1353b8,#8cb5ff));--on:var(--vertune-on-accent,light-dark(#fff,#0a1a33));
+--g:var(--vertune-ground,light-dark(#fff,#171c23));--s:var(--vertune-surface,light-dark(#eceff3,#28313c));
+--t:var(--vertune-text,light-dark(#151b23,#e8ecf1));--m:var(--vertune-muted,light-dark(#515c69,#b2bcc8));--l:#848e9b;
+--r:var(--vertune-radius,12px)}*{box-sizing:border-box}[hidden]{display:none!important}p,h2{margin:0;overflow-wrap:anywhere}
+button,textarea{font:inherit;color:inherit;border:1px solid var(--l);border-radius:var(--r);background:var(--g);padding:6px 12px}
+button{min-height:40px;cursor:pointer}:focus-visible{outline:3px solid var(--a);outline-offset:-3px}
+.main{background:var(--a);color:var(--on)}.main:focus-visible{outline-offset:2px}
+.launch{min-height:52px;padding:0 20px;border-radius:26px;font-weight:600;box-shadow:0 4px 16px #0005}
+.panel{display:flex;flex-direction:column;width:380px;height:min(620px,calc(100dvh - 32px));background:var(--g);color:var(--t);
+border:1px solid var(--l);border-radius:var(--r);overflow:hidden;box-shadow:0 8px 32px #0006}
+header,form,.foot,.choices{display:flex;gap:8px}header,form,.foot{padding:10px 12px}form,.choices{flex-wrap:wrap}
+header div,.log{flex:1;min-width:0}h2{font-size:16px}.note,span{color:var(--m);font-size:13px}.foot{padding-top:0}
+.log{overflow-y:auto;padding:12px;border:solid var(--l);border-width:1px 0}
+.turn{display:flex;flex-direction:column;align-items:start;gap:6px;margin-top:10px}.visitor{align-items:end}.system{align-items:center}
+.turn p{max-width:88%;padding:8px 12px;border-radius:var(--r);background:var(--s);white-space:pre-wrap}
+.visitor p{background:var(--a);color:var(--on)}[id] p{opacity:.75}.agent p{box-shadow:0 0 0 2px var(--a)}
+.system p{background:none;color:var(--m)}
+.choices button,a{color:var(--a);text-align:start}img{max-width:88%;max-height:240px}
+textarea{flex:1;min-width:0;resize:none}fieldset{flex:0 0 100%;display:flex;gap:16px;border:0;margin:0;padding:0}
+input{width:20px;height:20px;accent-color:var(--a)}.rate textarea{flex-basis:100%}
+@media(max-width:480px){.panel{position:fixed;inset:0;width:auto;height:100dvh;border:0;border-radius:0}}
+.sr{position:absolute;clip-path:inset(50%)}`;
+
+/** Milliseconds without an event after which a proxy seems to hold the stream back. */
+const BUFFERED = 5000;
+/** The elements that change. */
+const ui = {};
+let texts, language, key, base, sending, starting, listening, stop, rated;
+/** The number of the last turn that is shown. */
+let after = 0;
+let stage = "bot";
+let streams = true;
+let unread = 0;
+/** What outlasts the page, for all of its tabs: the conversation, how many messages the server has, and those that it does not have. */
+const kept = { id: null, token: null, sequence: 0, outbox: [] };
+
+/** Show the chat of an app; options are those of the tag: {app, key, language: "zh", title: "Help", open: ""}. */
+export function start(options) {
+  language = (options.language || document.documentElement.lang || navigator.language).startsWith("zh") ? "zh" : "en";
+  [texts, key] = [TEXTS[language], options.key];
+  base = new URL(`v1/apps/${encodeURIComponent(options.app)}/conversations`, import.meta.url).href;
+  build(options.title || texts.title);
+  keep();
+  if (options.open !== undefined) open();
+  // so that the answer of a person is seen on the next page, too
+  else if (kept.id) restore();
+}
+
+const pause = (tries) => new Promise((done) => setTimeout(done, Math.min(15e3, 400 * 2 ** tries) * Math.random()));
+const anchor = (url, text) => node("a", { href: url, target: "_blank", rel: "noreferrer" }, text);
+
+/** Return a new element; functions become properties, everything else attributes. */
+function node(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const name in attributes) {
+    if (typeof attributes[name] === "function") made[name] = attributes[name];
+    else made.setAttribute(name, attributes[name]);
+  }
+  made.append(...children.flat().filter(Boolean));
+  return made;
+}
+
+/** Change what is kept; without storage, it lasts as long as the page. */
+function keep(changes) {
+  try {
+    Object.assign(kept, JSON.parse(localStorage[base] ?? "{}"), changes);
+    localStorage[base] = JSON.stringify(kept);
+  } catch {
+    Object.assign(kept, changes);
+  }
+}
+
+// ---- what is shown
+
+function build(title) {
+  const press = (text, onclick, more) => node("button", { onclick, ...more }, text);
+  const keys = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && write(event);
+  const area = { rows: 2, maxlength: 2000, "aria-label": texts.write, placeholder: texts.write, onkeydown: keys };
+  ui.status = node("p", { class: "note", role: "status" });
+  const machine = node("p", { class: "note" }, texts.machine);
+  ui.log = node("div", { class: "log", role: "log", "aria-label": texts.log, tabindex: 0 }, machine);
+  ui.input = node("textarea", area);
+  ui.form = node("form", { onsubmit: write }, ui.input, node("button", { class: "main" }, texts.send));
+  ui.person = press(texts.person, () => send("handoff"));
+  ui.foot = node("div", { class: "foot" }, ui.person, press(texts.end, () => send("close")));
+  ui.last = node("div", {});
+  const top = node("header", {}, node("div", {}, node("h2", {}, title), ui.status), press("×", close, { "aria-label": texts.close }));
+  const onkeydown = (event) => event.key === "Escape" && !event.isComposing && close();
+  const about = { class: "panel", role: "dialog", "aria-label": title, hidden: "", onkeydown };
+  ui.panel = node("section", about, top, ui.log, ui.last, ui.form, ui.foot);
+  ui.launch = press(title, open, { class: "launch main" });
+  const host = node("vertune-chat", { lang: language });
+  const root = host.attachShadow({ mode: "open" });
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  // which the Content-Security-Policy of a page does not forbid
+  root.adoptedStyleSheets = [sheet];
+  root.append(ui.launch, ui.panel);
+  document.body.append(host);
+}
+
+function open() {
+  [ui.launch.hidden, ui.panel.hidden, unread] = [true, false, 0];
+  show();
+  ui.input.focus();
+  restore();
+}
+
+function close() {
+  [ui.launch.hidden, ui.panel.hidden] = [false, true];
+  show();
+  ui.launch.focus();
+  if (stage === "bot") stop?.abort();
+}
+
+/** Show who answers and what can be done; `trouble` replaces who answers. */
+function show(position, trouble) {
+  const ended = stage === "closed";
+  ui.status.textContent = (trouble ?? texts[stage]) + (position > 1 ? ` · ${texts.before}: ${position - 1}` : "");
+  ui.person.hidden = stage !== "bot";
+  ui.form.hidden = ui.foot.hidden = ended;
+  ui.launch.textContent = ui.panel.ariaLabel + (unread ? ` (${unread} ${texts.unread})` : "");
+  if (!ended) ui.last.replaceChildren();
+  else if (!ui.last.firstChild) ui.last.append(rating());
+}
+
+function trouble(error) {
+  show(0, error.status ? texts.trouble : texts.offline);
+}
+
+function rating() {
+  const again = node("button", { type: "button", onclick: () => renew([]) }, texts.again);
+  const score = (value) => node("label", {}, node("input", { type: "radio", name: "score", value, required: "" }), ` ${value}`);
+  const comment = node("textarea", { name: "comment", maxlength: 1000, "aria-label": texts.comment, placeholder: texts.comment });
+  const thank = () => {
+    form.replaceChildren(node("p", { role: "status" }, texts.thanks), again);
+    again.focus();
+  };
+  const onsubmit = (event) => {
+    event.preventDefault();
+    const body = { score: Number(form.score.value), comment: comment.value };
+    call("POST", "/satisfaction", body).then(thank, trouble);
+  };
+  const fields = node("fieldset", {}, node("legend", {}, texts.rate), [1, 2, 3, 4, 5].map(score));
+  const form = node("form", { class: "rate", onsubmit }, fields, comment, node("button", { class: "main" }, texts.submit), again);
+  if (rated) form.replaceChildren(again);
+  return form;
+}
+
+/** Return the element of a turn. Texts never become HTML, and addresses are those of encrypted pages, or of the page's own site. */
+function element({ author, text, event, choices = [], attachments = [], evidence = [] }) {
+  const linked = (one, place) => (place % 2 ? anchor(one, one) : one);
+  const words = (text || texts[event] || "").split(/(https:\/\/[^\s<>"'，。；）)]+)/).map(linked);
+  const attached = ({ kind, url, title }) => {
+    if (!/^(https:\/\/|\/(?!\/))/.test(url)) return title;
+    return kind === "image" ? node("img", { src: url, alt: title, loading: "lazy" }) : anchor(url, title);
+  };
+  const press = ({ title, value }) => node("button", { onclick: () => send("messages", { text: title, choice: value }) }, title);
+  const name = node("span", { class: author === "agent" ? "" : "sr" }, `${texts.by[author]}: `);
+  const sources = evidence.filter(({ kind }) => kind === "passage");
+  const more = [[...attachments, ...sources].map(attached), choices.length && node("div", { class: "choices" }, choices.map(press))];
+  return node("div", { class: `turn ${author}` }, name, words.join("") && node("p", {}, words), more.flat());
+}
+
+/** Return the element of a message that is on its way. */
+const pending = (message) => ui.log.querySelector(`[id="${message}"]`);
+
+function add(turn, id) {
+  const { scrollHeight, scrollTop, clientHeight } = ui.log;
+  const made = element(turn);
+  if (id) made.id = id;
+  // they belong to the last reply alone
+  ui.log.querySelector(".choices")?.remove();
+  ui.log.insertBefore(made, id ? null : ui.log.querySelector("[id]"));
+  if (id || scrollHeight - scrollTop - clientHeight < 90) ui.log.scrollTop = ui.log.scrollHeight;
+}
+
+/** Show what the server tells. */
+function got(found) {
+  for (const turn of found.turns ?? []) {
+    if (turn.number <= after) continue;
+    after = turn.number;
+    const sent = pending(turn.message);
+    // it stays where it is, so that it is not read out again
+    if (sent) sent.removeAttribute("id");
+    else add(turn);
+    if (turn.author === "agent" && ui.panel.hidden) unread += 1;
+  }
+  stage = found.stage ?? stage;
+  rated ||= found.satisfaction;
+  show(found.position, found.pending ? texts.pending : null);
+}
+
+// ---- what is sent: one message after another, until the server has it
+
+function write(event) {
+  event.preventDefault();
+  const text = ui.input.value.trim();
+  ui.input.value = "";
+  if (text) send("messages", { text });
+}
+
+function send(kind, body) {
+  // randomUUID is missing on pages without encryption
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const message = [...bytes].map((one) => one.toString(16).padStart(2, "0")).join("");
+  keep();
+  keep({ outbox: [...kept.outbox, { kind, message, ...body }] });
+  pend(kept.outbox.at(-1));
+  ui.input.focus();
+  flush();
+}
+
+/** Show a message that is on its way. */
+function pend({ message, text }) {
+  if (text && !pending(message)) add({ author: "visitor", text }, message);
+}
+
+async function flush() {
+  if (sending) return;
+  sending = true;
+  for (let tries = 0; kept.outbox.length && stage !== "closed"; ) {
+    const [{ kind, ...body }] = kept.outbox;
+    try {
+      await begin();
+      const found = await call("POST", `/${kind}`, { ...body, sequence: kept.sequence + 1 });
+      // else something came before, and the stream brings all in order
+      got(found.turns?.[0]?.number === after + 1 ? found : {});
+      settle(body, found.sequence - 1);
+      tries = 0;
+    } catch (error) {
+      await refused(error, body, (tries += 1));
+    }
+  }
+  sending = false;
+}
+
+/** Take a message from those that the server does not have. */
+function settle({ message }, sequence) {
+  keep();
+  keep({ sequence, outbox: kept.outbox.filter((one) => one.message !== message) });
+}
+
+/** Decide what follows when a message was not taken: all but what the server finds wrong is sent again, with the same id. */
+async function refused(error, body, tries) {
+  const { status } = error;
+  // another tab has used the number
+  if (status === 409) keep({ sequence: kept.sequence + 1 });
+  else if (status >= 400 && status < 500 && status !== 404 && status !== 429) {
+    const element = pending(body.message);
+    element?.append(node("span", { role: "alert" }, texts.failed));
+    element?.removeAttribute("id");
+    return settle(body, kept.sequence);
+  } else trouble(error);
+  return pause(tries);
+}
+
+/** Begin a new conversation with messages that the server does not have. */
+function renew(outbox) {
+  keep({ id: null, token: null, sequence: 0, outbox });
+  for (const one of ui.log.querySelectorAll(".turn")) one.remove();
+  [after, stage, rated] = [0, "bot", 0];
+  stop?.abort();
+  show();
+  if (!ui.panel.hidden) open();
+}
+
+// ---- what comes
+
+/** Begin a conversation if there is none. */
+async function begin() {
+  if (kept.id) return;
+  starting ??= call("POST", "", { language });
+  try {
+    const { id, token, ...found } = await starting;
+    if (!kept.id) keep({ id, token });
+    got(found);
+    listen();
+  } finally {
+    starting = null;
+  }
+}
+
+/** Show the conversation, and go on with it. */
+async function restore() {
+  // so that an old conversation is not read out
+  ui.log.ariaBusy = "true";
+  kept.outbox.forEach(pend);
+  try {
+    await begin();
+    if (!after) got(await call("GET", "?after=0"));
+  } catch (error) {
+    trouble(error);
+  }
+  ui.log.ariaBusy = "false";
+  flush();
+  listen();
+}
+
+/** Listen while something may come: to a stream, or by asking again and again where a proxy holds streams back. */
+async function listen() {
+  if (listening) return;
+  listening = true;
+  for (let tries = 0; kept.id && stage !== "closed" && !(ui.panel.hidden && stage === "bot"); ) {
+    stop = new AbortController();
+    try {
+      if (streams) await stream();
+      else got(await call("GET", `?after=${after}&wait=20`, null, stop.signal));
+      await pause((tries = 0));
+    } catch (error) {
+      if (!stop.signal.aborted) trouble(error);
+      streams &&= !(error.status > 404 && error.status < 429);
+      await pause((tries += 1));
+    }
+  }
+  listening = false;
+}
+
+async function stream() {
+  const held = setTimeout(() => stop.abort((streams = false)), BUFFERED);
+  try {
+    const response = await request("GET", `/events?after=${after}`, null, stop.signal);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let text = ""; ; ) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      clearTimeout(held);
+      const events = (text + value).split("\n\n");
+      text = events.pop();
+      for (const event of events) {
+        // a comment has no data
+        const found = JSON.parse(/^data: (.*)$/m.exec(event)?.[1] ?? "{}");
+        got(found.number ? { turns: [found] } : found);
+      }
+    }
+  } finally {
+    clearTimeout(held);
+  }
+}
+
+async function call(...sent) {
+  const response = await request(...sent);
+  return response.status === 204 ? {} : response.json();
+}
+
+async function request(method, path, body, signal) {
+  const headers = { Authorization: `Bearer ${key}`, "X-Conversation-Token": kept.token ?? "" };
+  if (body) headers["Content-Type"] = "application/json";
+  const asked = { method, headers, body: body && JSON.stringify(body), signal };
+  const response = await fetch(kept.id ? `${base}/${kept.id}${path}` : base, asked);
+  if (response.ok) return response;
+  // it was deleted
+  if (response.status === 404 && kept.id) setTimeout(renew, 0, kept.outbox);
+  throw Object.assign(new Error(path), { status: response.status });
+}
+
+const tag = [...document.scripts].find((one) => one.src === import.meta.url && one.dataset.app);
+if (tag) start(tag.dataset);
