@@ -79,6 +79,36 @@ def test_useless_words_are_left_out_and_a_useless_model_is_too() -> None:
     assert words > 0.5
 
 
+def drawn(logits: np.ndarray, seed: int) -> np.ndarray:
+    """Classes that are drawn from the probabilities of these logits."""
+    powers = np.exp(logits)
+    return (np.random.default_rng(seed).random((len(logits), 1)) > np.cumsum(powers / powers.sum(1, keepdims=True), axis=1)).sum(axis=1)
+
+
+def test_a_label_that_is_named_too_often_is_shifted_back() -> None:
+    logits = np.random.default_rng(0).normal(size=(4000, 3)) * 2
+    scale, shift = Mixing("softmax", drawn(logits, 1)).shifts(logits + np.array([1.0, 0.0, -0.5]), np.arange(4000))
+    assert scale == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(np.diff(shift), [1.0, 0.5], atol=0.15)
+
+
+def test_labels_of_the_right_frequency_and_few_rows_are_not_shifted() -> None:
+    """Where nothing is to be shifted, noise alone passes the test of one standard error in few of many draws."""
+    logits = np.random.default_rng(0).normal(size=(600, 3)) * 2
+    found = [Mixing("softmax", drawn(logits, seed)).shifts(logits, np.arange(600))[1] for seed in range(20)]
+    assert sum(map(bool, found)) <= 4
+    assert Mixing("softmax", drawn(logits, 1)).shifts(logits + np.array([5.0, 0.0, 0.0]), np.arange(600) // 3) == (1.0, ())
+
+
+def test_labels_of_records_with_several_are_shifted_each() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(2000, 4)) * 2
+    truth = (random.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
+    scale, shift = Mixing("sigmoid", truth).shifts(logits + np.array([2.0, 0.0, 0.0, -1.0]), np.arange(2000))
+    assert scale == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(shift, [-2.0, 0.0, 0.0, 1.0], atol=0.25)
+
+
 def test_few_rows_that_are_all_right_do_not_make_the_model_infinitely_sure() -> None:
     truth = np.arange(20) % 2
     (weight, _) = Mixing("softmax", truth).learn([np.eye(2)[truth] * 4.0])

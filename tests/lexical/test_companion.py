@@ -190,7 +190,7 @@ def test_the_file_is_one_of_safetensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fields", [0, 1, 2])
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path, fields: int) -> None:
     model = fit(labelled(fields=fields), "softmax", 3) if fields else None
-    companion = Companion("softmax", 0.75, 0.5 if fields else 0.0, model)
+    companion = Companion("softmax", 0.75, 0.5 if fields else 0.0, model, (0.5, -0.25, 0.0) if fields == 1 else ())
     companion.save(tmp_path / "file")
     loaded = Companion.load(tmp_path / "file")
     records = [{"text": one, "text_pair": other} for one, other in zip(texts(20, 3), texts(20, 4), strict=True)]

@@ -3,11 +3,13 @@
 Two weights are fitted on validation records, which neither the model nor the words were trained on, so that the log-loss (for numbers:
 the squared error) is smallest; for tags, the log-loss of each word, and a third weight for the spans that the training records contain.
 A penalty draws the weight of the words to 0, and words that hardly change outputs are left out. If the mix has a worse main metric than
-one of its parts alone, by more than one standard error, the best of them answers alone.
+one of its parts alone, by more than one standard error, the best of them answers alone. With many validation records, each output may get
+a shift as well, if a cross-validation finds that other records have a smaller loss with it.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +39,10 @@ LEAST_SHARE = 0.02
 """Least share of the words, below which they are left out. There is no test of significance: on draws of 40 to 200 validation records of
 Banking77, the fitted weights gave a better mean accuracy and log-loss on other records than a mix that was used only if its gain was
 above one standard error, and useless words changed the log-loss by at most 0.002 (benchmarks/mixing.py)."""
+ROWS_PER_SHIFT = 100
+"""Smallest number of different validation records per output with which shifts are tried. Below, those of Banking77 (13 a label) and
+TREC-6 (91) had a larger loss on other records; with 420 a label, ChnSentiCorp had a smaller one (docs/defaults.md)."""
+_FOLDS = 5
 _OUTPUTS = 65_535
 
 
@@ -136,10 +142,24 @@ def learn(
     if better:
         companion = alone[max(better, key=lambda name: task.goal_sign * sides[name].metrics[task.goal])]
         sides["mixed"] = predicted(companion)
+    companion = _shifted(companion, task, held_out, outputs)
+    if companion.shift:
+        sides["mixed"] = predicted(companion)
     share = share_of_words((companion.model, companion.words), [own, *scores]) if words else 0.0
     measured = {side: _measured(predictions) for side, predictions in sides.items()}
     figures = {"model": round(companion.model, 4), "words": round(companion.words, 4), "share": round(share, 4), "validation": measured}
+    if companion.shift:
+        figures["shift"] = [round(value, 4) for value in companion.shift]
     return LearntCompanion(companion, sides["mixed"], sides.get("words"), figures)
+
+
+def _shifted(companion: Companion, task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]]) -> Companion:
+    """Return the companion with a shift of each output, if there are enough records and it makes the loss of others smaller."""
+    if companion.activation in ("identity", "tags"):  # a number has an intercept of its own; tags would shift words, not records
+        return companion
+    mix, mixing = _per_record(companion.activation, task, held_out, companion.mixed(held_out.records, held_out.features, outputs))
+    scale, shift = mixing.shifts(mix, _groups(task, held_out.records))
+    return replace(companion, model=scale * companion.model, words=scale * companion.words, shift=shift)
 
 
 def _with_votes(words: UnitModel, parts: Sequence[NDArray[np.float64]], mixing: Mixing) -> tuple[UnitModel, list[NDArray[np.float64]]]:
@@ -267,6 +287,46 @@ class Mixing:
 
         found = minimize(loss, drawn, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(parts))
         return tuple(float(weight) for weight in found.x)
+
+    def shifts(self, mix: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[float, tuple[float, ...]]:
+        """Return by what to multiply mixed outputs, shape (records, outputs), and what to add to each of them: 1 and nothing as a rule.
+
+        Shifts are fitted only with `ROWS_PER_SHIFT` different records per output, and used if the loss of records that were left out, in
+        a cross-validation, is smaller with them by more than one standard error. Records with the same number in `groups` stay together.
+        """
+        number = len(np.unique(groups))
+        if number < ROWS_PER_SHIFT * mix.shape[1]:
+            return 1.0, ()
+        fold = np.random.default_rng(0).permutation(np.arange(groups.max() + 1) % _FOLDS)[groups]
+        gains = np.zeros(len(mix))
+        for held in (fold == one for one in range(_FOLDS)):
+            scale, shift = self._of(~held)._fit_shifts(mix[~held])
+            inside = self._of(held)
+            gains[held] = inside.losses(mix[held]) - inside.losses(scale * mix[held] + shift)
+        by_group = np.bincount(groups, gains)
+        if by_group.sum() <= by_group.std() * math.sqrt(number):
+            return 1.0, ()
+        scale, shift = self._fit_shifts(mix)
+        return scale, tuple(float(value) for value in shift)
+
+    def _of(self, rows: NDArray[np.bool_]) -> Mixing:
+        """Return the same for some of the records."""
+        return Mixing(self.activation, self.truth[rows], None if self.importance is None else self.importance[rows])
+
+    def _fit_shifts(self, mix: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the factor and the shifts with the smallest loss, drawn to 1 and to 0 by a penalty that counts as much as one record."""
+        from scipy.optimize import minimize
+
+        drawn = np.eye(1 + mix.shape[1])[0]
+
+        def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            shifted = weights[0] * mix + weights[1:]
+            slope, away = self.slopes(shifted), weights - drawn
+            gradient = np.concatenate([[float((slope * mix).sum())], slope.sum(axis=0)])
+            return float(self.losses(shifted).sum() + away @ away) / len(mix), (gradient + 2 * away) / len(mix)
+
+        found = minimize(loss, drawn, jac=True, method="L-BFGS-B", bounds=[(0, None)] + [(None, None)] * mix.shape[1])
+        return float(found.x[0]), found.x[1:]
 
     def losses(self, mix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the loss of each record for these mixed outputs."""

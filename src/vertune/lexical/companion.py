@@ -1,8 +1,9 @@
 """The companion of a model: mixes the model's outputs with scores of words, and calibrates them; knows nothing of training.
 
-The mixed output of a record is `model * x + words * s`: x are the model's outputs, merged over the windows of a long text, and s are the
-scores that a linear model of n-grams gives the record's texts. For probabilities, this is a geometric mean of those of both models, each
-sharpened or softened by its weight: a temperature (Guo et al. 2017) is the inverse of a weight.
+The mixed output of a record is `model * x + words * s + shift`: x are the model's outputs, merged over the windows of a long text, and s
+are the scores that a linear model of n-grams gives the record's texts. For probabilities, this is a geometric mean of those of both models,
+each sharpened or softened by its weight: a temperature (Guo et al. 2017) is the inverse of a weight. The shift, one number for each output,
+corrects labels that the model names too often or too rarely.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Companion:
     """The weight of the scores of the words: 0 leaves the answers to the model alone."""
     scorer: WordModel | UnitModel | None = None
     """The model of the words; None if their weight is 0."""
+    shift: tuple[float, ...] = ()
+    """What is added to each mixed output; empty for nothing."""
 
     @property
     def decides(self) -> bool:
@@ -101,11 +104,15 @@ class Companion:
         mix = self.model * merged(self.activation, len(records), features, outputs)
         if isinstance(self.scorer, WordModel):
             mix += self.words * self.scorer.scores(records, features)
+        if self.shift:
+            mix += np.array(self.shift)
         return list(mix[windows.owners(features)])
 
     def save(self, file: Path) -> None:
         """Write the companion to a safetensors file; its numbers that are no arrays are JSON in the metadata."""
         entries: dict[str, Any] = {"activation": self.activation, "model": self.model, "words": self.words, "fields": None}
+        if self.shift:
+            entries["shift"] = self.shift
         arrays: dict[str, NDArray[Any]] = {}
         if self.scorer is not None:
             entries["fields"] = list(self.scorer.fields)
@@ -121,7 +128,8 @@ class Companion:
             scorer = None
             if entries["fields"] is not None:
                 scorer = (UnitModel if entries["activation"] == "tags" else WordModel).of(entries["fields"], arrays)
-            return cls(entries["activation"], float(entries["model"]), float(entries["words"]), scorer)
+            shift = tuple(float(value) for value in entries.get("shift", ()))
+            return cls(entries["activation"], float(entries["model"]), float(entries["words"]), scorer, shift)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{file} lacks a part of the companion: {error!r}. Restore it from a copy.") from error
 
