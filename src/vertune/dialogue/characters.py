@@ -1,0 +1,67 @@
+"""Brings the characters of a text to one form without moving any, so that a place in one is a place in the other; knows no words."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterable
+
+LONGEST = 4_000
+"""Number of characters of a message that rules read; the time of expressions stays short for any text."""
+_TRADITIONAL = (
+    "這这個个們们說说話话請请謝谢嗎吗麼么沒没對对錯错還还換换號号銀银行行帳账戶户錢钱塊块點点時时間间後后週周禮礼"
+    "從从給给轉转員员見见聽听讓让問问題题單单訂订電电碼码卡卡幫帮樣样裡里聯联絡络係系服服務务語语為为誰谁機机"
+    "器器實实無无語语氣气爛烂騙骗壞坏聖圣亂乱萬万億亿兩两幾几歐欧鎊镑圓圆別别買买賣卖開开關关閉闭應应該该現现"
+    "當当爾尔邊边過过長长門门東东嗨嗨復复複复確确認认記记錄录啟启動动馬马來来發发貨货遲迟難难熱热煩烦變变"
+    "貴贵殺杀應应處处結结終终於于絕绝決决產产專专業业級级經经總总線线誤误權权覺觉樂乐歲岁與与並并廣广進进遠远"
+    "運运選选邏逻輯辑陽阳隊队階阶雙双雞鸡離离電电頁页順顺預预頭头題题願愿類类飛飞驗验黃黄龍龙麗丽"
+    "禮礼優优惠惠憑凭證证據据費费賬账貝贝負负責责賠赔償偿質质購购贈赠輸输軟软載载輕轻較较週周"
+)
+_SIMPLE = {ord(one): other for one, other in zip(_TRADITIONAL[::2], _TRADITIONAL[1::2], strict=True) if one != other}
+"""Simplified characters for traditional ones, as far as the built-in words need them; what a pack searches for is folded in the index."""
+_QUOTES = {ord(one): "'" for one in "’‘`´ʼ"}
+_LATIN = re.compile(r"[a-z0-9]", re.ASCII)
+
+
+def plain(text: str) -> str:
+    """Return a text of the same length in half width, lower case and simplified characters, with straight apostrophes.
+
+    Characters whose other form has another length, such as ligatures, stay as they are. At most `LONGEST` characters are returned.
+    """
+    return "".join(map(_plain, text[:LONGEST]))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _plain(character: str) -> str:
+    form = unicodedata.normalize("NFKC", character).casefold().translate(_SIMPLE).translate(_QUOTES)
+    if len(form) != 1:
+        return character
+    return " " if form.isspace() else form
+
+
+def language_of(text: str) -> str | None:
+    """Return `zh` or `en`, in which the most of a text is written; None for a text without letters.
+
+    A Chinese character says about as much as three letters.
+    """
+    chinese = sum("\u3400" <= character <= "\u9fff" for character in text)
+    letters = sum(character.isascii() and character.isalpha() for character in text)
+    if not chinese and not letters:
+        return None
+    return "zh" if 3 * chinese >= letters else "en"
+
+
+def any_of(phrases: Iterable[str]) -> re.Pattern[str]:
+    """Return an expression for the places of phrases in a plain text, the longer ones first.
+
+    Latin letters and digits of a phrase must not go on beside it; white space in it may be any.
+    """
+    forms = sorted({" ".join(plain(phrase).split()) for phrase in phrases} - {""}, key=lambda form: (-len(form), form))
+    return re.compile("|".join(map(_bounded, forms)) if forms else r"(?!)")
+
+
+def _bounded(form: str) -> str:
+    inside = r"\s+".join(map(re.escape, form.split(" ")))
+    before = r"(?<![a-z0-9])" if _LATIN.match(form[0]) else ""
+    return before + inside + (r"(?![a-z0-9])" if _LATIN.match(form[-1]) else "")

@@ -1,0 +1,94 @@
+"""Finds values of lists, by their titles, synonyms and with single typing errors, and yes and no; knows no list of its own."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator
+
+from vertune.dialogue.characters import any_of, plain
+from vertune.dialogue.entities.found import Found, Options
+from vertune.dialogue.flows import Option, pick_words
+from vertune.dialogue.lexicon import Lexicon
+
+_TYPO_FROM, _TYPOS_AT = 5, 1
+"""Letters from which a word is found with one letter wrong."""
+_WORDS = re.compile(r"[a-z]{5,}")
+_HAN, _PARTICLES = re.compile(r"[\u3400-\u9fff]"), frozenset("的啊呀吧了嘛哦呢哈我")
+"""Chinese characters, of which a short word for yes or no isn't a part, and those that may stand beside it."""
+_START = " ,.!?;，。！？；、~我那嗯"
+
+
+def choices(text: str, _: float, options: Options) -> Iterator[Found]:
+    """Yield the options that a plain text names; words with one typing error only where no option is named as it is written."""
+    index = _index(tuple(_entries(options.choices)))
+    exact = [Found(match.start(), match.end(), index[1][_key(match.group())], match.group()) for match in index[0].finditer(text)]
+    if exact:
+        yield from exact
+        return
+    for match in _WORDS.finditer(text):
+        near = {value for word, value in index[2] if abs(len(word) - len(match.group())) <= _TYPOS_AT and is_near(word, match.group())}
+        if len(near) == 1:
+            yield Found(match.start(), match.end(), near.pop(), match.group())
+
+
+def yes_no(text: str, _: float, options: Options) -> Iterator[Found]:
+    """Yield at most one yes or no: what a reply begins with, or the only one of both that it contains."""
+    lexicon = options.lexicon or Lexicon.built_in()
+    said = [(match, value) for value in (True, False) for match in (lexicon.affirm if value else lexicon.deny).matches(text)]
+    said = [(match, value) for match, value in said if _alone(text, match, value)]
+    said.sort(key=lambda one: (one[0].start(), -one[0].end()))
+    if not said:
+        return
+    first, value = said[0]
+    if not text[: first.start()].strip(_START) or len({value for _, value in said}) == 1:
+        yield Found(first.start(), first.end(), value, first.group())
+
+
+def _alone(text: str, match: re.Match[str], value: bool) -> bool:
+    """Return whether a Chinese word for yes or no isn't part of another word: 行 in 银行, or 需要 in 他需要."""
+    word = match.group()
+    if not _HAN.match(word[0]):
+        return len(word) > 1 or not text.replace(word, "", 1).strip(_START)
+    before, after = text[: match.start()][-1:], text[match.end() :][:1]
+    begins = not _HAN.match(before) or before in _PARTICLES
+    if len(word) > 1:
+        return begins or not value
+    return begins and (not _HAN.match(after) or after in _PARTICLES)
+
+
+def is_near(one: str, other: str) -> bool:
+    """Return whether two different words are one insertion, deletion, replacement or swap of neighbours apart (Damerau 1964)."""
+    if one == other:
+        return False
+    if len(one) > len(other):
+        one, other = other, one
+    same = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
+    if len(one) < len(other):
+        return len(other) - len(one) == 1 and one[same:] == other[same + 1 :]
+    return one[same + 1 :] == other[same + 1 :] or (
+        one[same : same + 2] == other[same : same + 2][::-1] and one[same + 2 :] == other[same + 2 :]
+    )
+
+
+def _entries(options: Iterable[Option]) -> Iterator[tuple[str, str]]:
+    for option in options:
+        for word in (option.value, *option.title.values(), *pick_words(option.words)):
+            yield _key(plain(word)), option.value
+
+
+@functools.lru_cache(maxsize=512)
+def _index(entries: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], dict[str, str], list[tuple[str, str]]]:
+    """Return the expression for all words, the value of each, and the words that are found with a typing error."""
+    values: dict[str, str] = {}
+    for word, value in entries:
+        values.setdefault(word, value)
+    return (
+        any_of(values),
+        values,
+        [(word, value) for word, value in values.items() if len(word) >= _TYPO_FROM and word.isascii() and word.isalpha()],
+    )
+
+
+def _key(written: str) -> str:
+    return " ".join(written.split())

@@ -1,0 +1,100 @@
+"""Finds what identifies something: the last digits of a card, order numbers, telephone numbers, mail addresses; checks none of them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+from vertune.core.errors import MissingExtra
+from vertune.dialogue.entities.found import Found, Options
+from vertune.dialogue.entities.numerals import digits_of
+
+_SPOKEN = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)"
+_FOUR = rf"(?P<ending>\d\s?\d\s?\d\s?\d(?!\s?\d)|[零〇一二三四五六七八九]{{4}}|{_SPOKEN}(?:[\s,-]+{_SPOKEN}){{3}}(?![a-z]))"
+_ANNOUNCED = re.compile(
+    r"(?:ending|ends|finishing|last\s+(?:four|4)(?:\s+(?:digits|numbers))?|尾号|尾数|后四位|末四位|最后四位|后4位|末4位|卡尾)"
+    rf"(?:\s+(?:in|with|on|are|is|of))?(?:\s+the\s+card)?(?:\s+(?:is|are))?(?:数字|数)?[\s:,]*(?:是|为)?\s*{_FOUR}"
+)
+_ENDS = re.compile(rf"{_FOUR}\s*(?:结尾|尾号|as\s+the\s+last\s+(?:four|4))")
+_CARD = re.compile(r"(?<![\d-])(?:[*x•·]{2,}[\s-]*|(?:\d{4}[ -]?){3})(?P<ending>\d{4})(?![\d-])")
+_BARE = re.compile(rf"(?<![\w.,]){_FOUR}(?![\w]|[.,]\d)")
+_BARE_CHINESE = re.compile(rf"(?<!\d){_FOUR}(?!\d)")
+_ORDER = r"(?=[a-z0-9-]*\d[a-z0-9-]*\d)[a-z0-9][a-z0-9-]{4,29}"
+_ORDER_CUE = re.compile(
+    rf"(?:(?:order|reference|tracking|booking|parcel|ref|return|ticket)(?:\s+(?:number|no\.?|id|code|#))?|#"
+    rf"|(?:订单|单号|快递|运单|物流|编号|流水)(?:号码|号|编号)?)[\s:#]*(?:is|was|是|为)?[\s:]*(?P<number>{_ORDER})(?![a-z0-9-])"
+)
+_ORDER_ALONE = re.compile(rf"(?<![a-z0-9-])(?P<number>{_ORDER})(?![a-z0-9-])")
+_MAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,62})\.){1,8}[a-z]{2,24}(?![a-z0-9-])", re.ASCII)
+_PHONE = re.compile(r"(?<![a-z0-9_.,/$€£¥-])(?:\+|00 ?)?\(?\d(?:[ ().-]{0,3}\d){6,16}(?![a-z0-9_%])(?![.,:]\d)")
+_CHINESE_PHONE = re.compile(r"\(?0|1[3-9]|400")
+_PACKAGE = "phonenumbers"
+
+
+def card_endings(text: str, _: float, options: Options) -> Iterator[Found]:
+    """Yield the last four digits of cards in a plain text; of a card's full number, the value holds no more either."""
+    forms = [_ANNOUNCED, _ENDS, _CARD]
+    if options.asked:
+        forms += [_BARE, _BARE_CHINESE]
+    for form in forms:
+        for match in form.finditer(text):
+            digits = digits_of(match["ending"])
+            if len(digits) == 4:
+                yield Found(match.start(), match.end(), digits, match.group())
+
+
+def order_numbers(text: str, _: float, options: Options) -> Iterator[Found]:
+    """Yield the order numbers in a plain text, in upper case: what fits the pattern; without one, codes that are announced or asked for."""
+    if options.pattern:
+        for match in _compiled(options.pattern).finditer(text):
+            if match.group():
+                yield Found(match.start(), match.end(), match.group().upper(), match.group())
+        return
+    for form in (_ORDER_CUE, _ORDER_ALONE) if options.asked else (_ORDER_CUE,):
+        for match in form.finditer(text):
+            yield Found(match.start("number"), match.end("number"), match["number"].upper(), match["number"])
+
+
+def mails(text: str, _: float, __: Options) -> Iterator[Found]:
+    """Yield the mail addresses in a plain text."""
+    for match in _MAIL.finditer(text):
+        yield Found(match.start(), match.end(), match.group(), match.group())
+
+
+def phones(text: str, _: float, options: Options) -> Iterator[Found]:
+    """Yield the valid telephone numbers in a plain text, as E.164. Raises MissingExtra without the package phonenumbers."""
+    for match in _PHONE.finditer(text):
+        for country in options.countries:
+            number = _phone(match.group(), country)
+            if number:
+                yield Found(match.start(), match.end(), number, match.group())
+                break
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return an expression for a pattern that must not go on with letters or digits; the text is in lower case."""
+    return re.compile(rf"(?<![a-z0-9])(?:{pattern})(?![a-z0-9])", re.IGNORECASE)
+
+
+@functools.lru_cache(maxsize=4096)
+def _phone(written: str, country: str) -> str | None:
+    library = _library()
+    number = re.sub(r"^00 ?", "+", written)
+    if country == "CN" and not number.startswith("+") and not _CHINESE_PHONE.match(written):
+        return None  # landlines are valid without their leading zero, but nobody writes them so, and American numbers look alike
+    try:
+        parsed = library.parse(number, country)
+    except library.NumberParseException:
+        return None
+    return str(library.format_number(parsed, library.PhoneNumberFormat.E164)) if library.is_valid_number(parsed) else None
+
+
+def _library() -> ModuleType:
+    try:
+        import phonenumbers
+    except ImportError as error:
+        raise MissingExtra("Finding telephone numbers", "mask", _PACKAGE) from error
+    return phonenumbers

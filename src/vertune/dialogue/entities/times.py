@@ -1,0 +1,89 @@
+"""Finds times of the day in texts, in English and Chinese; knows nothing of days."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vertune.dialogue.entities.found import Found, Options
+from vertune.dialogue.entities.numerals import chinese, english
+
+_HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+_HOUR = rf"(?P<hour>\d{{1,2}}|{_HOURS})"
+_HALF = r"(?P<half>\s*[ap]\.?\s?m(?![a-z])\.?|\s+in\s+the\s+(?:morning|afternoon|evening)|\s+at\s+night)"
+_CLOCK = re.compile(
+    rf"(?<![\w.:/-])(?P<hour>\d{{1,2}})[:.](?P<minute>[0-5]\d){_HALF}|(?<![\w.:/-])(?P<hour24>\d{{1,2}}):(?P<minute24>[0-5]\d)(?![\d:])"
+)
+_HOURLY = re.compile(rf"(?<![\w.:/-]){_HOUR}(?:\s+o'?\s?clock)?{_HALF}|(?<![\w.:/-])(?P<bare>\d{{1,2}}|{_HOURS})\s+o'?\s?clock")
+_PAST = re.compile(rf"(?<![a-z])(?P<part>half|(?:a\s+)?quarter|ten|five|twenty)\s+(?P<side>past|to)\s+{_HOUR}{_HALF}?(?![a-z\d])")
+_PARTS = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20}
+_NAMED = {"noon": "12:00", "midday": "12:00", "midnight": "00:00", "正午": "12:00", "午夜": "00:00", "零点": "00:00"}
+_NAME = re.compile(r"(?<![a-z])(?:noon|midday|midnight)(?![a-z])|正午|午夜|零点(?![\d一二三四五六七八九十半])")
+_ASKED = re.compile(rf"^\W*(?:(?:at|around|about|by)\s+)?(?P<hour>\d{{1,2}}|{_HOURS})\W*$")
+_PERIOD = r"(?P<period>凌晨|早上|早晨|清晨|上午|中午|下午|傍晚|晚上|夜里|今晚|明晚|昨晚|晚)?"
+_CHINESE = re.compile(
+    rf"{_PERIOD}\s?(?P<hour>\d{{1,2}}|[一二三四五六七八九十两]{{1,3}})\s?(?:点钟?|时|:(?=\d\d))"
+    r"(?P<rest>半|一刻|三刻|整|零?[一二三四五六七八九十]{1,3}分?|\d{1,2}分?)?"
+)
+_A_BIT = re.compile(r"(?:有|早|快|差|慢|晚|再|多|少|便宜|好|大|小|高|低)$")
+"""Characters after which 一点 means a bit."""
+_AFTERNOON = frozenset({"下午", "傍晚", "晚上", "夜里", "今晚", "明晚", "昨晚", "晚"})
+
+
+def times(text: str, _: float, options: Options) -> Iterator[Found]:
+    """Yield the times in a plain text; values such as `15:30`. Without a part of the day, an hour below 13 is taken as it is written."""
+    for match in _CLOCK.finditer(text):
+        hour, minute = match["hour"] or match["hour24"], match["minute"] or match["minute24"]
+        yield from _found(match, _hour(hour, match["half"]), int(minute))
+    for match in _HOURLY.finditer(text):
+        yield from _found(match, _hour(match["hour"] or match["bare"], match["half"]), 0)
+    for match in _PAST.finditer(text):
+        hour, part = _hour(match["hour"], match["half"]), _PARTS[match["part"].split()[-1]]
+        if hour is not None:
+            minutes = hour * 60 + (part if match["side"] == "past" else -part)
+            yield from _found(match, minutes // 60 % 24, minutes % 60)
+    for match in _NAME.finditer(text):
+        yield Found(match.start(), match.end(), _NAMED[match.group()], match.group())
+    yield from _chinese(text)
+    if options.asked and (bare := _ASKED.search(text)):
+        yield from _found(bare, _hour(bare["hour"], None), 0)
+
+
+def _chinese(text: str) -> Iterator[Found]:
+    for match in _CHINESE.finditer(text):
+        period, rest = match["period"] or "", match["rest"] or ""
+        number = chinese(match["hour"])
+        if number is None or (not period and match["hour"] == "一" and (not rest or _A_BIT.search(text[: match.start()]))):
+            continue  # 一点 alone is nearly always a bit
+        hour = int(number)
+        if (period in _AFTERNOON and hour < 12) or (period == "中午" and hour < 3):
+            hour += 12
+        elif period == "凌晨" and hour == 12:
+            hour = 0
+        yield from _found(match, hour, _minutes(rest))
+
+
+def _minutes(rest: str) -> int:
+    named = {"": 0, "整": 0, "半": 30, "一刻": 15, "三刻": 45}
+    if rest in named:
+        return named[rest]
+    value = chinese(rest.removesuffix("分").lstrip("零") or "零")
+    return 60 if value is None else int(value)
+
+
+def _hour(written: str, half: str | None) -> int | None:
+    """Return the hour of the day; None if there is none, such as 13 p.m."""
+    hour = int(written) if written.isdigit() else english(written) or 0
+    if not half:
+        return hour
+    if not 1 <= hour <= 12:
+        return None
+    half = half.strip()
+    return hour % 12 + (12 if half.startswith("p") or "afternoon" in half or "evening" in half or ("night" in half and hour > 5) else 0)
+
+
+def _found(match: re.Match[str], hour: int | None, minute: int) -> Iterator[Found]:
+    if hour == 24 and minute == 0:
+        hour = 0
+    if hour is not None and 0 <= hour < 24 and 0 <= minute < 60:
+        yield Found(match.start(), match.end(), f"{hour:02}:{minute:02}", match.group())

@@ -1,0 +1,218 @@
+"""Patterns that hold in every conversation: asking for a person, cancelling, negation, several wishes; knows no intents and no flows.
+
+What is recognised are words of a lexicon and the form of clauses. Whether two clauses are two wishes, only a model of intents can tell:
+here they are candidates, and the decision keeps them apart if both are understood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from vertune.dialogue.characters import language_of, plain
+from vertune.dialogue.lexicon import Lexicon
+
+__all__ = ["KINDS", "Pattern", "Reading", "language_of", "read", "recognise"]
+
+KINDS = (
+    "human", "cancel", "repeat", "thanks", "greeting", "goodbye", "not_that", "correct", "angry", "sensitive", "small_talk", "affirm",
+    "deny",
+)  # fmt: skip
+_EMPTY = ("thanks", "greeting", "goodbye", "courtesy")
+"""Patterns whose words say nothing about what is wanted."""
+_ALONE = frozenset({"small_talk", "affirm", "deny", "goodbye"})
+"""Kinds that count only if they are the complete message, apart from words that say nothing."""
+_ABOUT = frozenset({"correct", "sensitive"})
+"""Kinds whose words are about what is wanted."""
+_FILLER = re.compile(
+    r"[\s,.!?;:~…，。！？；：、～\-'\"“”()（）]+|(?<![a-z])(?:so|well|oh|um|uh|hmm|and|but|then|just|now|i|me|to|my|want|would like|like"
+    r"|need|let|can|could|may|get|have|speak|talk|with|you|your|do|it|that|this|the|a|is|be|for|here|there|again|all|very|much|now|please|am|are|will"
+    r"|'m|'d|'ll|'s|guys|team|everyone|dear|sir|madam)(?![a-z])|[我你您的了吧呢啊呀哦嗯那就请吗嘛啦哈想要给帮找个人位一下都很还再先]+"
+)
+"""What may stand beside a pattern in a message that is nothing but the pattern."""
+_SHOUT, _SHOUTED = re.compile(r"[!！?？]{3,}"), 12
+"""Letters from which a message in capitals only is shouted."""
+_CLAUSE_END = r"(?=[,.;!?，。；！？\n]|\bbut\b|\bi(?:'d| would)? (?:want|like|need|meant|mean)\b|\binstead\b|\bjust\b|\bonly\b|$)"
+_NEGATED = (
+    re.compile(
+        r"(?:(?:^|(?<=[,.;!?\n]))\s*(?:no|nope|sorry|well|but|and|actually|please|look|listen)?[\s,]*)"
+        r"(?:(?:i|we)\s+(?:really\s+|certainly\s+|definitely\s+)?(?:do\s+not|don't|dont|didn't|did\s+not|didnt|never)\s+"
+        r"(?:(?:want|need|wish|plan|intend|mean|try)\s+(?:you\s+)?(?:to|for|a|an|the|my|any|another|that)|ask(?:ed)?\s+(?:about|for|to|how)|said|say)"
+        r"|(?:i'm|i\s+am|im|this\s+is|this\s+isn't|it's|it\s+is|that's|that\s+is|we're)\s+not\s+(?:about|asking|talking|trying|looking|going|here|interested)"
+        r"(?:\s+(?:about|for|to|in))?"
+        r"|(?:do\s+not|don't|dont)\s+(?=(?:cancel|block|send|close|refund|return|change|transfer|call|order|stop|freeze|delete|ship|deliver|charge|pay)\b))"
+        rf"\s*(?P<what>[^,.;!?\n]+?)\s*{_CLAUSE_END}"
+    ),
+    re.compile(
+        rf"(?:(?<=[,.;\n])|^)\s*(?:it's\s+|it\s+is\s+|and\s+)?not\s+(?:about\s+|for\s+|to\s+|that\s+)?(?P<what>[^,.;!?\n]+?)\s*{_CLAUSE_END}"
+    ),
+    re.compile(r"(?:instead\s+of|rather\s+than|and\s+not|but\s+not)\s+(?P<what>[^,.;!?\n]+)"),
+    re.compile(
+        r"(?:我|我们|咱|你们?|请)?(?<!是)不是(?:要|想|说|问|想要|想问|在问|来)?(?P<what>[^，。！？；,.!?;\s吗]{1,30}?)[,，]?\s*(?:而是|是要|是想|是问|是说|(?<!不)是)(?=.)"
+    ),
+    re.compile(
+        r"(?:(?<=[，。！？；,.!?;\s])|^)(?:不[，,]\s*)?(?:我|我们|咱|其实|并|也|可|但|但是|千万|请|先|现在|暂时)*"
+        r"(?:(?<!想)不想(?:要|再)?|(?<!要)不要|(?<!是)不是(?:要|想|说|问|想要|想问|在问|来)?|不打算|(?<!用)不用|无需|(?<!需)不需要|没说要?|没问|没想要?|没要|别(?![的人处])|不准备)"
+        r"(?P<what>[^，。！？；,.!?;]{1,40}?)(?=[，。！？；,.!?;]|但|只是|而是|我要|我想|我只|$)"
+    ),
+)
+"""How clauses are negated; `what` is what the customer doesn't want."""
+_STILL = re.compile(r"any\s?more|any\s+longer|no\s+longer|twice|again\b|不想?要了$|[了吗么]$")
+"""What makes a negated clause a wish of its own: `I don't want my card any more`, 我不想要了, 我不是付过了吗."""
+_POINTS = re.compile(r"\W*|(?:that|this|it|these|those|them|one|that one|this one|here|yet|sure|really|这个?|那个?|这样|这些|那些|的|了)")
+"""What a negation of the last reply negates, rather than a wish."""
+_ENDS = re.compile(r"\W*$|\s*[,.;!?，。；！？]|\s*(?:please|then|now|thanks|and|but|i|what|how|吧|了|啊|我|谢谢)")
+"""What follows a word for cancelling that has no object: not `cancel that transfer`."""
+_LEADING = re.compile(r"^(?:(?:but|and|so|then)\s+|(?:但是?|而是|那么?)(?=.{2}))", re.IGNORECASE)
+_QUESTION = re.compile(r"\s*[?？]")
+_LEAST_LETTERS, _LEAST_CHARACTERS = 6, 3
+"""Smallest size of a wish, in Latin letters and in Chinese characters."""
+_MOST_WISHES = 3
+_STARTER = (
+    r"(?:i|i'm|i'd|i've|how|what|what's|when|where|why|which|who|can|could|would|is|are|does|do|did|my|please|tell|change|cancel|check|send|also|"
+    r"show|there|will|should|have|has|it|the|we)\b"
+)
+_JOINT = re.compile(
+    rf"[.?!;\n。？！；]+\s*|[,，]?\s*(?:\b(?:and\s+)?(?:also|additionally|besides|another\s+thing|one\s+more\s+thing|on\s+top\s+of\s+that|plus|secondly)\b"
+    rf"|\band\s+(?={_STARTER})|\bas\s+well\s+as\b|,\s*(?={_STARTER}))[,:]?\s*"
+    r"|[,，、\s]*(?:还有就是|还有|另外|顺便(?:问一下|问下|再)?|以及|并且|同时|此外|再问一下|再就是|第二|其次|还想(?:问|知道)?|也想(?:问|知道)?|再帮我|再)[,，：:]?\s*|[,，]\s*"
+)
+"""Where a message may go on to another wish."""
+
+
+class Pattern(NamedTuple):
+    """A pattern in a message."""
+
+    kind: str
+    """One of `KINDS`."""
+    start: int
+    end: int
+    name: str = ""
+    """Which small talk or sensitive topic."""
+
+
+class Reading(NamedTuple):
+    """What rules say about a message."""
+
+    language: str | None
+    """`en` or `zh`; None for a message without letters."""
+    patterns: tuple[Pattern, ...]
+    """The patterns in the order of their places."""
+    rest: str
+    """The message without greetings, thanks, courtesy and what is negated; empty if nothing else is left."""
+    wishes: tuple[str, ...]
+    """Parts that may be different wishes: none, or two or three."""
+    rejected: tuple[str, ...]
+    """What the customer says that they don't want."""
+
+    def has(self, kind: str) -> bool:
+        """Return whether the message has a pattern of a kind."""
+        return any(pattern.kind == kind for pattern in self.patterns)
+
+    def named(self, kind: str) -> str | None:
+        """Return the name of the first pattern of a kind, if there is one."""
+        return next((pattern.name for pattern in self.patterns if pattern.kind == kind), None)
+
+
+def read(text: str, lexicon: Lexicon | None = None) -> Reading:
+    """Return what a message contains besides what it is about. Without a lexicon, the built-in words are read."""
+    lexicon = lexicon or Lexicon.built_in()
+    folded = plain(text)
+    text = text[: len(folded)]
+    negated = list(_negations(folded))
+    rejected = tuple(text[start:end].strip() for _, start, end in negated)
+    affirmed = _without(folded, [(whole, end) for whole, _, end in negated])
+    patterns = _patterns(text, folded, affirmed, lexicon)
+    empty = [(found.start, found.end) for kind in _EMPTY for found in lexicon.find(kind, affirmed)]
+    emptied = _without(affirmed, empty + [(pattern.start, pattern.end) for pattern in patterns if pattern.kind == "not_that"])
+    beside = _without(emptied, [(pattern.start, pattern.end) for pattern in patterns if pattern.kind not in _ABOUT])
+    rest = _original(text, emptied) if _means_something(beside) else ""
+    return Reading(language_of(text), tuple(patterns), rest, _wishes(text, emptied) if rest else (), rejected)
+
+
+def recognise(text: str, lexicon: Lexicon | None = None) -> list[Pattern]:
+    """Return the patterns in a message in the order of their places."""
+    return list(read(text, lexicon).patterns)
+
+
+def _patterns(text: str, folded: str, affirmed: str, lexicon: Lexicon) -> list[Pattern]:
+    """Return the patterns of a message: denials and anger in all of it, the rest in what isn't negated."""
+    found = []
+    for kind in KINDS:
+        place = folded if kind in {"not_that", "angry", "deny", "correct", "cancel"} else affirmed
+        matches = lexicon.find(kind, place)
+        if kind == "cancel":
+            matches = [match for match in matches if _ENDS.match(folded, match.end)]
+        elif kind in _ALONE:
+            matches = [match for match in matches if _is_alone(folded, match.start, match.end, lexicon)]
+        found += [Pattern(kind, match.start, match.end, match.name) for match in matches]
+    if not any(pattern.kind == "cancel" for pattern in found):
+        found += [
+            Pattern("cancel", one.start, one.end)
+            for one in lexicon.find("cancel_alone", folded)
+            if _is_alone(folded, one.start, one.end, lexicon)
+        ]
+    if not any(pattern.kind == "angry" for pattern in found):
+        found += [Pattern("angry", *place) for place in _shouted(text)]
+    return sorted(found, key=lambda pattern: (pattern.start, -pattern.end))
+
+
+def _shouted(text: str) -> Iterator[tuple[int, int]]:
+    letters = [character for character in text if character.isascii() and character.isalpha()]
+    marks = _SHOUT.search(text)
+    if marks and len(letters) >= _SHOUTED and all(map(str.isupper, letters)):
+        yield marks.span()
+
+
+def _is_alone(folded: str, start: int, end: int, lexicon: Lexicon) -> bool:
+    """Return whether a message contains nothing but the pattern at a place and words that say nothing."""
+    spans = [(start, end), *((found.start, found.end) for kind in _EMPTY for found in lexicon.find(kind, folded))]
+    return not _means_something(_without(folded, spans))
+
+
+def _means_something(folded: str) -> bool:
+    return bool(_FILLER.sub("", folded).strip())
+
+
+def _negations(folded: str) -> Iterator[tuple[int, int, int]]:
+    """Yield where a negated clause begins, where what it negates begins, and where both end; none overlaps an earlier one."""
+    taken = 0
+    matches = [match for expression in _NEGATED for match in expression.finditer(folded)]
+    for match in sorted(matches, key=lambda match: match.start()):  # of several at one place the first expression, which is the narrowest
+        what, end = match["what"], match.end("what")
+        if match.start() >= taken and not _STILL.search(what) and not _POINTS.fullmatch(what) and not _QUESTION.match(folded, end):
+            taken = end
+            yield match.start(), match.start("what"), end
+
+
+def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Return a text with blanks at some places, so that all others stay where they are."""
+    for start, end in spans:
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
+
+
+def _original(text: str, folded: str) -> str:
+    """Return what was written where a text of the same length isn't blank, without the marks that then begin or end it."""
+    kept = "".join(one if other != " " or one.isspace() else "\0" for one, other in zip(text, folded, strict=True))
+    return _LEADING.sub("", re.sub(r"\s*\0+\s*", " ", kept).strip(" \t\n,;，；、。.!！:：-"))
+
+
+def _wishes(text: str, folded: str) -> tuple[str, ...]:
+    """Return the parts of a message at its joints, if each of several could be a wish; else none."""
+    parts, start = [], 0
+    for joint in _JOINT.finditer(folded):
+        if joint.start() > start:
+            parts.append((start, joint.start()))
+        start = joint.end()
+    parts.append((start, len(folded)))
+    candidates = [_original(text[start:end], folded[start:end]) for start, end in parts]
+    wishes = [part for part in candidates if _could_be_wish(part)]
+    return tuple(wishes[:_MOST_WISHES]) if len(wishes) > 1 else ()
+
+
+def _could_be_wish(part: str) -> bool:
+    chinese = sum("\u3400" <= character <= "\u9fff" for character in part)
+    letters = sum(character.isascii() and character.isalpha() for character in part)
+    return chinese >= _LEAST_CHARACTERS or (letters >= _LEAST_LETTERS and len(part.split()) > 1)
