@@ -1,0 +1,331 @@
+"""The index of a product: finds passages by words, by sounds and by vectors that are handed over; knows nothing of models.
+
+An index is a folder: `index.json`, which lists the segments and the SHA-256 of every file, and the segments. An update writes a new segment
+and then replaces `index.json`, so that whoever opens the folder sees the old or the new index. Small segments are merged now and then.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.app import Hit
+from vertune.core.errors import ConfigError, DataError, StorageError
+from vertune.core.files import locked, new_folder, read_json, storage_errors, write_json
+from vertune.core.integrity import CHECKSUM, FILES, cached_hash, check_entries, check_files, sealed
+from vertune.retrieval import merging, normalise, segment
+from vertune.retrieval.passages import Passage
+from vertune.retrieval.ranking import Place, Ranker
+from vertune.retrieval.segment import ARRAYS, PASSAGES, WORDS, Segment, Vectors, customer_hash, latin_words, text_hash, unit_vector
+from vertune.retrieval.spelling import Vocabulary
+
+FILE, SEGMENTS, FORMAT = "index.json", "segments", 1
+_LOCK = ".lock"
+_BLOCK = 2_000
+"""Number of passages that are read at once while an index is built."""
+_MERGED = 10_000
+"""Number of units of the largest segment that an update merges with others; larger ones are left to `compact`."""
+_DEPTH = 100
+"""Number of passages of each ranking that are joined, at least."""
+_REMEDY = "or build the index again"
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How the ranking by words and the one by vectors become one, by reciprocal rank (Cormack, Clarke and Büttcher 2009)."""
+
+    words: float = 1.0
+    vectors: float = 1.0
+    constant: float = 60.0
+    """What is added to each rank; the smaller, the more the first ranks count."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a process has in memory of an index; replaced as a whole, so that a search sees one state."""
+
+    entries: dict[str, Any]
+    ranker: Ranker
+    joining: Joining
+    vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
+
+
+class Index:
+    """An index that is open. Searching is safe in threads; updates of several processes wait for each other."""
+
+    def __init__(self, folder: Path, state: _State) -> None:
+        self.folder, self._state = folder, state
+
+    @classmethod
+    def build(
+        cls,
+        folder: Path,
+        passages: Iterable[Passage],
+        vectors: Vectors | None,
+        progress: Callable[[int], object] | None = None,
+        joining: Joining | None = None,
+    ) -> Index:
+        """Write an index of passages into a new or empty folder, and open it.
+
+        `vectors` returns one vector for each text; without it, words alone decide. `progress` is called with the number of passages that
+        are done. Of passages with the same id, the last one stays. Raises Conflict if the folder has content.
+        """
+        with new_folder(folder) as target:
+            blocks: list[Segment] = []
+            newest: dict[int, tuple[int, int]] = {}
+            chinese, done = False, 0
+            for number, block in enumerate(_blocks(passages)):
+                path = target / ".blocks" / str(number)
+                segment.write(path, block, vectors)
+                chinese = chinese or _is_chinese(block)
+                newest.update({text_hash(one.id): (number, place) for place, one in enumerate(block)})
+                blocks.append(Segment(path))
+                done += len(block)
+                if progress is not None:
+                    progress(done)
+            kept = [Segment(one.folder, _replaced(one, number, newest)) for number, one in enumerate(blocks)]
+            name = secrets.token_hex(4)
+            if kept:
+                merging.merge(target / SEGMENTS / name, kept)
+                shutil.rmtree(target / ".blocks")
+            segments = [{"name": name, "removed": [], "chinese": chinese}] if kept else []
+            _write_entries(target, {"joining": asdict(joining or Joining()), "vectors": vectors is not None, "segments": segments}, {})
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Index:
+        """Open an index after comparing its files with the hashes in index.json; raise StorageError if one is missing or has changed."""
+        while True:
+            before = _checksum(folder)
+            try:
+                return cls(folder, _read(folder))
+            except StorageError:
+                if _checksum(folder) == before:  # otherwise it was updated meanwhile, and segments that it had are gone
+                    raise
+
+    def __len__(self) -> int:
+        """Return the number of passages."""
+        return sum(int(one.kept.sum()) for one in self._state.ranker.segments)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the passages have vectors."""
+        return bool(self._state.entries["vectors"])
+
+    def is_current(self) -> bool:
+        """Return whether nobody has updated the folder since this index was opened or updated."""
+        return bool(_checksum(self.folder) == self._state.entries[CHECKSUM])
+
+    def passages(self) -> Iterator[Passage]:
+        """Yield all passages in the order in which they were added."""
+        for one in self._state.ranker.segments:
+            yield from (one.passage(int(number)) for number in np.flatnonzero(one.kept))
+
+    def changes(self, passages: Iterable[Passage]) -> tuple[list[Passage], list[str]]:
+        """Return what `update` must add and remove, so that the index holds exactly these passages."""
+        old = {one.id: one for one in self.passages()}
+        added, seen = [], set()
+        for one in passages:
+            seen.add(one.id)
+            if old.get(one.id) != one:
+                added.append(one)
+        return added, [name for name in old if name not in seen]
+
+    def update(self, added: Sequence[Passage], removed: Sequence[str], vectors: Vectors | None) -> None:
+        """Add passages, and remove those with some ids; a passage replaces one with its id, and an id that is unknown is ignored.
+
+        Raises ConfigError if vectors are handed over for an index without them, or are missing for one that has them.
+        """
+        if (vectors is not None) != self.has_vectors and added:
+            raise ConfigError(
+                f"The index in {self.folder} {'has' if self.has_vectors else 'has no'} vectors, and the added passages "
+                f"{'have none' if self.has_vectors else 'have some'}; expected the same for all. Build the index again to change that."
+            )
+        unique = list({one.id: one for one in added}.values())
+        with locked(self.folder / _LOCK), storage_errors(self.folder):
+            state = _read(self.folder) if not self.is_current() else self._state
+            gone = np.array([text_hash(name) for name in dict.fromkeys([*removed, *(one.id for one in unique)])], np.uint64)
+            segments = [_without(one, gone) for one in state.ranker.segments]
+            chinese = [bool(one["chinese"]) for one in state.entries["segments"]]
+            if unique:
+                path = self.folder / SEGMENTS / secrets.token_hex(4)
+                segment.write(path, unique, vectors)
+                merging.shorten(path)
+                segments, chinese = self._merged([*segments, Segment(path)], [*chinese, _is_chinese(unique)])
+            self._replace(state, segments, chinese)
+
+    def compact(self) -> None:
+        """Merge all segments into one and give up what was removed, which takes as long as reading the index once."""
+        with locked(self.folder / _LOCK), storage_errors(self.folder):
+            state = _read(self.folder) if not self.is_current() else self._state
+            if len(state.ranker.segments) > 1 or any(one.removed for one in state.ranker.segments):
+                path = self.folder / SEGMENTS / secrets.token_hex(4)
+                merging.merge(path, state.ranker.segments)
+                self._replace(state, [Segment(path)], [state.ranker.chinese])
+
+    def search(
+        self, text: str, number: int, *, vector: NDArray[Any] | None = None, customer: str | None = None, at: str | None = None
+    ) -> list[Hit]:
+        """Return at most `number` passages that fit a text, the best one first.
+
+        The ranking by words and sounds, and the one by the cosine of `vector` where it is given, are joined by reciprocal rank. The less
+        a text is written in characters that the index knows by more than their sound, the less its vector counts. Found are the
+        passages of all and of `customer`. `at` is a day or moment in ISO 8601, at which the passages must be valid; without it, dates are
+        not looked at.
+        """
+        state = self._state
+        plain = normalise.forms(self._corrected(state, normalise.forms(text), customer))
+        allowed = [_allowed(one, customer, at) for one in state.ranker.segments]
+        query, depth = state.ranker.query(plain), max(_DEPTH, number)
+        ranked = [(state.joining.words, state.ranker.by_words(query, allowed, depth))]
+        direction = None if vector is None else self._direction(state, vector)
+        if direction is not None:
+            ranked.append((state.joining.vectors * (1 - query.misheard), state.ranker.by_vector(direction, allowed, depth)))
+        scores: dict[Place, float] = {}
+        for weight, places in ranked:
+            for rank, place in enumerate(places, 1):
+                scores[place] = scores.get(place, 0.0) + weight / (state.joining.constant + rank)
+        best = sorted(scores, key=lambda place: (-scores[place], place))[:number]
+        return [_hit(state.ranker, place, scores[place], direction) for place in best]
+
+    def spelled(self, text: str, customer: str | None = None) -> str:
+        """Return the text with its misspelt words in Latin letters corrected to words of the index that the customer may see.
+
+        A word that the index knows, and one that may be pinyin in an index with Chinese passages, stays as it is.
+        """
+        return self._corrected(self._state, text, customer)
+
+    def _corrected(self, state: _State, text: str, customer: str | None) -> str:
+        unknown = [word for word in dict.fromkeys(latin_words(normalise.forms(text))) if not state.ranker.frequency(normalise.stem(word))]
+        if not unknown:
+            return text
+        vocabulary = _vocabulary(state, customer)
+        corrected = {word: vocabulary.nearest(word) for word in unknown if not (state.ranker.chinese and normalise.is_pinyin(word))}
+        return normalise.replace_words(text, {word: other for word, other in corrected.items() if word != other})
+
+    def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
+        """Return the vector with the length 1; None if the index has no vectors, or it has no direction."""
+        direction = unit_vector(vector)
+        with_vectors = next((one for one in state.ranker.segments if one.vectors is not None), None)
+        if with_vectors is None or not np.isfinite(direction).all() or not direction.any():
+            return None
+        if len(direction) != with_vectors.vectors.shape[1]:
+            raise DataError(
+                f"The vector of the text has {len(direction)} dimensions, those of the index in {self.folder} have "
+                f"{with_vectors.vectors.shape[1]}; expected vectors of one model. Build the index again with this model."
+            )
+        return direction
+
+    def _merged(self, segments: list[Segment], chinese: list[bool]) -> tuple[list[Segment], list[bool]]:
+        """Merge the newest segments where they are not much smaller than the one before, so that there are few of them.
+
+        An index to which passages are added one by one thus has about as many small segments as their number has binary digits.
+        """
+        first = len(segments) - 1
+        size = len(segments[first].lengths)
+        while first and len(segments[first - 1].lengths) <= min(2 * size, _MERGED):
+            first -= 1
+            size += len(segments[first].lengths)
+        if first == len(segments) - 1:
+            return segments, chinese
+        path = self.folder / SEGMENTS / secrets.token_hex(4)
+        merging.merge(path, segments[first:])
+        return [*segments[:first], Segment(path)], [*chinese[:first], any(chinese[first:])]
+
+    def _replace(self, state: _State, segments: Sequence[Segment], chinese: Sequence[bool]) -> None:
+        """Write index.json with these segments, take them into use, and delete the files of others."""
+        listed = [
+            {"name": one.folder.name, "removed": sorted(one.removed), "chinese": is_chinese}
+            for one, is_chinese in zip(segments, chinese, strict=True)
+            if len(one.removed) < len(one.ids)
+        ]
+        entries = {"joining": state.entries["joining"], "vectors": state.entries["vectors"], "segments": listed}
+        _write_entries(self.folder, entries, state.entries[FILES])
+        self._state = _read(self.folder)
+        names = {one["name"] for one in listed}
+        for path in (self.folder / SEGMENTS).iterdir():
+            if path.name not in names:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _blocks(passages: Iterable[Passage]) -> Iterator[list[Passage]]:
+    iterator = iter(passages)
+    while block := list(islice(iterator, _BLOCK)):
+        yield block
+
+
+def _is_chinese(passages: Sequence[Passage]) -> bool:
+    return any(normalise.is_ideographic(token) for one in passages for text in segment.units_of(one) for token in normalise.tokens(text))
+
+
+def _replaced(block: Segment, number: int, newest: Mapping[int, tuple[int, int]]) -> frozenset[int]:
+    """Return the numbers of the passages of a block whose ids occur again later."""
+    return frozenset(place for place, hashed in enumerate(block.ids.tolist()) if newest[hashed] != (number, place))
+
+
+def _without(one: Segment, gone: NDArray[np.uint64]) -> Segment:
+    """Return the segment without the passages whose ids have these hashes."""
+    found = np.flatnonzero(np.isin(one.ids, gone))
+    return Segment(one.folder, one.removed | frozenset(found.tolist())) if len(found) else one
+
+
+def _write_entries(folder: Path, entries: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    """Write index.json; the hashes of files that are known are taken over, because a segment never changes."""
+    files = {}
+    for one in entries["segments"]:
+        for path in sorted((folder / SEGMENTS / one["name"]).iterdir()):
+            name = path.relative_to(folder).as_posix()
+            files[name] = known.get(name) or cached_hash(path)
+    write_json(folder / FILE, sealed({"format": FORMAT, **entries, FILES: files}))
+
+
+def _read(folder: Path) -> _State:
+    entries = read_json(folder / FILE)
+    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+        found = entries.get("format") if isinstance(entries, dict) else type(entries).__name__
+        raise StorageError(f"{folder / FILE} has the format {found!r}; expected {FORMAT}. Build the index again.")
+    check_entries(entries, folder / FILE, _REMEDY)
+    segments = [Segment(folder / SEGMENTS / one["name"], frozenset(one["removed"])) for one in entries["segments"]]
+    required = [f"{name}.npy" for name in ARRAYS if name not in segment.OPTIONAL] + [PASSAGES, WORDS]
+    names = {f"{SEGMENTS}/{one.folder.name}/{name}" for one in segments for name in required} | set(entries[FILES])
+    check_files(folder, entries, sorted(names), _REMEDY)
+    for one in segments:
+        one.load()
+    return _State(entries, Ranker(segments, any(one["chinese"] for one in entries["segments"])), Joining(**entries["joining"]))
+
+
+def _checksum(folder: Path) -> Any:
+    """Return the checksum of index.json, which every update changes."""
+    entries = read_json(folder / FILE)
+    return entries.get(CHECKSUM) if isinstance(entries, dict) else None
+
+
+def _allowed(one: Segment, customer: str | None, at: str | None) -> NDArray[np.bool_]:
+    """Return which passages of a segment may be found."""
+    allowed: NDArray[np.bool_] = one.kept & ((one.customers == segment.EVERYBODY) | (one.customers == np.uint64(customer_hash(customer))))
+    if at is not None:
+        moment = segment.seconds(at)
+        allowed &= (one.valid[:, 0] <= moment) & (moment <= one.valid[:, 1])
+    return allowed
+
+
+def _vocabulary(state: _State, customer: str | None) -> Vocabulary:
+    """Return the words of the passages that a customer may see; kept for the next question."""
+    keys = list(dict.fromkeys(f"{customer_hash(one):016x}" for one in (None, customer)))
+    if keys[-1] not in state.vocabularies:
+        state.vocabularies[keys[-1]] = Vocabulary(one.words.get(key, {}) for one in state.ranker.segments for key in keys)
+    return state.vocabularies[keys[-1]]
+
+
+def _hit(ranker: Ranker, place: Place, score: float, direction: NDArray[np.float32] | None) -> Hit:
+    one = ranker.segments[place.segment].passage(place.passage)
+    meaning = None if direction is None else ranker.cosine(place, direction)
+    return Hit(one.id, one.title, one.text, score, one.url, one.answer, meaning)

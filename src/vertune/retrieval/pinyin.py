@@ -1,0 +1,195 @@
+"""Reads texts as syllables: how Chinese characters sound, and where Latin letters are pinyin; knows nothing of indexes.
+
+Syllables have no tones. Sounds that many speakers and keyboards confuse are one syllable here: zh and z, ch and c, sh and s, and a final n
+with or without a g. The readings are those of pypinyin, which looks at the words around a character.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import pairwise
+from typing import Any
+
+from vertune.core.errors import MissingExtra
+
+_HAN_RUN = re.compile("[\u3400-\u9fff]+")
+_PIECE = re.compile("[\u3400-\u9fff]+|[a-z]+")
+_BETWEEN = re.compile("[\\s'’]*")
+"""What may stand between two syllables of one run, because people put spaces between the syllables or words of pinyin."""
+_ACCENTED = re.compile("[\u00c0-\u024f][\u0300-\u036f]*|[a-z][\u0300-\u036f]+")
+_LONGEST = 6
+"""Letters of the longest syllable, such as zhuang."""
+_READINGS = 2
+"""Number of readings of a character, the most frequent ones, by which a question is understood besides the reading in its words."""
+_VOWELS = frozenset({"a", "e", "o"})
+"""The syllables of one letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two adjacent syllables of a question."""
+
+    written: str | None
+    """The two Chinese characters; None if one of the syllables is written in Latin letters."""
+    heard: tuple[str, ...]
+    """What they may sound like: one pair of syllables or, where there are several readings, several."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """A syllable that a question may have between two of its places."""
+
+    start: int
+    end: int
+    syllables: tuple[str, ...]
+    character: str | None
+
+
+def pairs(plain: str) -> list[str]:
+    """Return the pairs of adjacent syllables of the Chinese characters of a text in normal form, such as `yin han` for 银行."""
+    return [f"{first} {second}" for run in _HAN_RUN.findall(plain) if len(run) > 1 for first, second in pairwise(_read(run))]
+
+
+def syllables(plain: str) -> list[str]:
+    """Return the syllables of the Chinese characters of a text in normal form."""
+    return [syllable for run in _HAN_RUN.findall(plain) for syllable in _read(run)]
+
+
+def heard(plain: str) -> list[Pair]:
+    """Return the pairs of adjacent syllables of a question in normal form, whose Latin letters may be pinyin.
+
+    A word in Latin letters is read as pinyin if it can be divided into syllables completely, into as few as possible. Where several
+    divisions have as few, all of them are followed.
+    """
+    found: list[Pair] = []
+    for run in _runs(_unaccented(plain)):
+        following: dict[int, list[_Edge]] = {}
+        for edge in run:
+            following.setdefault(edge.start, []).append(edge)
+        for edge in run:
+            for other in following.get(edge.end, ()):
+                characters = edge.character + other.character if edge.character and other.character else None
+                sounds = dict.fromkeys(f"{first} {second}" for first in edge.syllables for second in other.syllables)
+                found.append(Pair(characters, tuple(sounds)))
+    return found
+
+
+def is_pinyin(word: str) -> bool:
+    """Return whether a word in lower case can be divided into syllables of pinyin, at least two."""
+    edges = _divided(word)
+    return bool(edges) and edges[0][:2] != (0, len(word))
+
+
+def _runs(plain: str) -> Iterator[list[_Edge]]:
+    """Yield the runs of syllables without anything else in between but spaces and apostrophes."""
+    run: list[_Edge] = []
+    last = 0
+    for piece in _PIECE.finditer(plain):
+        start, end = piece.span()
+        if run and not _BETWEEN.fullmatch(plain, last, start):
+            yield run
+            run = []
+        place = run[-1].end if run else 0
+        edges = _edges(piece[0], place)
+        if not edges and run:
+            yield run
+            run = []
+        run += edges
+        last = end
+    if run:
+        yield run
+
+
+def _edges(piece: str, place: int) -> list[_Edge]:
+    """Return the syllables that a run of characters or a word in Latin letters may have, the first one at `place`; none for other words."""
+    if "a" <= piece[0] <= "z":
+        return [_Edge(place + start, place + end, (_alike(syllable),), None) for start, end, syllable in _divided(piece)]
+    read = zip(piece, _read(piece), strict=True)
+    return [
+        _Edge(place + number, place + number + 1, tuple(dict.fromkeys((syllable, *_readings(character)))), character)
+        for number, (character, syllable) in enumerate(read)
+    ]
+
+
+@lru_cache(maxsize=1 << 12)
+def _divided(word: str) -> tuple[tuple[int, int, str], ...]:
+    """Return start, end and letters of each syllable that belongs to a division of a word into the fewest syllables, by their ends."""
+    known, size = _known(), len(word)
+    if size > 200:
+        return ()
+    spans = [
+        (start, end)
+        for end in range(1, size + 1)
+        for start in range(max(0, end - _LONGEST), end)
+        if word[start:end] in known
+    ]  # fmt: skip
+    never = size + 1
+    before = [0] + [never] * size
+    for start, end in spans:  # ends ascend, so what leads to a start is final
+        before[end] = min(before[end], before[start] + 1)
+    after = [never] * size + [0]
+    for start, end in reversed(spans):
+        after[start] = min(after[start], after[end] + 1)
+    if before[size] >= never:
+        return ()
+    return tuple((start, end, word[start:end]) for start, end in spans if before[start] + 1 + after[end] == before[size])
+
+
+def _alike(syllable: str) -> str:
+    """Return the syllable that stands for all that are easily confused with this one."""
+    for initial in ("zh", "ch", "sh"):
+        if syllable.startswith(initial):
+            syllable = initial[0] + syllable[2:]
+    return syllable[:-1] if syllable.endswith("ng") and len(syllable) > 2 else syllable
+
+
+def _read(run: str) -> list[str]:
+    """Return one syllable for each character of a run; a character that pypinyin doesn't know is a syllable of its own."""
+    return [_alike(syllable) for syllable in _pypinyin().lazy_pinyin(run, errors=list)]
+
+
+@lru_cache(maxsize=1 << 14)
+def _readings(character: str) -> tuple[str, ...]:
+    """Return the syllables of the most frequent readings of a character."""
+    readings = dict.fromkeys(_alike(_toneless(one)) for one in _table().get(ord(character), "").split(",") if one)
+    return tuple(readings)[:_READINGS]
+
+
+@cache
+def _known() -> frozenset[str]:
+    """Return all syllables of Mandarin, without tones."""
+    found = {_toneless(one) for readings in _table().values() for one in readings.split(",")}
+    return frozenset(one for one in found if one in _VOWELS or (len(one) > 1 and any(vowel in one for vowel in "aeiouv") and one != "ng"))
+
+
+def _toneless(reading: str) -> str:
+    """Return a reading such as `lǜ` without its tone and in ASCII: `lv`, as it is typed."""
+    letters = unicodedata.normalize("NFD", reading).replace("u\u0308", "v")
+    return "".join(letter for letter in letters if letter.isascii())
+
+
+def _unaccented(plain: str) -> str:
+    """Return the text with accented Latin letters as they are typed, `xìn` as `xin` and `nǚ` as `nv`, if there are any."""
+    if not _ACCENTED.search(plain):
+        return plain
+    return _ACCENTED.sub(lambda match: _toneless(match[0]), plain)
+
+
+def _table() -> dict[int, str]:
+    from pypinyin.constants import PINYIN_DICT
+
+    _pypinyin()
+    return PINYIN_DICT
+
+
+@cache
+def _pypinyin() -> Any:
+    try:
+        import pypinyin
+    except ImportError as error:
+        raise MissingExtra("Searching Chinese texts by their sound", "search", "pypinyin") from error
+    return pypinyin

@@ -1,0 +1,165 @@
+"""Ranks the passages of segments for a question: by words and sounds with BM25, and by vectors; knows nothing of files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.retrieval import normalise, pinyin
+from vertune.retrieval.segment import Segment, text_hash
+
+K1, B = 1.5, 0.75
+"""How fast further occurrences of a term count less, and how much long texts are held against them (Robertson and Zaragoza 2009)."""
+SINGLE, SOUND = 0.3, 0.4
+"""What a single Chinese character counts, and a pair of syllables whose characters are known too, beside a pair of characters."""
+_FREQUENT = 0.1
+"""Share of units from which a term alone makes no unit a result, if others do. Such terms take most of the time and say least."""
+_CLOSE = 1_000
+"""Number of units whose complete vectors are compared, after those along the main axes were."""
+_UNITS = 4
+"""How many units are looked at for each passage that is wanted, because several may be of one passage."""
+
+
+class Place(NamedTuple):
+    """Where a passage is: the number of its segment, and its number there."""
+
+    segment: int
+    passage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a question asks of words and sounds."""
+
+    weights: dict[int, float]
+    """By the hash of a term: how much it counts."""
+    misheard: float
+    """Share of the pairs of syllables that are known by their sound alone. It is high for a question in pinyin, or in wrong characters of
+    the same sound, of which a vector says little."""
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """Segments with what their terms have in common."""
+
+    segments: Sequence[Segment]
+    chinese: bool
+    """Whether any passage has Chinese characters, so that questions may be in pinyin."""
+
+    @cached_property
+    def size(self) -> int:
+        """The number of units, including those of removed passages."""
+        return sum(len(segment.lengths) for segment in self.segments)
+
+    @cached_property
+    def _penalties(self) -> list[NDArray[np.float32]]:
+        """What each unit's length adds below the fraction of BM25."""
+        mean = sum(int(segment.lengths.sum(dtype=np.int64)) for segment in self.segments) / max(1, self.size)
+        return [(K1 * (1 - B + B * segment.lengths / max(mean, 1e-9))).astype(np.float32) for segment in self.segments]
+
+    def frequency(self, term: str) -> int:
+        """Return the number of units with a term."""
+        hashed = text_hash(term)
+        return sum(place.stop - place.start for place in (segment.postings(hashed) for segment in self.segments))
+
+    def query(self, plain: str) -> Query:
+        """Read a question in normal form."""
+        weights: defaultdict[str, float] = defaultdict(float)
+        words = [token for token in normalise.tokens(plain) if not normalise.is_ideographic(token)]
+        for term in normalise.written(plain):
+            weights[term] += SINGLE if len(term) == 1 and normalise.is_ideographic(term) else 1.0
+        pairs = pinyin.heard(plain) if self.chinese else []
+        known_words = sum(self.frequency(normalise.stem(word)) > 0 for word in words)
+        if 2 * known_words > len(words):  # Latin letters are words here, not pinyin
+            pairs = [pair for pair in pairs if pair.written]
+        misheard = 0
+        for pair in pairs:
+            sounds = [sound for one in pair.heard if self.frequency(sound := normalise.SOUND + one)]
+            known = bool(pair.written and self.frequency(pair.written))
+            misheard += bool(sounds) and not known
+            for sound in sounds:
+                weights[sound] += SOUND if known else 1.0
+        return Query({text_hash(term): weight for term, weight in weights.items()}, misheard / max(1, len(pairs) + known_words))
+
+    def by_words(self, query: Query, allowed: Sequence[NDArray[np.bool_]], number: int) -> list[Place]:
+        """Return the places of at most `number` passages with any term of a question, the best one first.
+
+        `allowed` says of each segment which passages may be found.
+        """
+        postings = [{term: segment.postings(term) for term in query.weights} for segment in self.segments]
+        weights: dict[int, float] = {}
+        for term, weight in query.weights.items():
+            units = sum(found[term].stop - found[term].start for found in postings)
+            if units:
+                weights[term] = weight * float(np.log1p((self.size - units + 0.5) / (units + 0.5)))
+        results = []
+        for place, (segment, found) in enumerate(zip(self.segments, postings, strict=True)):
+            weighted = sorted(((found[term], weight) for term, weight in weights.items()), key=lambda one: one[0].stop - one[0].start)
+            scores = _scores(segment, self._penalties[place], weighted)
+            scores[~allowed[place][segment.owners]] = 0
+            best = _best(scores, np.flatnonzero(scores), _UNITS * number)
+            results += [(float(scores[unit]), Place(place, int(segment.owners[unit]))) for unit in best]
+        return _distinct(results, number)
+
+    def by_vector(self, vector: NDArray[np.float32], allowed: Sequence[NDArray[np.bool_]], number: int) -> list[Place]:
+        """Return the places of at most `number` passages by the cosines of their vectors with one of length 1, the best one first."""
+        results = []
+        for place, segment in enumerate(self.segments):
+            if segment.short is None or not len(segment.lengths):
+                continue
+            chosen = np.flatnonzero(allowed[place][segment.owners])
+            cosines = segment.short @ (vector if segment.axes is None else vector @ segment.axes)
+            best = _best(cosines, chosen, _UNITS * number if segment.axes is None else max(_CLOSE, _UNITS * number))
+            if segment.axes is not None:
+                best, cosines = np.sort(best), np.array(cosines)
+                cosines[best] = segment.vectors[best].astype(np.float32) @ vector
+            results += [(float(cosines[unit]), Place(place, int(segment.owners[unit]))) for unit in best]
+        return _distinct(results, number)
+
+    def cosine(self, place: Place, vector: NDArray[np.float32]) -> float | None:
+        """Return the largest cosine of a vector of length 1 with those of a passage; None if the passage has none."""
+        segment = self.segments[place.segment]
+        if segment.vectors is None:
+            return None
+        return float((segment.vectors[segment.units_of(place.passage)].astype(np.float32) @ vector).max())
+
+
+def _scores(segment: Segment, penalties: NDArray[np.float32], weighted: Iterable[tuple[slice, float]]) -> NDArray[np.float32]:
+    """Return the score of each unit for terms, given by their postings and their weights, the rarest first.
+
+    Frequent terms add to the scores of units that have a rarer one, if there are any (as in MaxScore, Turtle and Flood 1995).
+    """
+    scores = np.zeros(len(segment.lengths), np.float32)
+    candidates: NDArray[np.int64] | None = None
+    for place, weight in weighted:
+        units = segment.units[place]
+        if not len(units):
+            continue
+        chosen: Any = slice(None)
+        if len(units) > _FREQUENT * len(scores):
+            candidates = np.flatnonzero(scores) if candidates is None else candidates
+            if len(candidates):
+                places = np.minimum(np.searchsorted(units, candidates), len(units) - 1)
+                chosen = places[units[places] == candidates]
+        units, counts = units[chosen], segment.counts[place][chosen].astype(np.float32)
+        scores[units] += weight * (K1 + 1) * counts / (counts + penalties[units])
+    return scores
+
+
+def _best(scores: NDArray[np.float32], chosen: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """Return at most `number` of the chosen rows with the highest scores, in no order."""
+    if len(chosen) <= number:
+        return chosen
+    return chosen[np.argpartition(-scores[chosen], number - 1)[:number]]
+
+
+def _distinct(results: list[tuple[float, Place]], number: int) -> list[Place]:
+    """Return the places of the best results, each once; of equal ones, the first in the index comes first."""
+    results.sort(key=lambda one: (-one[0], one[1]))
+    return list(dict.fromkeys(place for _, place in results))[:number]

@@ -1,0 +1,1 @@
+"""Readers of documents and FAQs, one file a format; none knows of passages."""
