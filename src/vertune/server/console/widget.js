@@ -1,5 +1,5 @@
 /* The chat of an app on any web page. One tag shows it; pages that import this module call `start` themselves:
-   <script type="module" src="https://SERVER/widget.js" data-app="NAME" data-key="KEY"></script> */
+   <script type="module" src="SERVER/widget.js" data-app="NAME" data-key="KEY"></script> */
 
 const TEXTS = {
   en: {

@@ -21,7 +21,7 @@ from vertune.server.resource import Resource
 resource = Resource("running")
 _START = "index.html"
 _PAGES = (_START, "embed.html")
-_STYLES = ("tokens", "base", "layout", "labelling", "records", "serving")
+_STYLES = ("tokens", "base", "layout", "labelling", "records", "serving", "service")
 """The files in styles/, in the order in which later rules replace earlier ones; all pages load them as one file."""
 _TYPES = {
     ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json", ".svg": "image/svg+xml",
