@@ -19,8 +19,8 @@ Words = dict[str, list[Annotated[str, Field(min_length=1, max_length=100)]]]
 Kind = Literal[
     "date", "time", "amount", "number", "card_ending", "order_number", "phone", "mail", "yes_no", "choice", "text"
 ]  # fmt: skip
-_UNANNOUNCED = frozenset({"yes_no", "text"})
-"""Kinds that are read only from replies to their question, because nearly any message contains one."""
+_BY_CUE = frozenset({"number", "text"})
+"""Kinds of which nearly any message contains one, so that only a cue tells one of them."""
 _PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
@@ -73,7 +73,7 @@ class Slot(Section):
     cues: Words = Field(default_factory=dict)
     """Words in front of it that tell it from another slot of the same kind, such as `from` and `to`."""
     pattern: str | None = Field(default=None, max_length=300)
-    """How an order number looks, as a regular expression."""
+    """How an order number looks, as a regular expression; or what a text must look like to be found behind its cues in any message."""
     options: list[Option] = Field(default_factory=list, max_length=500)
     """The values of a choice."""
     gazetteer: Name | None = None
@@ -100,7 +100,9 @@ class Slot(Section):
     @property
     def announced(self) -> bool:
         """Whether a message that doesn't reply to the question may contain it."""
-        return self.kind not in _UNANNOUNCED and (self.kind != "number" or bool(self.cues))
+        if self.kind in _BY_CUE:
+            return bool(self.cues) and (self.kind != "text" or self.pattern is not None)
+        return self.kind != "yes_no"
 
 
 class Act(Section):
