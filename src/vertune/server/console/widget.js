@@ -212,11 +212,12 @@ function got(found) {
     const sent = pending(turn.message);
     // it stays where it is, so that it is not read out again
     if (sent) sent.removeAttribute("id");
-    else add(turn);
+    else if (turn.text || texts[turn.event]) add(turn);
     if (turn.author === "agent" && ui.panel.hidden) unread += 1;
   }
   stage = found.stage ?? stage;
   rated ||= found.satisfaction;
+  if (found.sequence) keep({ sequence: found.sequence - 1 });
   show(found.position, found.pending ? texts.pending : null);
 }
 
@@ -254,8 +255,9 @@ async function flush() {
       await begin();
       const found = await call("POST", `/${kind}`, { ...body, sequence: kept.sequence + 1 });
       // else something came before, and the stream brings all in order
-      got(found.turns?.[0]?.number === after + 1 ? found : {});
-      settle(body, found.sequence - 1);
+      if (found.turns[0]?.number !== after + 1) found.turns = [];
+      got(found);
+      settle(body);
       tries = 0;
     } catch (error) {
       await refused(error, body, (tries += 1));
@@ -265,21 +267,21 @@ async function flush() {
 }
 
 /** Take a message from those that the server does not have. */
-function settle({ message }, sequence) {
+function settle({ message }) {
   keep();
-  keep({ sequence, outbox: kept.outbox.filter((one) => one.message !== message) });
+  keep({ outbox: kept.outbox.filter((one) => one.message !== message) });
 }
 
 /** Decide what follows when a message was not taken: all but what the server finds wrong is sent again, with the same id. */
 async function refused(error, body, tries) {
   const { status } = error;
-  // another tab has used the number
-  if (status === 409) keep({ sequence: kept.sequence + 1 });
-  else if (status >= 400 && status < 500 && status !== 404 && status !== 429) {
+  // another tab has used the number, or the conversation is closed
+  if (status === 409) await call("GET", `?after=${after}`).then(got, trouble);
+  else if (/^4(?!04|29)/.test(status)) {
     const element = pending(body.message);
     element?.append(node("span", { role: "alert" }, texts.failed));
     element?.removeAttribute("id");
-    return settle(body, kept.sequence);
+    return settle(body);
   } else trouble(error);
   return pause(tries);
 }
