@@ -18,8 +18,18 @@ export function turnView(turn, { choose = null, tools = [] } = {}) {
     h("p", { class: "turn-text" }, turn.text || (turn.event && t(`turn.event.${turn.event}`))),
     (turn.attachments ?? []).map(attached),
     turn.choices?.length > 0 && h("div", { class: "buttons" }, turn.choices.map((one) => choice(one, choose))),
+    turn.label && h("p", {}, h("span", { class: "badge good" }, t("turn.label", { name: labelName(turn.label) }))),
+    turn.result && raw(turn.result),
     about,
   );
+}
+
+function labelName({ intent, entry }) {
+  return intent ?? entry?.question ?? "–";
+}
+
+function raw(result) {
+  return h("details", {}, h("summary", {}, t("turn.result")), h("pre", { tabindex: "0" }, JSON.stringify(result, null, 2)));
 }
 
 function choice(one, choose) {
