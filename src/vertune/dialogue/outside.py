@@ -1,0 +1,225 @@
+"""How probable it is that a message is outside of all intents, from several signals; knows nothing of models and texts.
+
+The signals are of two sorts: what a model of intents says (its highest probability, Hendrycks and Gimpel 2017; entropy; energy of logits,
+Liu, Wang, Owens and Li 2020), and where the vector of a message is (cosine of the nearest training rows, Sun, Ming, Zhu and Li 2022;
+relative Mahalanobis distance, Ren et al. 2021). A logistic regression combines them; scikit-learn fits it, and NumPy computes it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.errors import DataError, MissingExtra
+
+Floats = NDArray[np.floating[Any]]
+SIGNALS = (
+    "confidence", "margin", "entropy", "energy", "nearest", "neighbours", "own", "agreement", "distance", "relative_distance",
+)  # fmt: skip
+"""Names of the signals, in the order of their columns."""
+_NEIGHBOURS = 10
+"""Number of training rows that are compared with a message."""
+_ROWS = 4_000
+"""Largest number of training rows that are kept; more are drawn evenly from the intents."""
+_SHRINKAGE = 0.1
+"""Share of the mean variance in the covariance of vectors, so that it can be inverted for few rows."""
+_TINY = 1e-12
+_FEWEST = 10
+"""Fewest rows inside and outside with which the regression is fitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where the training rows of intents are among vectors."""
+
+    rows: NDArray[np.float16]
+    """Vectors of length 1, shape (rows, width)."""
+    labels: NDArray[np.int32]
+    """The place of the intent of each row."""
+    means: NDArray[np.float32]
+    """The mean of the vectors of each intent, as `whitening` maps them, shape (intents, width)."""
+    whitening: NDArray[np.float32]
+    """The matrix by which vectors are multiplied, so that the rows of an intent have the covariance 1."""
+    centre: NDArray[np.float32]
+    """The mean of all vectors."""
+    overall: NDArray[np.float32]
+    """The same matrix for all rows as one."""
+
+    @classmethod
+    def of(cls, vectors: Floats, labels: NDArray[np.integer[Any]], seed: int = 0) -> Reference:
+        """Return the reference of training rows: vectors (rows, width), and the place of the intent of each."""
+        scaled = _scaled(vectors)
+        intents = int(labels.max()) + 1
+        counts = np.maximum(np.bincount(labels, minlength=intents), 1)
+        means = np.zeros((intents, scaled.shape[1]))
+        np.add.at(means, labels, scaled)
+        means /= counts[:, None]
+        whitening, overall = _whitening(scaled - means[labels]), _whitening(scaled - scaled.mean(0))
+        kept = _spread(labels, seed)
+        return cls(
+            rows=scaled[kept].astype(np.float16),
+            labels=labels[kept].astype(np.int32),
+            means=(means @ whitening).astype(np.float32),
+            whitening=whitening.astype(np.float32),
+            centre=scaled.mean(0).astype(np.float32),
+            overall=overall.astype(np.float32),
+        )
+
+    def signals(self, vectors: Floats, predicted: NDArray[np.integer[Any]]) -> Floats:
+        """Return the six signals of vectors, of which a model predicts these intents, shape (rows, 6)."""
+        scaled = _scaled(vectors).astype(np.float32)
+        similar = scaled @ self.rows.T.astype(np.float32)
+        count = min(_NEIGHBOURS, similar.shape[1])
+        near = np.argpartition(-similar, count - 1, axis=1)[:, :count]
+        closeness = np.take_along_axis(similar, near, 1)
+        agrees = self.labels[near] == predicted[:, None]
+        own = np.where(self.labels[None, :] == predicted[:, None], similar, -1.0).max(1)
+        white, rows = scaled @ self.whitening, (scaled - self.centre) @ self.overall
+        distances = (white**2).sum(1)[:, None] - 2 * white @ self.means.T + (self.means**2).sum(1)
+        nearest, background = np.sqrt(np.maximum(distances.min(1), 0)), np.sqrt((rows**2).sum(1))
+        columns = [closeness.max(1), closeness.mean(1), own, agrees.mean(1), nearest, nearest - background]
+        return np.stack(columns, 1).astype(float)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the arrays as a dict that `read` takes: shapes, types and bytes in base 64."""
+        return {name: _packed(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Reference:
+        """Return the reference that `as_json` wrote."""
+        return cls(**{name: _unpacked(stored[name]) for name in cls.__dataclass_fields__})
+
+
+def signals(
+    probabilities: Floats, *, logits: Floats | None = None, vectors: Floats | None = None, reference: Reference | None = None
+) -> Floats:  # fmt: skip
+    """Return the signals of messages, shape (rows, signals), in the order of `SIGNALS`; NaN where logits or vectors are missing.
+
+    `probabilities` and `logits` have the shape (rows, intents), `vectors` (rows, width).
+    """
+    ordered = -np.sort(-probabilities, axis=1)
+    top, second = ordered[:, 0], ordered[:, 1] if ordered.shape[1] > 1 else np.zeros(len(ordered))
+    logarithms = np.log(np.maximum(probabilities, _TINY))
+    result = np.full((len(probabilities), len(SIGNALS)), np.nan)
+    result[:, 0] = np.log(np.maximum(top, _TINY)) - np.log(np.maximum(1 - top, 1e-6))
+    result[:, 1] = np.log(np.maximum(top, _TINY)) - np.log(np.maximum(second, 1e-6))
+    result[:, 2] = -(probabilities * logarithms).sum(1)
+    if logits is not None:
+        highest = logits.max(1)
+        result[:, 3] = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+    if vectors is not None and reference is not None:
+        result[:, 4:] = reference.signals(vectors, probabilities.argmax(1))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A logistic regression from signals to the probability of being outside of all intents."""
+
+    columns: tuple[int, ...]
+    """The signals that it reads."""
+    middle: tuple[float, ...]
+    """What is subtracted from each, and in `scale` what each is then divided by."""
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+
+    @classmethod
+    def fit(cls, rows: Floats, outside: NDArray[np.bool_], penalty: float = 1.0) -> Outside:
+        """Fit it on validation rows: their signals, and which of them are outside.
+
+        Signals that some row lacks are left out. Raises DataError with fewer than 10 rows inside or outside, MissingExtra without
+        scikit-learn.
+        """
+        if min(outside.sum(), (~outside).sum()) < _FEWEST:
+            raise DataError(
+                f"There are {int(outside.sum())} rows outside of all intents and {int((~outside).sum())} inside. "
+                f"Fitting the score needs at least {_FEWEST} of each. Add rows to the calibration data."
+            )
+        try:
+            from sklearn.linear_model import LogisticRegression
+        except ImportError as error:
+            raise MissingExtra("Fitting the score of messages outside of all intents", "train", "scikit-learn") from error
+        columns = np.flatnonzero(np.isfinite(rows).all(0))
+        values = rows[:, columns]
+        middle, scale = values.mean(0), np.maximum(values.std(0), 1e-6)
+        model = LogisticRegression(C=1 / penalty, max_iter=1_000).fit((values - middle) / scale, outside)
+        return cls(
+            columns=tuple(columns.tolist()),
+            middle=tuple(middle.tolist()),
+            scale=tuple(scale.tolist()),
+            weights=tuple(model.coef_[0].tolist()),
+            bias=float(model.intercept_[0]),
+        )
+
+    @classmethod
+    def held_out(cls, rows: Floats, outside: NDArray[np.bool_], folds: int = 5, seed: int = 0) -> Floats:
+        """Return the score of each validation row by a regression that was fitted without it, so that thresholds may be learnt on them."""
+        scores = np.zeros(len(rows))
+        fold = np.random.default_rng(seed).permutation(len(rows)) % folds
+        for part in range(folds):
+            scores[fold == part] = cls.fit(rows[fold != part], outside[fold != part]).score(rows[fold == part])
+        return scores
+
+    def score(self, rows: Floats) -> Floats:
+        """Return the probability of being outside, shape (rows,). Raises DataError if signals are missing that it was fitted with."""
+        values = rows[:, list(self.columns)]
+        if not np.isfinite(values).all():
+            missing = [SIGNALS[column] for column in self.columns if not np.isfinite(rows[:, column]).all()]
+            raise DataError(
+                f"The signals {', '.join(missing)} are missing, with which the score was fitted. Pass logits and vectors as for the fit, or "
+                "fit it again."
+            )
+        linear = ((values - self.middle) / self.scale) @ np.array(self.weights) + self.bias
+        score: Floats = np.exp(-np.logaddexp(0, -linear))
+        return score
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as a dict that `read` takes."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Outside:
+        """Return the regression that `as_json` wrote."""
+        lists = {name: tuple(stored[name]) for name in ("columns", "middle", "scale", "weights")}
+        return cls(**lists, bias=float(stored["bias"]))
+
+
+def _scaled(vectors: Floats) -> Floats:
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
+    scaled: Floats = vectors / lengths
+    return scaled
+
+
+def _whitening(deviations: Floats) -> Floats:
+    """Return the matrix by which deviations get the covariance 1, after shrinking their covariance to a multiple of the unit matrix."""
+    width = deviations.shape[1]
+    covariance = deviations.T @ deviations / max(1, len(deviations))
+    mean = float(np.trace(covariance)) / width + _TINY
+    values, directions = np.linalg.eigh((1 - _SHRINKAGE) * covariance + _SHRINKAGE * mean * np.eye(width))
+    matrix: Floats = directions / np.sqrt(np.maximum(values, _TINY))
+    return matrix
+
+
+def _spread(labels: NDArray[np.integer[Any]], seed: int) -> NDArray[np.int64]:
+    """Return the places of at most `_ROWS` rows, as many of each intent as there are, up to a common number."""
+    places = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.zeros(len(labels), int)
+    seen: dict[int, int] = {}
+    for place in places.tolist():
+        label = int(labels[place])
+        turn[place] = seen[label] = seen.get(label, -1) + 1
+    return np.sort(places[np.argsort(turn[places], kind="stable")][:_ROWS])
+
+
+def _packed(array: NDArray[Any]) -> dict[str, Any]:
+    return {"shape": list(array.shape), "type": array.dtype.str, "bytes": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()}
+
+
+def _unpacked(stored: Mapping[str, Any]) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(stored["bytes"]), np.dtype(stored["type"])).reshape(stored["shape"])
