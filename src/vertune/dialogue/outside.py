@@ -172,8 +172,8 @@ class Outside:
         if not np.isfinite(values).all():
             missing = [SIGNALS[column] for column in self.columns if not np.isfinite(rows[:, column]).all()]
             raise DataError(
-                f"The signals {', '.join(missing)} are missing, with which the score was fitted. Pass logits and vectors as for the fit, or "
-                "fit it again."
+                f"The signals {', '.join(missing)} are missing, with which the score was fitted. Pass logits and vectors as for the fit, "
+                "or fit it again."
             )
         linear = ((values - self.middle) / self.scale) @ np.array(self.weights) + self.bias
         score: Floats = np.exp(-np.logaddexp(0, -linear))
