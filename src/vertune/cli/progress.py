@@ -89,6 +89,8 @@ _COUNTED = {
     "states": "texts through the base",
     "simulated": "labels",
     "monitored": "windows compared",
+    "indexing": "passages in the index",
+    "replayed": "conversations replayed",
 }
 """Maps a kind of events with a count to the name of what is counted."""
 _STYLES = {"warning": "yellow"}
@@ -108,6 +110,9 @@ _SENTENCES = {
     "memory": "memory: at most about {gigabytes:.1f} GB ({allowed:.1f} GB allowed), {tokens:,} tokens in a pass",
     "training": "training with {method}: {steps:,} steps, {parameters:,} parameters",
     "uncached": "not caching the outputs of the frozen layers: {reason}",
+    "slot": "slot {slot}: the model of {vertical}",
+    "learning": "learning thresholds from {messages:,} labelled messages",
+    "replaying": "replaying {conversations:,} conversations",
     "guarding": "checking {rows:,} new rows before they are learnt",
     "refit": "retraining on all {rows:,} labelled rows",
     "chosen": "chose {method}: {why}",

@@ -72,7 +72,7 @@ class Ask(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A message of which a person has said what it means; no model was trained on it."""
+    """A message of which a person has said what it means."""
 
     text: str
     intent: str | None = None
@@ -109,8 +109,11 @@ class App(Part):
         """Return the app with what a pack says and what it has learnt (`learn`); raise ConfigError if the pack does not fit."""
         raise NotImplementedError
 
-    def learn(self, messages: Sequence[Labelled], ask: Ask) -> dict[str, Any]:
-        """Return, as JSON, what labelled messages teach it, such as thresholds; `of_pack` gets it."""
+    def learn(self, messages: Sequence[Labelled], ask: Ask, trained: Sequence[Labelled] = ()) -> dict[str, Any]:
+        """Return, as JSON, what labelled messages teach it, such as thresholds; `of_pack` gets it.
+
+        No model was trained on `messages`. `trained` are messages on which the model of `learns_from` was trained.
+        """
         return {}
 
     def greet(self, request: Request) -> Reply | None:

@@ -29,6 +29,8 @@ from vertune.core.section import Section
 FILE = "pack.yaml"
 GROUP = "vertune.packs"
 """The group of entry points by which other packages add packs: a name, and the package whose folder is the pack."""
+_MARK = "@"
+"""Between the id of an entry and the language of its passage."""
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$", description="An ISO 639 code, such as zh.")]
 _Read = TypeVar("_Read", bound=Section)
@@ -172,6 +174,9 @@ class PackConfig(Section):
     known: list[str] = Field(default=[], description="Names of facts that the operator's page may tell, for conditions and answers.")
     hours: Hours | None = Field(default=None, description="When people answer; None means always.")
     handoff: Handover = Handover()
+    match_labels: list[str] = Field(
+        default=["1", "yes", "true", "relevant"], description="The labels of the slot `match` that mean that a text answers a message."
+    )
 
 
 @dataclass(frozen=True)
@@ -228,10 +233,7 @@ class Pack:
 
     def digest(self) -> str:
         """Return the SHA-256 of all files of the pack, which shows whether it has changed."""
-        digest = hashlib.sha256()
-        for path in files_of(self.folder):
-            digest.update(f"{path.relative_to(self.folder).as_posix()}\0{file_hash(path)}\0".encode())
-        return digest.hexdigest()
+        return files_digest(self.folder)
 
     def check(self, texts: Iterable[str] = (), slots: Mapping[str, str] | None = None) -> None:
         """Read all of the pack, and raise ConfigError for what does not fit together.
@@ -241,7 +243,7 @@ class Pack:
         config, languages = self.config, set(self.config.languages)
         known = set(texts)
         for name in self.texts:
-            if known and name not in known:
+            if known and name not in known and not name.startswith("small_talk_"):
                 raise UnknownName(f"text in {self.folder / 'texts.yaml'}", name, known)
         for slot, file in config.slots.items():
             if slots is not None and slot not in slots:
@@ -299,6 +301,17 @@ class _Tests(Section):
     conversations: list[Conversation] = Field(default=[], max_length=5_000)
 
 
+def passage_id(entry: str, language: str) -> str:
+    """Return the id of the passage by which an index finds an entry of the FAQ in one language."""
+    return f"{entry}{_MARK}{language}"
+
+
+def entry_of(passage: str) -> str:
+    """Return the id of the entry whose passage this is; that of a passage of a document stays as it is."""
+    entry, mark, language = passage.rpartition(_MARK)
+    return entry if mark and language.isalpha() and language.islower() else passage
+
+
 def names() -> list[str]:
     """Return the names of all packs: those of vertune, and those that other packages add."""
     return sorted(_folders())
@@ -312,6 +325,14 @@ def open_pack(name: str | Path) -> Pack:
     if Path(name, FILE).is_file():
         return Pack(Path(name).absolute())
     raise NotFound(f"There is no pack '{name}'. Choose one of {', '.join(sorted(folders)) or 'none'}, or name a folder with {FILE}.")
+
+
+def files_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all files in a folder of a pack."""
+    digest = hashlib.sha256()
+    for path in files_of(folder):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\0".encode())
+    return digest.hexdigest()
 
 
 def files_of(folder: Path) -> list[Path]:

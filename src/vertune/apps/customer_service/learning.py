@@ -1,0 +1,133 @@
+"""Learns from labelled messages when a reply may be given, so that a stated share of the answers given is wrong; knows no conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.apps.customer_service import searching
+from vertune.apps.customer_service.knowledge import Knowledge
+from vertune.core.app import Ask, Labelled
+from vertune.core.records import Answer
+from vertune.dialogue import decision
+from vertune.dialogue.bounds import fewest, lower_tail
+from vertune.dialogue.outside import Outside, Reference, signals
+
+_LEAST = 20
+"""Fewest labelled messages inside, and outside, by which they are told apart, so that each of five parts leaves enough of them."""
+_DOUBT = 0.1
+"""Probability with which a learnt threshold may miss the stated rate (Angelopoulos et al. 2021, "Learn then Test")."""
+_STARTS = 5
+"""Thresholds from which others are tested in order."""
+_HELPFUL = 0.5
+"""Least share of offers that contain the right entry."""
+_CHUNK = 256
+"""Messages that are predicted together."""
+
+
+def learn(know: Knowledge, messages: Sequence[Labelled], ask: Ask, trained: Sequence[Labelled] = ()) -> dict[str, Any]:
+    """Return, as JSON, the thresholds of intents and of search, and what recognises messages that belong to no intent."""
+    inside = [one for one in messages if one.entry is None]
+    learnt: dict[str, Any] = {"messages": len(messages)}
+    answers = _predicted(ask, inside, "intents")
+    if answers:
+        learnt |= _intents(know, inside, answers, _Reading(ask, trained))
+    if any(one.entry is not None for one in messages):
+        learnt["search"] = _search(know, [one for one in messages if one.entry is not None or one.intent is None], ask)
+    return learnt
+
+
+def _predicted(ask: Ask, messages: Sequence[Labelled], slot: str) -> list[Answer]:
+    found: list[Answer] = []
+    for start in range(0, len(messages), _CHUNK):
+        records = [{"text": one.text} for one in messages[start : start + _CHUNK]]
+        found += ask.predict({slot: records}).get(slot, [])
+    return found
+
+
+def _intents(know: Knowledge, messages: Sequence[Labelled], answers: Sequence[Answer], reading: _Reading) -> dict[str, Any]:
+    """Learn the thresholds of intents, and what tells messages apart that belong to none, if there are enough of them."""
+    labels = list(answers[0]["probabilities"])
+    places = {label: number for number, label in enumerate(labels)}
+    probabilities = np.array([[one["probabilities"][label] for label in labels] for one in answers])
+    right = np.array([places.get(one.intent or "", -1) for one in messages])
+    reference = reading.reference(places)
+    found = signals(probabilities, vectors=reading.vectors(messages) if reference is not None else None, reference=reference)
+    enough = min((right < 0).sum(), (right >= 0).sum()) >= _LEAST
+    scores = Outside.held_out(found, right < 0) if enough else np.zeros(len(messages))
+    thresholds = decision.learn(probabilities, right, scores, (know.error,))[know.error]
+    return {
+        "labels": labels,
+        "thresholds": thresholds.as_json(),
+        "outside": Outside.fit(found, right < 0).as_json() if enough else None,
+        "reference": reference.as_json() if reference is not None else None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Where messages lie among those on which the intents were trained; nothing without a slot that embeds."""
+
+    ask: Ask
+    trained: Sequence[Labelled]
+
+    def vectors(self, messages: Sequence[Labelled]) -> NDArray[np.float32] | None:
+        """Return the vectors of messages, shape (messages, width)."""
+        answers = _predicted(self.ask, messages, "search")
+        return np.array([one["vector"] for one in answers], np.float32) if answers else None
+
+    def reference(self, places: Mapping[str, int]) -> Reference | None:
+        """Return where the training messages of intents at these places lie."""
+        known = [one for one in self.trained if one.intent in places]
+        vectors = self.vectors(known) if known else None
+        return None if vectors is None else Reference.of(vectors, np.array([places[one.intent or ""] for one in known]))
+
+
+def _search(know: Knowledge, messages: Sequence[Labelled], ask: Ask) -> dict[str, Any]:
+    """Learn from which fit on the best entry answers, at the stated rate of wrong answers, and from which fit on entries are offered."""
+    fits, right, offered = [], [], []
+    for message in messages:
+        found = searching.find(know, message.text, ask)
+        if not found:
+            continue
+        fits.append(found[0].fit)
+        right.append(found[0].entry == message.entry)
+        offered.append(message.entry in {one.entry for one in found[: searching.OFFERED]})
+    order = np.argsort(fits)[::-1]
+    return {
+        "answer": _lowest(np.array(fits)[order], np.array(right, bool)[order], know.error),
+        "offer": _helpful(np.array(fits)[order], np.array(offered, bool)[order]),
+        "messages": len(messages),
+    }
+
+
+def _lowest(fits: NDArray[Any], right: NDArray[np.bool_], error: float) -> float | None:
+    """Return the lowest fit from which on the share of wrong answers is at most `error`; None if no fit is sure enough.
+
+    From several starts, thresholds are lowered as long as an exact binomial test rejects that the share is larger (fixed sequence testing
+    with several starts, Angelopoulos et al. 2021). The starts divide the probability to err, so all together miss the stated share with a
+    probability of at most `_DOUBT`.
+    """
+    doubt, reached = _DOUBT / _STARTS, 0
+    least = fewest(error, doubt)
+    wrong = np.concatenate([[0], np.cumsum(~right)])
+    for start in np.unique(np.linspace(least, max(least, len(fits)), _STARTS, dtype=int)):
+        number = int(start)
+        while number <= len(fits) and lower_tail(int(wrong[number]), number, error) <= doubt:
+            reached, number = max(reached, number), number + 1
+    while 0 < reached < len(fits) and fits[reached] == fits[reached - 1]:
+        reached -= 1  # equal fits are answered alike, so those that were not tested can't be left out
+    return float(fits[reached - 1]) if reached else None
+
+
+def _helpful(fits: NDArray[Any], offered: NDArray[np.bool_]) -> float | None:
+    """Return the lowest fit from which on at least half of the offers, at this fit and above, contain the right entry."""
+    if not len(fits):
+        return None
+    shares = np.cumsum(offered) / np.arange(1, len(offered) + 1)
+    good = np.flatnonzero(shares >= _HELPFUL)
+    return float(fits[good[-1]]) if len(good) else None

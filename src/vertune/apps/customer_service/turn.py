@@ -1,0 +1,336 @@
+"""One turn of a conversation: what is replied to a message, by patterns, flows, intents and search, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from vertune.apps.customer_service import searching
+from vertune.apps.customer_service.knowledge import (
+    ASK_ENTRY,
+    ASK_INTENT,
+    ASK_PERSON,
+    NONE_OF_THESE,
+    buttons,
+    links,
+    pick,
+)
+from vertune.apps.customer_service.replies import Parts, Wording, joined
+from vertune.apps.customer_service.searching import Found
+from vertune.apps.customer_service.understanding import OFFERED, Learnt, Understood, understand
+from vertune.core.app import Ask, Attachment, Choice, Evidence, Hit, Reply
+from vertune.dialogue import engine
+from vertune.dialogue.flows import fill
+from vertune.dialogue.patterns import Reading, read
+
+_MOST_CHOICES = 12
+_COURTESIES = ("thanks", "goodbye", "greeting")
+"""Patterns that are replied to if the message is nothing else, in the order of their weight."""
+_SILENT = 2
+"""After how many silences in a row nothing more is asked."""
+
+
+@dataclass
+class Turn(Wording):
+    """One request with what is needed to reply to it."""
+
+    learnt: Learnt
+    ask: Ask
+
+    def reply(self) -> Reply:
+        """Reply, and write into the state what the next turn must know."""
+        state = self.state
+        if self.request.language:
+            state.language = self.request.language
+        if self.request.event != "silence":
+            state.silences = 0
+        if self.request.event == "silence":
+            reply = self._silence()
+        elif self.request.event == "returned":
+            state.hand_back()
+            reply = self.say("answer", "returned", choices=self.person())
+        elif self.request.event == "acted":
+            reply = self._acted()
+        elif state.stage in {"waiting", "agent"}:
+            reply = self._waiting()
+        else:
+            reply = self._message()
+        state.turns += 1
+        state.last = reply.model_dump(mode="json", exclude={"evidence"})
+        return reply
+
+    # ── what is not a message ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _silence(self) -> Reply:
+        self.state.silences += 1
+        if self.state.stage != "bot":
+            return self.say("answer", "waiting")
+        frame = self.state.frame
+        if frame is not None and self.state.silences < _SILENT:
+            step = engine.resume(self.know.flows, self.know.lexicon, self.state, self.language)
+            if step is not None:
+                return self.of_step(step, [self.know.say("silence", self.language)])
+        return self.say("answer", "silence" if self.state.silences < _SILENT else "silence_last", choices=self.person())
+
+    def _acted(self) -> Reply:
+        step = engine.advance(self.know.flows, self.know.lexicon, self.state, self._turn(None))
+        if step is None:
+            return self.say("answer", "anything_else", choices=self.person())
+        return self._after(self.of_step(step))
+
+    def _waiting(self) -> Reply:
+        """A person was asked for: only leaving that wish is heard, everything else waits for the person."""
+        reading = read(self.request.text, self.know.lexicon)
+        if self.state.stage == "waiting" and reading.has("cancel"):
+            self.state.hand_back()
+            return self.say("answer", "anything_else", choices=self.person())
+        return Reply(action="handoff", text=self.text("waiting"), reasons=list(self.state.reasons), slots=self.slots())
+
+    # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _message(self) -> Reply:
+        state = self.state
+        chosen = self._chosen(self.request.choice)
+        if chosen is not None:
+            return chosen
+        text = self.request.text.strip() or self._title_of(self.request.choice)
+        state.message = self.request.text.strip() or state.message
+        reading = read(text, self.know.lexicon)
+        if not self.request.language and reading.language in self.know.languages:
+            state.language = reading.language
+        if reading.has("human"):
+            return self.hand_over("asked_for")
+        if reading.has("sensitive"):
+            return self.hand_over("sensitive_topic")
+        if reading.has("repeat") and not reading.rest:
+            return self._again()
+        if reading.has("not_that") and state.answered and state.answered not in state.rejected:
+            state.rejected = [*state.rejected, state.answered]
+        understood = understand(self.know, self.learnt, reading, self.ask, text, state.rejected)
+        if reading.has("angry") or understood.angry >= self.know.handoff.anger:
+            state.angry += 1
+            return self.hand_over("angry")
+        reason = self.reason_of(understood.sure)
+        if reason is not None and state.frame is None:
+            return self.hand_over(reason, intent=understood.sure)
+        if state.frame is not None and state.frame.stage == "act":
+            return self.say("answer", "calling")
+        if len(understood.wishes) < 2 or state.frame is not None:
+            step = engine.advance(self.know.flows, self.know.lexicon, state, self._turn(understood.sure, reading, understood.tags))
+            if step is not None:
+                return self._after(self.of_step(step, intent=understood.sure))
+        return self._outside_flows(text, reading, understood)
+
+    def _outside_flows(self, text: str, reading: Reading, understood: Understood) -> Reply:
+        """Reply to a message that has nothing to do with a flow at hand."""
+        state = self.state
+        decision = understood.decision
+        if decision is None:
+            return self._not_that(state.others) if reading.has("not_that") else self._courtesy(reading)
+        state.others = list(understood.others)
+        if understood.wishes:
+            return self._answers(list(understood.wishes), decision.confidence)
+        if decision.kind == "answer":
+            return self._answers([decision.intents[0]], decision.confidence)
+        found = searching.find(self.know, reading.rest, self.ask)
+        kind = searching.kind_of(found, self.learnt.search)
+        if kind == "answer":
+            return self._found(found[0])
+        if decision.kind == "clarify":
+            return self._clarify(decision.intents, decision.confidence, found if kind == "several" else [])
+        if kind == "several":
+            return self._offer_found(found)
+        if reading.has("not_that"):
+            return self._not_that(understood.others)
+        return self._not_understood()
+
+    def _turn(self, intent: str | None, reading: Reading | None = None, tags: Mapping[str, str] | None = None) -> engine.Turn:
+        return engine.Turn(
+            text=self.request.text, language=self.language, at=self.request.at, choice=self.request.choice, intent=intent,
+            reading=reading, tags=tags or {}, known=self.request.known, result=self.request.result,
+        )  # fmt: skip
+
+    # ── buttons ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _chosen(self, choice: str | None) -> Reply | None:
+        """Reply to a button of the app itself; None if it is one of a flow or of an answer, or no button was pressed."""
+        if choice is None:
+            return None
+        if choice == ASK_PERSON:
+            return self.hand_over("asked_for")
+        if choice == NONE_OF_THESE:
+            self.state.rejected = [*self.state.rejected, *self.state.offered][-50:]
+            return self._not_that([one for one in self.state.others if one not in self.state.offered])
+        if choice.startswith(ASK_INTENT) and (intent := choice.removeprefix(ASK_INTENT)) in self.know.intents:
+            return self._answers([intent], None)
+        if choice.startswith(ASK_ENTRY):
+            return self._entry(choice.removeprefix(ASK_ENTRY))
+        return None
+
+    def _entry(self, entry: str) -> Reply | None:
+        """Reply with an entry of the FAQ, or a passage, that was offered."""
+        written = self.state.found.get(entry)
+        if written is not None:
+            return self._found(Found(Hit(**written), 1.0))
+        known = self.know.faq.get(entry)
+        if known is None:
+            return None
+        answer = pick(known.answer, self.language, 0)
+        return self._found(Found(Hit(entry, self.know.entry_title(known, self.language), answer, 1.0, known.url, answer), 1.0))
+
+    def _title_of(self, choice: str | None) -> str:
+        """Return what was written on the button that was pressed."""
+        shown = (self.state.last or {}).get("choices", [])
+        return next((str(one["title"]) for one in shown if one["value"] == choice), choice or "")
+
+    # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _answers(self, intents: Sequence[str], confidence: float | None) -> Reply:
+        """Answer one or several intents; the first one that begins a flow begins it last, and further flows wait."""
+        answered: list[str] = []
+        flows = [intent for intent in intents if self.know.flows.started_by(intent) is not None]
+        parts = Parts()
+        for intent in intents:
+            reason = self.reason_of(intent)
+            if reason is not None:
+                return self.hand_over(reason, intent=intent, before=parts.texts)
+            if intent not in flows:
+                self._curated(intent, parts)
+                answered.append(intent)
+        if flows:
+            self.state.wait_with(flows[1:])
+            reply = self._begin(flows[0], parts, [*answered, *flows])
+            return self._understood(reply, flows[0])
+        reply = parts.reply("answer", intents[0], confidence)
+        if parts.missing and len(parts.missing) == len(answered):
+            reply = reply.model_copy(update={"action": "refuse", "choices": self.person()})
+        return self._after(self._understood(reply, answered[-1]))
+
+    def _curated(self, intent: str, parts: Parts) -> None:
+        """Add the curated answer to an intent, word for word with known details filled in."""
+        title, language = self.know.intent_title(intent, self.language), self.language
+        answer = self.know.answer(intent, self.facts, self.request.at)
+        if answer is None:
+            parts.missing.append(intent)
+            parts.texts.append(self.know.say("no_answer", language, values={"title": title}))
+            return
+        parts.texts.append(fill(pick(answer.text, language, self.state.turns), self.facts))
+        parts.choices += buttons(answer.choices, language)
+        parts.attachments += links(answer.attachments, language)
+        parts.evidence.append(Evidence(kind="intent", id=intent, title=title, text=answer.version))
+
+    def _begin(self, intent: str, parts: Parts, named: Sequence[str]) -> Reply:
+        """Begin the flow of an intent after what was answered before it."""
+        turn = self._turn(intent)
+        if self.request.choice is not None:  # the button says what was meant by the message before it
+            turn = replace(turn, text=self.state.message, choice=None)
+        step = engine.advance(self.know.flows, self.know.lexicon, self.state, turn)
+        assert step is not None, "an intent that begins a flow begins it"
+        reply = self.of_step(step, parts.texts, intent)
+        listed = [Evidence(kind="intent", id=one, title=self.know.intent_title(one, self.language)) for one in named]
+        return reply.model_copy(update={"evidence": [*listed, *reply.evidence][:50], "attachments": parts.attachments})
+
+    def _understood(self, reply: Reply, intent: str | None) -> Reply:
+        """Note that something was understood."""
+        self.state.not_understood, self.state.offered, self.state.answered = 0, [], intent
+        self.state.rejected = [] if reply.action == "answer" and intent not in self.state.rejected else self.state.rejected
+        return reply
+
+    def _found(self, found: Found) -> Reply:
+        """Answer with what was found."""
+        reply = Reply(
+            action="answer", text=searching.said(self.know, found, self.language, self.request.at)[:8_000],
+            evidence=[searching.evidence(found)], reasons=["found"], choices=self.person(), slots=self.slots(),
+        )  # fmt: skip
+        url = found.hit.url or ""
+        if url.startswith(("https://", "/")):
+            reply = reply.model_copy(update={"attachments": [Attachment(title=(found.hit.title or url)[:300], url=url)]})
+        return self._after(self._understood(reply, None))
+
+    def _after(self, reply: Reply) -> Reply:
+        """Add what comes next: back to a flow that was interrupted, or the wishes that wait."""
+        state = self.state
+        if reply.action != "answer":
+            return reply
+        if state.frame is not None:
+            step = engine.resume(self.know.flows, self.know.lexicon, state, self.language)
+            return reply if step is None else joined(reply, self.of_step(step))
+        if not state.pending:
+            return reply
+        intent, *state.pending = state.pending
+        lead = self.know.say("next", self.language, values={"title": self.know.intent_title(intent, self.language)})
+        following = self._answers([intent], None)
+        return joined(reply, following.model_copy(update={"text": f"{lead}\n{following.text}"}))
+
+    # ── asking back ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _clarify(self, intents: Sequence[str], confidence: float | None, found: Sequence[Found]) -> Reply:
+        """Ask which of a few intents, or of what was found, is meant."""
+        known = [intent for intent in intents if intent in self.know.intents][:OFFERED]
+        if not known and not found:
+            return self._not_understood()
+        self.state.offered = known
+        self._keep(found)
+        offers = [Choice(title=self.know.intent_title(intent, self.language), value=f"{ASK_INTENT}{intent}") for intent in known]
+        offers += searching.offers(self.know, found[:1], self.language)
+        return Reply(
+            action="clarify", text=self.text("did_you_mean"), choices=self.ended(offers), confidence=confidence,
+            evidence=[*self.listed(known), *map(searching.evidence, found[:1])], reasons=["several_intents"], slots=self.slots(),
+        )  # fmt: skip
+
+    def _offer_found(self, found: Sequence[Found]) -> Reply:
+        """Ask which of the passages that were found fits."""
+        self._keep(found)
+        shown = list(found[: searching.OFFERED])
+        return Reply(
+            action="clarify", text=self.text("found_several"), choices=self.ended(searching.offers(self.know, shown, self.language)),
+            evidence=[searching.evidence(one) for one in shown], reasons=["several_passages"], slots=self.slots(),
+        )  # fmt: skip
+
+    def _keep(self, found: Sequence[Found]) -> None:
+        self.state.found = {
+            one.entry: {"id": one.hit.id, "title": one.hit.title, "text": one.hit.text[:1_500], "score": one.hit.score, "url": one.hit.url,
+                        "answer": one.hit.answer}
+            for one in found[: searching.OFFERED]
+        }  # fmt: skip
+
+    def _not_that(self, others: Sequence[str]) -> Reply:
+        """The last reply was not what was meant: offer other intents, or hand over if that happens again."""
+        self.state.not_understood += 1
+        if self.state.not_understood >= self.know.handoff.misunderstood:
+            return self.hand_over("not_understood")
+        offered = [one for one in others if one not in self.state.rejected and one in self.know.intents][:3]
+        self.state.offered = offered
+        if not offered:
+            return self.say("clarify", "not_that_open", choices=self.person(), reasons=["rejected"])
+        choices = [Choice(title=self.know.intent_title(one, self.language), value=f"{ASK_INTENT}{one}") for one in offered]
+        reply = self.say("clarify", "not_that", choices=self.ended(choices), reasons=["rejected"])
+        return reply.model_copy(update={"evidence": self.listed(offered)})
+
+    def _not_understood(self) -> Reply:
+        """Nothing fits: ask for other words once, then hand over."""
+        self.state.not_understood += 1
+        if self.state.not_understood >= self.know.handoff.misunderstood:
+            return self.hand_over("not_understood")
+        return self.say("refuse", "not_understood", choices=self.person(), reasons=["not_understood"])
+
+    def _courtesy(self, reading: Reading) -> Reply:
+        """Reply to a message that is nothing but a pattern."""
+        if reading.has("small_talk"):
+            name = f"small_talk_{reading.named('small_talk')}"
+            return self.say("answer", name if self.know.has_text(name) else "small_talk", choices=self.person())
+        for kind in _COURTESIES:
+            if reading.has(kind):
+                return self.say("answer", "hello" if kind == "greeting" else kind)
+        if reading.has("cancel") or reading.has("deny"):
+            return self.say("answer", "nothing_to_cancel")
+        if reading.has("affirm"):
+            return self.say("answer", "anything_else")
+        return self._not_understood()
+
+    def _again(self) -> Reply:
+        """Say the last reply again."""
+        if self.state.last is None:
+            return self.say("answer", "nothing_to_repeat")
+        last = Reply.model_validate(self.state.last)
+        return last.model_copy(update={"reasons": ["repeated"], "call": None, "action": "ask" if last.action == "act" else last.action})

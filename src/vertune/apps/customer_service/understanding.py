@@ -1,0 +1,152 @@
+"""What the models say of a message, in one batch, and what follows from it at the stated rate of wrong answers; knows no replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.apps.customer_service.knowledge import Knowledge
+from vertune.core.app import Ask
+from vertune.core.records import Answer
+from vertune.dialogue import decision
+from vertune.dialogue.decision import Decision, Thresholds
+from vertune.dialogue.outside import Outside, Reference, signals
+from vertune.dialogue.patterns import Reading
+
+OFFERED = 4
+"""Intents that are offered at most."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What `learning.learn` has returned, ready for use."""
+
+    written: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def thresholds(self) -> Thresholds | None:
+        """When an intent is answered; None if nothing was learnt, so that nothing is sure."""
+        value = self.written.get("thresholds")
+        return None if value is None else Thresholds.read(value)
+
+    @cached_property
+    def outside(self) -> Outside | None:
+        """What recognises messages that belong to no intent; None leaves that to their probabilities."""
+        value = self.written.get("outside")
+        return None if value is None else Outside.read(value)
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """Where the messages lie on which the intents were trained."""
+        value = self.written.get("reference")
+        return None if value is None else Reference.read(value)
+
+    @property
+    def search(self) -> Mapping[str, Any]:
+        """From which fit on what is found answers, and from which on it is offered."""
+        return self.written.get("search") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What is understood of a message."""
+
+    decision: Decision | None
+    """None if no intent was asked for, because the message is nothing but a pattern."""
+    wishes: tuple[str, ...] = ()
+    """The intents of several wishes in one message, in their order; empty if there is one wish or none."""
+    others: tuple[str, ...] = ()
+    """The most probable intents, of which one can be offered if the reply was not what was meant."""
+    angry: float = 0.0
+    """The probability of anger, as far as a model says it."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the tagger found, by label."""
+
+    @property
+    def sure(self) -> str | None:
+        """The intent that may be answered at once."""
+        if self.wishes:
+            return self.wishes[0]
+        return self.decision.intents[0] if self.decision is not None and self.decision.kind == "answer" else None
+
+
+def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, message: str, excluded: Sequence[str]) -> Understood:
+    """Ask the models about a message, its parts that may be wishes, and its negated parts, and decide.
+
+    `excluded` are intents that the customer has rejected before.
+    """
+    texts = [text for text in (reading.rest, *reading.wishes, *reading.rejected) if text]
+    whole = [{"text": message}] if message.strip() else []
+    answers = ask.predict({
+        "intents": [{"text": text} for text in texts],
+        "search": [{"text": text} for text in texts],
+        "mood": whole,
+        "details": whole,
+    })  # fmt: skip
+    angry = _share(answers.get("mood"), know.handoff.angry_labels)
+    spans = answers["details"][0].get("spans", ()) if answers.get("details") else ()
+    tags = {str(span["label"]): message[span["start"] : span["end"]] for span in spans}
+    if not reading.rest or not answers.get("intents"):
+        return Understood(None, angry=angry, tags=tags)
+    beliefs = _Beliefs.of(learnt, answers["intents"], answers.get("search"))
+    first, last = 1 + len(reading.wishes), len(texts)
+    negated = [beliefs.sure(number) for number in range(first, last)]
+    rejected = [*excluded, *(one for one in negated if one is not None)]
+    main = beliefs.decide(0, rejected)
+    wishes: tuple[str, ...] = ()
+    if reading.wishes:
+        parts = [beliefs.decide(number, rejected) for number in range(1, first)]
+        found = decision.wishes_of(main, parts)
+        wishes = tuple(one.intents[0] for one in found) if len(found) > 1 else ()
+    return Understood(main, wishes, beliefs.likely(0, rejected), angry, tags)
+
+
+def _share(answers: Sequence[Answer] | None, labels: Sequence[str]) -> float:
+    """Return the probability of some labels in the first answer; 0 without one."""
+    if not answers:
+        return 0.0
+    probabilities = answers[0].get("probabilities") or {}
+    return float(sum(probabilities.get(label, 0.0) for label in labels))
+
+
+@dataclass(frozen=True)
+class _Beliefs:
+    """Probabilities of the intents for several texts."""
+
+    labels: list[str]
+    probabilities: NDArray[np.float64]
+    outside: NDArray[Any]
+    thresholds: Thresholds | None
+
+    @classmethod
+    def of(cls, learnt: Learnt, answers: Sequence[Answer], embedded: Sequence[Answer] | None) -> _Beliefs:
+        labels = list(answers[0]["probabilities"])
+        probabilities = np.array([[one["probabilities"][label] for label in labels] for one in answers])
+        vectors = np.array([one["vector"] for one in embedded], np.float32) if embedded and learnt.reference is not None else None
+        outside: NDArray[Any] = np.zeros(len(answers))
+        if learnt.outside is not None:
+            outside = learnt.outside.score(signals(probabilities, vectors=vectors, reference=learnt.reference))
+        return cls(labels, probabilities, outside, learnt.thresholds)
+
+    def decide(self, row: int, rejected: Sequence[str]) -> Decision:
+        """Return what may be done with one of the texts; without thresholds, the most probable intents are offered."""
+        if self.thresholds is None:
+            return Decision("clarify", self.likely(row, rejected)[:OFFERED], float(self.probabilities[row].max()))
+        return decision.decide(
+            self.probabilities[row], float(self.outside[row]), self.thresholds, intents=self.labels, rejected=tuple(rejected)
+        )
+
+    def sure(self, row: int) -> str | None:
+        """Return the intent of one of the texts, if it may be answered at once."""
+        found = self.decide(row, ())
+        return found.intents[0] if found.kind == "answer" else None
+
+    def likely(self, row: int, rejected: Sequence[str]) -> tuple[str, ...]:
+        """Return the most probable intents of one of the texts."""
+        order = np.argsort(-self.probabilities[row])
+        return tuple(self.labels[number] for number in order if self.labels[number] not in rejected)[: OFFERED + 1]

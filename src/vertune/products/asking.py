@@ -1,0 +1,98 @@
+"""Answers what an app asks for: predictions of its models, all in one batch, and passages of its index; knows nothing of what apps do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.app import App, Hit
+from vertune.core.artifact import Home
+from vertune.core.errors import UnknownName
+from vertune.core.records import Answer, Record
+from vertune.data.validate import select_fields, validate_records
+from vertune.retrieval.index import Index
+from vertune.runtime.predictor import Predictor
+
+_REMEMBERED = 64
+"""Vectors that are kept of one message and its parts."""
+
+
+class Models(Protocol):
+    """Predicts with several models at once; `AnswerService` does, and `LoadedModels`."""
+
+    def ask_together(
+        self, questions: Mapping[str, Sequence[Mapping[str, Any] | str]], deadline: float = 30.0, client: str = ""
+    ) -> dict[str, list[Answer]]:
+        """Return the predictions of each vertical for its records, by the name of the vertical."""
+        ...
+
+
+class LoadedModels:
+    """Models in this process, without a queue: for training, evaluation and tests."""
+
+    def __init__(self, predictors: Mapping[str, Predictor]) -> None:
+        self.predictors = dict(predictors)
+
+    @classmethod
+    def open(cls, home: Home, models: Mapping[str, str]) -> LoadedModels:
+        """Load models; `models` has their ids by the names of the verticals. Raises NotFound and ModelError."""
+        return cls({vertical: Predictor.open(home.get("models", id)) for vertical, id in models.items()})
+
+    def ask_together(
+        self, questions: Mapping[str, Sequence[Mapping[str, Any] | str]], deadline: float = 30.0, client: str = ""
+    ) -> dict[str, list[Answer]]:
+        """Return the predictions of each vertical for its records; `deadline` and `client` have no meaning without a queue."""
+        answers = {}
+        for vertical, records in questions.items():
+            if vertical not in self.predictors:
+                raise UnknownName("vertical", vertical, self.predictors)
+            predictor = self.predictors[vertical]
+            rows = [{predictor.task.input_columns[0].name: one} if isinstance(one, str) else one for one in records]
+            answers[vertical] = predictor.answer(validate_records(predictor, select_fields([predictor], rows)))
+        return answers
+
+
+@dataclass
+class Asking:
+    """What one message of an app may ask for; made anew for each message."""
+
+    app: type[App]
+    models: Models
+    verticals: Mapping[str, str]
+    """By slot, the name of the vertical."""
+    index: Index | None = None
+    customer: str | None = None
+    """The customer of the server for whom it is asked; passages of others are not found."""
+    at: str | None = None
+    """The moment at which passages must be valid, in ISO 8601."""
+    deadline: float = 30.0
+    _vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False)
+
+    def predict(self, questions: Mapping[str, Sequence[Record]]) -> dict[str, list[Answer]]:
+        """Return, by slot, the predictions for records, all in one batch; slots without a model, or without records, are missing."""
+        for slot in questions:
+            if slot not in self.app.needs:
+                raise UnknownName("slot", slot, self.app.needs)
+        asked = {slot: records for slot, records in questions.items() if slot in self.verticals and records}
+        if not asked:
+            return {}
+        found = self.models.ask_together(
+            {self.verticals[slot]: records for slot, records in asked.items()}, self.deadline, self.customer or ""
+        )
+        answers = {slot: found[self.verticals[slot]] for slot in asked}
+        for record, answer in zip(asked.get(self.app.vectors, ()), answers.get(self.app.vectors, ()), strict=True):
+            if len(self._vectors) < _REMEMBERED:
+                self._vectors[str(record.get("text"))] = np.asarray(answer["vector"], np.float32)
+        return answers
+
+    def search(self, text: str, number: int) -> list[Hit]:
+        """Return the passages that fit a text best; its vector is computed now, unless `predict` was asked for it before."""
+        if self.index is None or not text.strip():
+            return []
+        if self.app.vectors in self.verticals and text not in self._vectors:
+            self.predict({self.app.vectors: [{"text": text}]})
+        return self.index.search(text, number, vector=self._vectors.get(text), customer=self.customer, at=self.at)

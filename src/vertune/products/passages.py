@@ -1,0 +1,93 @@
+"""The passages of a product: entries of its FAQ, its documents, and what people added; and the vectors by which they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertune.core.app import Labelled
+from vertune.core.artifact import Home
+from vertune.core.pack import FaqEntry, Pack, passage_id
+from vertune.core.regular import is_present
+from vertune.products.asking import Models
+from vertune.retrieval.index import Index
+from vertune.retrieval.passages import Passage, passages_of
+
+INDEX = "index"
+"""The folder of a product with its index."""
+ADDED = "added:"
+"""What the ids of entries begin with that people added to a product in use."""
+_CHUNK = 256
+"""Texts whose vectors are computed together."""
+_WAYS = 2
+"""Fewest ways to ask an entry, of which one can be held out."""
+
+
+def pack_passages(pack: Pack) -> Iterator[Passage]:
+    """Yield one passage for each language of each entry of the FAQ, then those of the documents."""
+    for entry in pack.faq.values():
+        yield from entry_passages(entry)
+    for name in pack.config.documents:
+        yield from passages_of(pack.path(name))
+
+
+def entry_passages(entry: FaqEntry) -> Iterator[Passage]:
+    """Yield the passage of an entry in each language in which it has an answer."""
+    for language, answers in entry.answer.items():
+        questions = tuple(entry.questions.get(language, ()))
+        yield Passage(
+            passage_id(entry.id, language), entry.title.get(language) or (questions[0] if questions else entry.id), answers[0],
+            url=entry.url, answer=answers[0], customer=entry.customer, language=language, questions=questions,
+            valid_from=entry.valid_from.isoformat() if entry.valid_from else None,
+            valid_until=entry.valid_until.isoformat() if entry.valid_until else None,
+        )  # fmt: skip
+
+
+def added_passages(home: Home, name: str) -> list[Passage]:
+    """Return what people added to the live product of this name; nothing if there is none."""
+    id = home.aliases("products").get(f"{name}@live")
+    artifact = home.find("products", id) if id else None
+    if artifact is None or not is_present(artifact.folder, INDEX):
+        return []
+    return [one for one in Index.open(artifact.folder / INDEX).passages() if one.id.startswith(ADDED)]
+
+
+def learnt_from_faq(pack: Pack) -> tuple[list[Labelled], list[Passage]]:
+    """Hold one question out of each entry that has several; return these as labelled messages, and all passages without them."""
+    held: list[Labelled] = []
+    rest: list[Passage] = []
+    for passage in pack_passages(pack):
+        entry = passage.id.rpartition("@")[0]
+        if passage.answer is not None and len(passage.questions) >= _WAYS and entry in pack.faq:
+            *kept, last = passage.questions
+            title = passage.title if passage.title != last else kept[0]
+            held.append(Labelled(last, entry=entry))
+            passage = replace(passage, questions=tuple(kept), title=title)
+        rest.append(passage)
+    return held, rest
+
+
+def vectors_of(models: Models, vertical: str | None, passages: Sequence[Passage]) -> Callable[[Sequence[str]], NDArray[np.float32]] | None:
+    """Return a function from texts to vectors, by the vertical that embeds; None without one.
+
+    Ways to ask are embedded as queries, because they are compared with questions, and all other texts as documents.
+    """
+    if vertical is None:
+        return None
+    questions = {question for passage in passages for question in passage.questions}
+
+    def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+        found: list[Any] = []
+        for start in range(0, len(texts), _CHUNK):
+            part = texts[start : start + _CHUNK]
+            # the query of a document is not used; a single character costs next to nothing
+            records = [{"text": text, "text_pair": "."} if text in questions else {"text": ".", "text_pair": text} for text in part]
+            answers = models.ask_together({vertical: records})[vertical]
+            found += [one["vector" if text in questions else "vector_pair"] for text, one in zip(part, answers, strict=True)]
+        return np.asarray(found, np.float32)
+
+    return vectors
