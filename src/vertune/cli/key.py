@@ -33,7 +33,7 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The person or service that will hold the key.")],
     scope: Annotated[
         list[str],
-        typer.Option("--scope", help="A permission of the key: predict, feedback, train, label, review or admin; repeatable."),
+        typer.Option("--scope", help="A permission: predict, feedback, train, label, review, chat or admin; repeatable."),
     ],
     vertical: Annotated[
         list[str] | None,
@@ -48,6 +48,10 @@ def create(
         typer.Option("--customer", help="The organisation that owns the key, which sees only its own data.", show_default="default"),
     ] = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Rate limit, such as 600/minute.", show_default="that of the server")] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--origin", help="Pages that alone may use the key: https://www.example.com.", show_default="not a web page"),
+    ] = None,
     home: options.Home = None,
     database: options.Database = None,
 ) -> None:
@@ -58,7 +62,7 @@ def create(
     """
     expiry = datetime.now(UTC) + options.parse_duration(expires) if expires is not None else None
     with _keys(home, database) as keys:
-        secret, key = keys.create(name, scope, vertical, expiry, rate=rate, customer=customer)
+        secret, key = keys.create(name, scope, vertical, expiry, rate=rate, customer=customer, origin=origin)
     _print_secret(secret, key)
     output.next_steps("vertune key list", f"vertune key revoke {key.id}")
 
@@ -156,5 +160,5 @@ def _minute(time: datetime | None) -> str:
 def _json_of(key: Key) -> dict[str, Any]:
     """Return the properties of a key as a dict that can be written as JSON; the secret is not among them."""
     times = {name: time and time.isoformat() for name in ("created", "expires", "revoked") for time in [getattr(key, name)]}
-    permissions = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate}
+    permissions = {"scopes": sorted(key.scopes), "verticals": key.verticals, "rate": key.rate, "origin": key.origin}
     return {"id": key.id, "name": key.name, "customer": key.customer, **permissions, **times, "state": key.state}

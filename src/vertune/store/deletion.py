@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
-from vertune.store import alerts, audit, deliveries, measurements, retrainings, schema, users
+from vertune.store import alerts, audit, canned, conversations, deliveries, measurements, retrainings, schema, users
 from vertune.store.cached import touch
 from vertune.store.database import Database, format_time, without_index
 from vertune.store.sessions import Sessions
@@ -85,6 +85,7 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
     if wanted.feedback:  # first, because feedback on an answer is found by its request
         _delete_feedback(database, wanted, marks, deleted)
     _delete_answers(database, wanted, marks, deleted)
+    _delete_conversations(database, wanted, marks, deleted)
     with database.reading() as connection:
         messages = deliveries.without_evidence(connection)
     with database.writing() as connection:
@@ -92,6 +93,7 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
             touch(connection, Sessions.revision)
             if gone := users.remove_customer(connection, wanted.whole_customer):
                 deleted["users"] = gone
+            canned.remove(connection, wanted.whole_customer)
         _delete_monitoring(connection, wanted, messages, deleted)
         audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted, **(details or {})})
     return dict(deleted)
@@ -146,6 +148,22 @@ def _delete_answers(database: Database, wanted: Deletion, marks: Sequence[bytes]
             deleted["requests"] += _delete(connection, schema.requests, [requests.id.in_(ids)])
 
     _in_steps(database, id, [*older, *(owned or chosen)], delete_of)
+
+
+def _delete_conversations(database: Database, wanted: Deletion, marks: Sequence[bytes], deleted: Counter[str]) -> None:
+    """Delete conversations to which all conditions apply; with records, those in which a visitor wrote one of these texts."""
+    table, said = schema.conversations.c, schema.turns.c
+    if wanted.vertical is not None:  # a conversation belongs to an app, whose verticals may serve others
+        return
+    owned = [table[name] == value for name in ("key", "customer") if (value := getattr(wanted, name)) is not None]
+    owned += [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
+    containing = [table.id.in_(select(said.conversation).where(said.fingerprint.in_(marks)))] if marks else []
+
+    def delete_these(connection: Connection, ids: Sequence[str]) -> None:
+        if gone := conversations.remove(connection, ids):
+            deleted["conversations"] += gone
+
+    _in_steps(database, table.id, [*owned, *containing], delete_these)
 
 
 def _in_steps(

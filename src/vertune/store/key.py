@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, get_args
 
 from vertune.core.errors import ConfigError, UnknownName
+from vertune.core.machine import loopback
 from vertune.core.names import check_name
 
-Scope = Literal["predict", "feedback", "train", "label", "review", "admin"]
+Scope = Literal["predict", "feedback", "train", "label", "review", "chat", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 DEFAULT_CUSTOMER = "default"
 """The customer of keys that were created without one, and of requests without a key."""
 _RATE = re.compile(r"\s*([1-9]\d{0,11})\s*(?:/|per)\s*([1-9]\d{0,5})?\s*([a-z]+?)s?\s*", re.IGNORECASE | re.ASCII)
 _ID = re.compile(r"[0-9a-f]{12}")
 _DAY = 24 * 60 * 60
+_ORIGIN = re.compile(r"https?://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _UNITS = {"second": 1, "minute": 60, "hour": 60 * 60, "day": _DAY, "month": 30 * _DAY, "year": 360 * _DAY}
 """Seconds of each unit of time that a rate limit may name."""
 
@@ -48,6 +50,8 @@ class Key:
     """Rate limit of this key, such as 600/minute; None uses the default of the server."""
     customer: str = DEFAULT_CUSTOMER
     """The organisation that owns the key. Keys of one customer see the same feedback and usage."""
+    origin: str | None = None
+    """The origin, such as https://www.example.com, of the pages that alone may use the key; everybody who sees such a page can read it."""
 
     @property
     def state(self) -> Literal["live", "expired", "revoked"]:
@@ -67,6 +71,28 @@ class Key:
         return scope in self.scopes and (vertical is None or self.verticals is None or vertical in self.verticals)
 
 
+def bound_to(key: Key, origin: str | None) -> Key:
+    """Return a key that only pages of an origin may use; unchanged without one.
+
+    Raises ConfigError for an origin that is none, and for a key that may do more than chat, because visitors of the pages can read it.
+    """
+    if origin is None:
+        return key
+    spelt = origin.strip().lower().removesuffix("/")
+    match = _ORIGIN.fullmatch(spelt)
+    if match is None or (spelt.startswith("http://") and not loopback(match["host"].strip("[]"))):
+        raise ConfigError(
+            f"The origin of the key is '{origin[:80]}'; expected the beginning of the address of web pages, such as "
+            "https://www.example.com, without a path. Correct it."
+        )
+    if key.scopes != {"chat"}:
+        raise ConfigError(
+            f"The key for the pages of {spelt} has the scopes {', '.join(sorted(key.scopes))}; expected 'chat' alone, because whoever "
+            "sees such a page can read the key. Create another key for the other scopes."
+        )
+    return replace(key, origin=spelt)
+
+
 def utc_now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)
@@ -80,7 +106,7 @@ def new_key(
     rate: str | None = None,
     customer: str | None = None,
 ) -> Key:
-    """Return a key with a new id; the arguments are those of `Keys.create`, and so are the errors."""
+    """Return a key with a new id; the arguments are those of `Keys.create`, and so are the errors. `bound_to` binds it to an origin."""
     now = utc_now()
     key = Key(
         id=new_id(), name=checked_name(name), scopes=checked_scopes(scopes),

@@ -23,7 +23,7 @@ from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, St
 from vertune.store import audit, schema
 from vertune.store.cached import REVOCATION_DELAY, Cached
 from vertune.store.database import HOW_TO_RESTORE, Database, format_time
-from vertune.store.key import DEFAULT_CUSTOMER, Key, is_id, new_id, new_key, utc_now
+from vertune.store.key import DEFAULT_CUSTOMER, Key, bound_to, is_id, new_id, new_key, utc_now
 
 __all__ = ["ACTOR", "REVOCATION_DELAY", "Keys"]
 ACTOR = "command line"
@@ -61,15 +61,16 @@ class Keys(Cached[dict[str, _StoredKey]]):
         expires: datetime | None = None,
         rate: str | None = None,
         customer: str | None = None,
+        origin: str | None = None,
     ) -> tuple[str, Key]:
         """Create an API key; return its secret, which the client must send, and the key.
 
         `scopes` are the permissions of the key. `verticals` are the names of the models that it may use; None allows all.
-        `customer` is the name of the organisation that owns the key; keys without one share the customer `default`. The secret
-        is stored nowhere and can't be shown again. Raises ConfigError for an invalid argument, UnknownName for an unknown scope,
-        and StorageError if the database can't be used.
+        `customer` is the name of the organisation that owns the key; keys without one share the customer `default`. `origin` is that of
+        the web pages that alone may use the key. The secret is stored nowhere and can't be shown again. Raises ConfigError for an invalid
+        argument, UnknownName for an unknown scope, and StorageError if the database can't be used.
         """
-        key = new_key(name, scopes, verticals, expires, rate=rate, customer=customer)
+        key = bound_to(new_key(name, scopes, verticals, expires, rate=rate, customer=customer), origin)
         return self.add(key), key
 
     def add(self, key: Key, actor: str = ACTOR) -> str:
@@ -96,6 +97,10 @@ class Keys(Cached[dict[str, _StoredKey]]):
                 authenticated=False,
             )
         return _live(key)
+
+    def has_origin(self, origin: str) -> bool:
+        """Return whether a valid key is bound to this origin, whose pages may then send requests."""
+        return any(key.origin == origin and key.state == "live" for _, key in self._cached_rows().values() if key is not None)
 
     def live(self, id: str) -> Key:
         """Return the API key with this id, for what was permitted to its owner before; raise AccessError if it is not valid any more."""
@@ -224,7 +229,7 @@ def _insert(connection: Connection, key: Key) -> str:
     row = {
         "id": key.id, "hash": hashlib.sha256(random_part.encode()).digest(), "name": key.name, "scopes": " ".join(sorted(key.scopes)),
         "verticals": None if key.verticals is None else " ".join(key.verticals), "created": format_time(key.created),
-        "expires": _format(key.expires), "rate": key.rate, "customer": key.customer,
+        "expires": _format(key.expires), "rate": key.rate, "customer": key.customer, "origin": key.origin,
     }  # fmt: skip
     connection.execute(schema.keys.insert().values(row))
     return f"vt_{key.id}_{random_part}"
@@ -234,7 +239,7 @@ def _key_of_row(row: Row[Any]) -> Key:
     return Key(
         row.id, row.name, frozenset(row.scopes.split()), None if row.verticals is None else tuple(row.verticals.split()),
         created=datetime.fromisoformat(row.created), expires=_parse(row.expires), revoked=_parse(row.revoked), rate=row.rate,
-        customer=row.customer or DEFAULT_CUSTOMER,
+        customer=row.customer or DEFAULT_CUSTOMER, origin=row.origin,
     )  # fmt: skip
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, text
 
-REVISION = "0007"
+REVISION = "0008"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
 _USABLE = "record IS NOT NULL AND target IS NOT NULL"
 """Which feedback a model can learn from."""
 _FREE, _HELD, _PENDING = "places > 0 AND held = 0", "held = 1", "state = 'pending'"
 """Which records can be given to annotators, which are held out for review, and which labels are only reserved."""
+_UNSENT = "channel IS NOT NULL AND delivered < turn"
+"""Which conversations have turns that their adapter has not got yet."""
 metadata = MetaData()
 
 keys = Table(
@@ -30,8 +32,9 @@ keys = Table(
     Column("rate", Text),
     Column("successor", Text),
     Column("customer", Text),
+    Column("origin", Text),
 )  # fmt: skip
-"""API keys. `hash` is the SHA-256 of the secret; `scopes` and `verticals` are divided by spaces."""
+"""API keys. `hash` is the SHA-256 of the secret; `scopes` and `verticals` are divided by spaces; a page of `origin` may show the secret."""
 
 revisions = Table(
     "revisions", metadata,
@@ -400,3 +403,64 @@ retrainings = Table(
     Index("retrainings_by_stage", "stage"),
 )  # fmt: skip
 """Trainings of a vertical on what it learnt since, and how far each has come. `request` is JSON: why it began, and with what."""
+
+conversations = Table(
+    "conversations", metadata,
+    Column("id", String(32), primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("app", "customer", "stage", "changed", "state", "known", "reasons")),
+    *(Column(name, Text) for name in ("key", "visitor", "language", "agent", "queued", "summary", "comment", "channel", "sender")),
+    Column("token", LargeBinary, nullable=False),
+    *(Column(name, Integer, nullable=False) for name in ("turn", "sequence", "delivered")),
+    Column("satisfaction", SmallInteger),
+    Index("conversations_by_stage", "stage", "queued", "id"),
+    Index("conversations_by_customer", "customer", "stage", "id"),
+    Index("conversations_by_app", "app", "id"),
+    Index("conversations_by_key", "key", "id"),
+    Index("conversations_by_change", "stage", "changed"),
+    Index("conversations_by_sender", "channel", "sender", unique=True),
+    Index("conversations_unsent", "id", sqlite_where=text(_UNSENT), postgresql_where=text(_UNSENT)),
+)  # fmt: skip
+"""Conversations of apps. `turn` is the number of the last turn, and `sequence` that of the last message in the order of the visitor.
+`state`, `known` and `reasons` are JSON; `state`, `known` and `sender` are emptied when the conversation ends. `token` is a SHA-256."""
+
+turns = Table(
+    "turns", metadata,
+    Column("conversation", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("author", "at")),
+    *(Column(name, Text) for name in ("message", "text", "action", "reply", "label", "model")),
+    Column("sequence", Integer),
+    *(Column(name, LargeBinary) for name in ("digest", "fingerprint")),
+    Column("call", String(32)),
+    Index("turns_by_message", "conversation", "message", unique=True),
+    Index("turns_by_fingerprint", "fingerprint"),
+    Index("turns_by_action", "author", "action", "conversation"),
+)  # fmt: skip
+"""What was said. `message` is the id of the client, which `digest` tells from another one with this id. `action` of a visitor's turn is
+what the app did about it. `reply` is the JSON of a reply, and `label` what people say was right."""
+
+early_messages = Table(
+    "early_messages", metadata,
+    Column("conversation", String(32), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("message", "at", "content")),
+)  # fmt: skip
+"""Messages that wait for earlier ones of their conversation. `content` is JSON, and is deleted when the message is answered."""
+
+actions = Table(
+    "actions", metadata,
+    Column("conversation", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("name", "arguments", "state", "next")),
+    Column("attempts", Integer, nullable=False),
+    Column("result", Text),
+    Index("actions_by_state", "state", "next"),
+)  # fmt: skip
+"""Actions of the operator that the turn with this number asks for. `arguments` and `result` are JSON."""
+
+canned = Table(
+    "canned", metadata,
+    *(Column(name, Text, primary_key=True) for name in ("customer", "name")),
+    *(Column(name, Text, nullable=False) for name in ("texts", "changed", "actor")),
+)  # fmt: skip
+"""Replies that agents have at hand. `texts` is JSON: a text by language."""

@@ -16,8 +16,8 @@ Role = Literal["annotator", "reviewer", "manager", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)
 SCOPES: dict[str, frozenset[str]] = {
     "annotator": frozenset({"label"}),
-    "reviewer": frozenset({"label", "review"}),
-    "manager": frozenset({"label", "review", "predict", "feedback", "train"}),
+    "reviewer": frozenset({"label", "review", "chat"}),
+    "manager": frozenset({"label", "review", "chat", "predict", "feedback", "train"}),
     "admin": frozenset({"admin"}),
 }
 """The scopes (permissions) of each role."""

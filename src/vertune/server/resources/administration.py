@@ -70,6 +70,8 @@ class Deleted(BaseModel):
     labels: int = 0
     """Number of labels that were given with a key, where a key is meant."""
     projects: int = 0
+    conversations: int = 0
+    """Number of conversations with apps."""
     uploads: int = 0
     jobs: int = 0
     datasets: int = 0

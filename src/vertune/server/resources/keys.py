@@ -14,7 +14,7 @@ from vertune.server import problems
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
 from vertune.server.stored import actor_of
-from vertune.store.key import Key, Scope, new_key
+from vertune.store.key import Key, Scope, bound_to, new_key
 from vertune.store.keys import Keys
 
 resource = Resource("keys")
@@ -37,6 +37,8 @@ class NewKeyRequest(BaseModel):
     """Rate limit, such as 600/minute; null uses that of the server."""
     customer: Short | None = None
     """The organisation that owns the key; null means `default`."""
+    origin: Short | None = None
+    """The origin of the web pages that alone may use the key, such as https://www.example.com; null for a key that no page shows."""
 
 
 class RotateRequest(BaseModel):
@@ -57,6 +59,7 @@ class KeyInfo(BaseModel):
     scopes: list[str]
     verticals: list[str] | None
     rate: str | None
+    origin: str | None
     created: datetime
     expires: datetime | None
     revoked: datetime | None
@@ -84,7 +87,7 @@ def list_keys(request: Request) -> KeyList:
 @resource.post("/v1/keys", scope="admin", status_code=201)
 def create_key(body: NewKeyRequest, request: Request) -> CreatedKey:
     """Create an API key. Its secret is in this response alone; the audit tells who created it."""
-    key = new_key(body.name, body.scopes, body.verticals, body.expires, rate=body.rate, customer=body.customer)
+    key = bound_to(new_key(body.name, body.scopes, body.verticals, body.expires, rate=body.rate, customer=body.customer), body.origin)
     secret = _keys(request).add(key, actor_of(request))
     return CreatedKey(**_properties(key), secret=secret)
 
@@ -113,6 +116,6 @@ def _keys(request: Request) -> Keys:
 def _properties(key: Key) -> dict[str, Any]:
     return {
         "id": key.id, "name": key.name, "customer": key.customer, "scopes": sorted(key.scopes),
-        "verticals": None if key.verticals is None else list(key.verticals), "rate": key.rate, "created": key.created,
+        "verticals": None if key.verticals is None else list(key.verticals), "rate": key.rate, "origin": key.origin, "created": key.created,
         "expires": key.expires, "revoked": key.revoked, "state": key.state,
     }  # fmt: skip
