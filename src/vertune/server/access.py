@@ -27,6 +27,8 @@ CALL = "vertune.call"
 """The key under which the ASGI scope of a request contains its Call (sender, inputs, predictions and times)."""
 _KEY = "vertune.key"
 """The key under which the ASGI scope of a request contains its API key, after it was looked up."""
+ORIGIN = "vertune.origin"
+"""The key under which the ASGI scope of a request contains the origin of the page that may read the response."""
 _SESSION = "vertune.session"
 """The key under which the ASGI scope of a request contains the session of its browser, if it came with the cookie of one."""
 _HOST = re.compile(r"(\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>[a-z0-9.-]+))(:\d{1,5})?", re.IGNORECASE)
@@ -207,7 +209,24 @@ class Access:
                 "--scope predict",
                 authenticated=False,
             )
-        return self.keys.check(secret.strip())
+        key = self.keys.check(secret.strip())
+        if key.origin is not None:
+            if request.headers.get("origin", "").lower() != key.origin:
+                raise AccessError(
+                    f"The key {key.id} is bound to the pages of {key.origin}, but the header Origin of the request is another one. Send it "
+                    "from a page there, or create a key for these pages: vertune key create NAME --scope chat --origin ORIGIN"
+                )
+            request.scope[ORIGIN] = key.origin
+        return key
+
+    def opens_to(self, origin: str) -> bool:
+        """Return whether pages of this origin may send requests, because a valid key is bound to it."""
+        return self.keys is not None and self.keys.has_origin(origin.lower())
+
+    def is_public(self, request: Request) -> bool:
+        """Return whether everybody who sees a page can make a request as this one, because its key is bound to the origin of the page."""
+        key = self._key(request)
+        return key is not None and key.origin is not None
 
     def _of_session(self, request: Request, session: Session) -> Key:
         """Return what the sender of a request with a cookie may do; raise AccessError if another site may have sent the request."""

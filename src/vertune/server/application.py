@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 from vertune import __version__
 from vertune.answering.call import Call
 from vertune.core.errors import Busy
-from vertune.server import problems
-from vertune.server.access import CALL, Access
+from vertune.server import cross_origin, problems
+from vertune.server.access import CALL, ORIGIN, Access
 from vertune.server.cookies import SESSION, TOKEN
 from vertune.server.discovery import find_routes
 from vertune.server.logs import trace_of
@@ -77,6 +77,8 @@ class Application:
                 names = {name for name, _ in headers}
                 message["headers"] = [*headers, *(header for header in HEADERS if header[0] not in names)]
                 message["headers"].append((b"x-request-id", call.id.encode()))
+                if ORIGIN in routed:
+                    message["headers"] += cross_origin.headers(routed[ORIGIN])
                 if call.warning:
                     message["headers"].append((b"x-quota-warning", call.warning.encode("latin-1")))
                 call.finish(message["status"])

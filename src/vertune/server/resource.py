@@ -34,8 +34,8 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 class ScopedRoute(APIRoute):
     """A FastAPI route that calls its endpoint only if the API key has the required scope (permission) and the body is not too large.
 
-    If the path has a parameter `{vertical}`, the key must have the permission for the model that is served under this name. The
-    OpenAPI document lists the error responses that the route can send.
+    If the path has a parameter `{vertical}` or `{app}`, the key must have the permission for the model or the app that is served under
+    this name. The OpenAPI document lists the error responses that the route can send.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: KeyScope | None, max_body: int | None = None, **options: Any):
@@ -70,8 +70,9 @@ class ScopedRoute(APIRoute):
         return guard
 
     def _authorize(self, request: Request) -> None:
-        vertical = request.scope["path_params"].get("vertical")
-        request.app.state.access.authorize(request, self.required_scope, () if vertical is None else (vertical,))
+        parameters = request.scope["path_params"]
+        name = parameters.get("vertical", parameters.get("app"))
+        request.app.state.access.authorize(request, self.required_scope, () if name is None else (name,))
 
     def _statuses(self) -> Iterator[int]:
         """Yield the HTTP statuses of the errors that this route can send."""
@@ -137,6 +138,10 @@ class Resource:
     def patch(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
         """Return a decorator that adds an endpoint for PATCH requests."""
         return self._adding("PATCH", path, ScopedRoute, {"scope": scope, **options})
+
+    def options(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        """Return a decorator that adds an endpoint for OPTIONS requests, which browsers send before those of pages of other origins."""
+        return self._adding("OPTIONS", path, ScopedRoute, {"scope": scope, **options})
 
     def delete(self, path: str, *, scope: KeyScope | None, **options: Any) -> Callable[[Endpoint], Endpoint]:
         """Return a decorator that adds an endpoint for DELETE requests."""

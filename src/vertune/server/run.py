@@ -92,7 +92,7 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
             started(f"{'https' if certificates else 'http'}://{host}:{server.port}")
             watching.append(loop.create_task(_follow(service)))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-            service.draining = True
+            service.drain()
             await server.drain()
     finally:
         server.should_exit = True

@@ -15,6 +15,7 @@ from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError
 from vertune.core.watch import WatchFile
 from vertune.server import following
+from vertune.server.chat.chats import Chats
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
 from vertune.server.job_requests import Sources
@@ -89,6 +90,8 @@ class Service:
     """Who may sign in; None without a database, or if requests need no key."""
     openid: Provider | None = field(init=False)
     """The provider by which people sign in; None without one."""
+    chats: Chats | None = field(init=False)
+    """The apps and their conversations; None without a database."""
     training_rows: TrainingRows = field(init=False)
     """The training rows of the models, for people who may read them."""
 
@@ -139,6 +142,9 @@ class Service:
         self.people = None if self.database is None or self.settings.open else People(self.database, self.settings.sessions)
         self.openid = Provider(self.settings.openid) if self.people is not None and self.settings.openid.issuer else None
         self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts, waits)
+        self.chats = None
+        if self.database is not None:
+            self.chats = Chats(self.home, self.answers, self.database, self.settings.chat, self.texts, registry=self.metrics.registry)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start to compute predictions for requests that are handled in this event loop."""
@@ -155,6 +161,14 @@ class Service:
             self.recorder.start()
         if self.watching is not None:
             self.watching.start()
+        if self.chats is not None:
+            self.chats.start(loop)
+
+    def drain(self) -> None:
+        """Accept no more requests, and let none wait for something that happens later; called in the event loop."""
+        self.draining = True
+        if self.chats is not None:
+            self.chats.drain()
 
     def stop(self) -> None:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
@@ -167,6 +181,8 @@ class Service:
             self.jobs.stop()
         if self.people is not None:
             self.people.sessions.close()
+        if self.chats is not None:
+            self.chats.stop()
         self.answers.close()
         self.aliases.stop()
         if self.recorder is not None:

@@ -84,6 +84,28 @@ class TrafficSettings:
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class ChatSettings:
+    """What the server allows in conversations with apps, and how long it keeps them."""
+
+    file: Path | None = None
+    """A YAML file with the actions that apps may call, and with adapters for other channels than web pages."""
+    days: Annotated[float, Field(gt=0)] = 90.0
+    """Number of days after which a conversation that has ended is deleted."""
+    idle_hours: Annotated[float, Field(gt=0)] = 24.0
+    """Number of hours after which a conversation in which nothing happens ends."""
+    rate: str = "30/minute"
+    """Maximum rate of messages of one conversation."""
+    beginnings: str = "30/minute"
+    """Maximum rate of new conversations from one address; a proxy before the server must limit it itself."""
+    characters: Positive = 4000
+    """Maximum length of a message."""
+    turns: Positive = 2000
+    """Maximum number of turns of a conversation."""
+    early: Positive = 20
+    """Maximum number of messages of a conversation that wait for an earlier one."""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class JobSettings:
     """What the server does of the jobs of its customers, and on how much of the machine."""
 
@@ -228,6 +250,8 @@ class Settings:
     nothing. It may be empty: then the configs of the models decide."""
     jobs: JobSettings = JobSettings()
     """The jobs of customers."""
+    chat: ChatSettings = ChatSettings()
+    """Conversations with apps."""
     sessions: SessionSettings = SessionSettings()
     """How people sign in, and for how long."""
     openid: OpenIDSettings = OpenIDSettings()
@@ -251,8 +275,9 @@ class Settings:
 
         Other machines may reach the server only if it requires API keys, and only through encrypted connections or a proxy.
         """
-        if self.rate is not None:
-            checked_rate(self.rate)
+        for rate in (self.rate, self.chat.rate, self.chat.beginnings):
+            if rate is not None:
+                checked_rate(rate)
         self.openid.check()
         if self.tls and not (self.tls.cert and self.tls.key):
             missing = "--tls-key" if self.tls.cert else "--tls-cert"
@@ -273,7 +298,7 @@ class Settings:
 
 _GROUPS: dict[str, Any] = {
     "limits": RequestLimits, "tls": TLSFiles, "traffic": TrafficSettings, "jobs": JobSettings, "sessions": SessionSettings,
-    "openid": OpenIDSettings,
+    "openid": OpenIDSettings, "chat": ChatSettings,
 }  # fmt: skip
 """The settings that consist of settings themselves."""
 

@@ -78,24 +78,24 @@ def without_quotes(value: Any, labels: frozenset[str], left: str) -> Any:
 
     An answer may quote the record, and a quote of a part of a telephone number would not be recognised as one.
     """
-    return _with_texts(value, lambda text: text if text in labels or text in left else None)
+    return with_texts(value, lambda text: text if text in labels or text in left else None)
 
 
 def _masked_labels(value: Any, known: frozenset[str]) -> Any:
     """Return a value with masked texts, except for known labels and for the quotes of places, which are parts of a masked text."""
-    return _with_texts(value, lambda text: text if text in known else standard_masker().text(text), unchanged=_QUOTE)
+    return with_texts(value, lambda text: text if text in known else standard_masker().text(text), unchanged=_QUOTE)
 
 
-def _with_texts(value: Any, change: Callable[[str], str | None], unchanged: str | None = None) -> Any:
+def with_texts(value: Any, change: Callable[[str], str | None], unchanged: str | None = None) -> Any:
     """Return a value in which each text is changed, but for those with the key `unchanged`."""
     if isinstance(value, float | int):  # first and without abstract classes, because most values are probabilities
         return value
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {name: one if name == unchanged else _with_texts(one, change, unchanged) for name, one in value.items()}
+        return {name: one if name == unchanged else with_texts(one, change, unchanged) for name, one in value.items()}
     if isinstance(value, Sequence):
-        return [_with_texts(one, change, unchanged) for one in value]
+        return [with_texts(one, change, unchanged) for one in value]
     return value
 
 

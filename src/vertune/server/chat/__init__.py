@@ -1,0 +1,1 @@
+"""Conversations with apps: messages in their order, actions of the operator, people who take over, other channels; knows no endpoint."""
