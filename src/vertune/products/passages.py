@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertune.core.app import Labelled
 from vertune.core.artifact import Home
-from vertune.core.pack import FaqEntry, Pack, passage_id
+from vertune.core.pack import FaqEntry, Pack, entry_of, passage_id
 from vertune.core.regular import is_present
 from vertune.products.asking import Models
 from vertune.retrieval.index import Index
@@ -56,17 +56,20 @@ def added_passages(home: Home, name: str) -> list[Passage]:
     return [one for one in Index.open(artifact.folder / INDEX).passages() if one.id.startswith(ADDED)]
 
 
-def learnt_from_faq(pack: Pack) -> tuple[list[Labelled], list[Passage]]:
-    """Hold one question out of each entry that has several; return these as labelled messages, and all passages without them."""
+def learnt_from_faq(pack: Pack, known: Collection[str] = ()) -> tuple[list[Labelled], list[Passage]]:
+    """Hold one question out of each entry that has several; return these as labelled messages, and all passages without them.
+
+    A question is not held out if it is in `known`, the texts on which the model of the vectors was trained.
+    """
     held: list[Labelled] = []
     rest: list[Passage] = []
     for passage in pack_passages(pack):
-        entry = passage.id.rpartition("@")[0]
-        if passage.answer is not None and len(passage.questions) >= _WAYS and entry in pack.faq:
-            *kept, last = passage.questions
-            title = passage.title if passage.title != last else kept[0]
-            held.append(Labelled(last, entry=entry))
-            passage = replace(passage, questions=tuple(kept), title=title)
+        entry = entry_of(passage.id)
+        unknown = [question for question in passage.questions if question not in known]
+        if passage.answer is not None and entry in pack.faq and unknown and len(passage.questions) >= _WAYS:
+            kept = tuple(question for question in passage.questions if question != unknown[-1])
+            held.append(Labelled(unknown[-1], entry=entry))
+            passage = replace(passage, questions=kept, title=passage.title if passage.title != unknown[-1] else kept[0])
         rest.append(passage)
     return held, rest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +15,12 @@ from vertune.core.app import App, Ask, Reply, Request, Said
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import ConfigError, DataError, StorageError
 from vertune.core.files import read_json
-from vertune.core.pack import Pack
+from vertune.core.pack import FaqEntry, Pack, passage_id
 from vertune.core.parse import build
 from vertune.core.regular import is_present, regular_file
 from vertune.core.section import Section
 from vertune.products.asking import Asking, LoadedModels, Models
-from vertune.products.passages import INDEX
+from vertune.products.passages import ADDED, INDEX, entry_passages, vectors_of
 from vertune.retrieval.index import Index
 
 FILE = "product.json"
@@ -131,6 +131,32 @@ class Product:
     def summary(self, conversation: Sequence[Said], state: Mapping[str, Any] | None = None) -> str:
         """Return what a conversation is about, for the person who takes it over."""
         return self.app.summarise(conversation, self._state(state))
+
+    def add_entry(self, entry: FaqEntry) -> None:
+        """Let an entry be found from now on, also by the products that are made of this one later; one with the same id is replaced.
+
+        Its id gets the prefix of added entries. The index on the disk changes, so other processes that have opened it open it again.
+        Raises ConfigError if the product has no index.
+        """
+        if self.index is None:
+            raise ConfigError(
+                f"The product {self.artifact.id} has no index; expected a pack with an FAQ or documents. Add one, and train again."
+            )
+        prefixed = entry if entry.id.startswith(ADDED) else entry.model_copy(update={"id": f"{ADDED}{entry.id}"})
+        passages = list(entry_passages(prefixed))
+        self.index.update(passages, [], vectors_of(self.models, self.verticals.get(type(self.app).vectors), passages))
+
+    def remove_entry(self, id: str) -> None:
+        """Let an added entry be found no longer; an id that is unknown is ignored."""
+        if self.index is not None:
+            name = id if id.startswith(ADDED) else f"{ADDED}{id}"
+            self.index.update([], [passage_id(name, language) for language in self.languages], None)
+
+    def refreshed(self) -> Product:
+        """Return this product, with the index opened again if another process has changed it."""
+        if self.index is None or self.index.is_current():
+            return self
+        return replace(self, index=Index.open(self.index.folder))
 
     def _state(self, written: Mapping[str, Any] | None) -> Any:
         try:

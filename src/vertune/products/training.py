@@ -95,6 +95,11 @@ def slot_config(pack: Pack, kind: type[App], slot: str, name: str) -> Config:
     if slot == kind.learns_from and pack.config.calibration is None:
         settings.append("training.refit=never")  # thresholds are learnt on the validation rows, which must be new to the model
     config = configs.load(file, settings)
+    if file.parent == pack.folder:
+        raise ConfigError(
+            f"The slot '{slot}' has its config beside {file.parent.name}/pack.yaml; expected a folder of its own, so that other changes of "
+            f"the pack train no model again. Move it, with its data, to {slot}/{file.name}."
+        )
     if config.task.name != kind.needs[slot]:
         raise ConfigError(
             f"{file} trains the task '{config.task.name}', but the slot '{slot}' of '{pack.config.app}' needs '{kind.needs[slot]}'. "
@@ -188,7 +193,7 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
     teacher = _teacher(made.kind, content, made.home)
     messages = _calibration(pack, teacher, made.home)
     write_json(folder / CALIBRATION, [asdict(one) for one in messages])
-    held, rest = learnt_from_faq(pack)
+    held, rest = learnt_from_faq(pack, _embedded_texts(made, content))
     learnt: dict[str, Any] = {}
     if messages or held:
         recorder("learning", messages=len(messages) + len(held))
@@ -203,6 +208,18 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
     return made.home.finish(made.run, app=content.app, pack=content.pack, slots=content.slots, passages=content.passages), content
 
 
+def _embedded_texts(made: _Assembly, content: Content) -> set[str]:
+    """Return the texts on which the model of the vectors was trained, which are nearer to each other than new messages are."""
+    id = content.slots.get(made.kind.vectors)
+    model = made.home.find("models", id) if id else None
+    dataset = of_model(model.manifest, made.home) if model is not None else None
+    if model is None or dataset is None:
+        return set()
+    inputs = [column.name for column in Task.model_validate(model.manifest["config"]["task"]).input_columns]
+    frames = [frame for split in ("train", "validation") if (frame := find(dataset, split)) is not None]
+    return {str(text) for frame in frames for name in inputs if name in frame.columns for text in frame[name].drop_nulls().to_list()}
+
+
 def _index(folder: Path, passages: Sequence[Passage], embed: Callable[[Sequence[str]], NDArray[Any]] | None, recorder: Recorder) -> Index:
     """Build the index, or open the one that an interrupted run has finished."""
     if folder.exists():
@@ -212,7 +229,7 @@ def _index(folder: Path, passages: Sequence[Passage], embed: Callable[[Sequence[
 
 def _copy_pack(pack: Pack, folder: Path) -> None:
     """Copy what is needed to reply: not the data of slots, of which models are made, and not the documents, which the index holds."""
-    left = [pack.path(file).parent for file in pack.config.slots.values()]
+    left = [pack.path(file).parent for file in pack.config.slots.values()]  # each in a folder of its own: see `slot_config`
     left += [pack.path(name) for name in [*pack.config.documents, *([pack.config.calibration] if pack.config.calibration else [])]]
     with storage_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)

@@ -121,9 +121,14 @@ def offers(know: Knowledge, found: Sequence[Found], language: str) -> list[Choic
 
 
 def kind_of(found: Sequence[Found], thresholds: Mapping[str, Any]) -> Kind:
-    """Return whether the best one is an answer, whether some are to be offered, or none; without thresholds, nothing is sure."""
+    """Return whether the best one is an answer, whether some are to be offered, or none.
+
+    Without thresholds, which are learnt from messages that entries answer, nothing is sure, and some are offered.
+    """
     if not found:
         return "nothing"
+    if not thresholds:
+        return "several"
     answer, offer = thresholds.get("answer"), thresholds.get("offer")
     if answer is not None and found[0].fit >= answer:
         return "answer"
