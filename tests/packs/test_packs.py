@@ -57,10 +57,14 @@ def test_teaching_calibrating_and_behaviour_share_no_text(pack: Pack) -> None:
     assert not (taught | calibrating) & _behaviour(pack)
 
 
-def test_calibration_has_messages_outside_and_of_every_intent(pack: Pack) -> None:
-    counts = Counter(intent for _, intent in _rows(pack.path("calibration.csv")))
-    assert counts.pop("") >= 80
-    assert counts.keys() == pack.intents.keys()
+def test_calibration_has_messages_outside_and_of_every_intent_and_entry(pack: Pack) -> None:
+    with pack.path("calibration.csv").open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert {row["intent"] for row in rows if row["intent"]} == pack.intents.keys()
+    assert {row["entry"] for row in rows if row["entry"]} == pack.faq.keys()
+    assert not [row for row in rows if row["intent"] and row["entry"]]
+    assert sum(bool(row["entry"]) for row in rows) >= 60
+    assert sum(not row["intent"] and not row["entry"] for row in rows) >= 80
 
 
 def test_behaviour_cases_name_intents_slots_and_actions_of_the_pack(pack: Pack) -> None:
