@@ -19,6 +19,7 @@ from monitored import estimated_accuracy, watching, watching_bars, watching_feed
 from operating import killing, operating, operating_figures
 from released import gating, gating_figures
 from robustness import bases, coverage, damage, damage_figures, guesses, hostile, masks, memory, proof, tables
+from serviced import service_answers, service_bars, service_behaviour, service_figures, service_slots
 from written import NOT_MEASURED, Figure, bar_figures, figures_table, machines, processor_of, results, table
 
 HERE = Path(__file__).resolve().parent
@@ -323,7 +324,7 @@ def missed() -> str:
     reasons = yaml.safe_load((HERE / "missed.yaml").read_text(encoding="utf-8"))
     sections = (
         accuracy_figures, defaults_figures, training_figures, learning_figures, answering_figures, serving_figures, operating_figures,
-        labelling_figures, watching_figures, damage_figures, gating_figures,
+        labelling_figures, watching_figures, damage_figures, gating_figures, service_figures,
     )  # fmt: skip
     figures = {figure.key: figure for section in sections for figure in section() if figure.missed}
     if figures.keys() != reasons.keys():
@@ -394,6 +395,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
         watching_feedback,
         estimated_accuracy,
         gating,
+        service_bars,
+        service_answers,
+        service_behaviour,
+        service_slots,
         damage,
         hostile,
         preparing,

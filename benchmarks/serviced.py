@@ -27,7 +27,7 @@ KINDS = {
 }
 
 
-def answered() -> str:
+def service_answers() -> str:
     """Share of messages that are answered at once, and of false answers, at each stated rate."""
     found = results("service")
     rows = [
@@ -55,7 +55,7 @@ def _row(one: dict[str, Any]) -> list[str]:
     return [f"**{_percent(one['containment'])}**", f"{_percent(one['false_rate'])} ({one['false']} of {one['answers']})", interval, simple]
 
 
-def behaving() -> str:
+def service_behaviour() -> str:
     """Cases of the behaviour sets that are right, by kind and pack."""
     packs = results("service").get("behaviour", {}).get("packs", {})
     rows = [
@@ -70,7 +70,7 @@ def _cases(one: dict[str, Any] | None) -> str:
     return f"{one['right']} of {one['of']}" if one else "–"
 
 
-def spoken() -> str:
+def service_slots() -> str:
     """Slots of dialogues beside the published baseline."""
     found = results("service").get("dialogues", {})
     if not found:
@@ -93,7 +93,7 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def service() -> str:
+def service_bars() -> str:
     """All bars, with the machines on which they were measured."""
     found = results("service")
     return figures_table(service_figures()) + "\n" + machines(*found.values()) + "\n"
