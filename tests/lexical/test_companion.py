@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from vertune.decoders import classify, multilabel, windows
 from vertune.lexical import fitting, grams
 from vertune.lexical.companion import Companion, merged
 from vertune.lexical.fitting import LabelledTexts, fit, fit_linear, fit_vocabulary, sparse_scorer, to_matrix
+from vertune.lexical.scorer import Scorer
 from vertune.lexical.vectors import Vocabulary
 
 WORDS = ("card", "transfer", "refund", "late", "rate", "account", "订单", "什么时候", "到货", "Straße", "naïve", "pay-day", "42", "é")
@@ -97,6 +99,28 @@ def test_a_text_has_the_same_scores_alone_and_among_others() -> None:
     records = [{"text": text} for text in [*texts(600, 5), "", "   ", "x"]]
     together = model.scores(records)
     np.testing.assert_allclose(together, np.concatenate([model.scores([record]) for record in records]), atol=1e-9)
+
+
+@pytest.mark.parametrize("fields", [1, 2])
+def test_the_table_of_weights_gives_the_same_scores_as_the_weights(fields: int) -> None:
+    model = fit(labelled(fields=fields), "softmax", 3)
+    assert model.scorer.table is not None
+    plain = replace(model.scorer)
+    object.__setattr__(plain, "table", None)
+    records = [{"text": one, "text_pair": other} for one, other in zip([*texts(40, 5), ""], [*texts(40, 6), ""], strict=True)]
+    np.testing.assert_allclose(model.scores(records), replace(model, scorer=plain).scores(records), atol=1e-9)
+
+
+def test_a_table_that_would_take_much_memory_is_not_made() -> None:
+    columns, outputs = 60_000, 100
+    scorer = Scorer(
+        np.zeros(columns + 1, np.int64),
+        np.zeros(0, np.uint8),
+        np.zeros(0, np.int8),
+        np.ones(outputs, np.float32),
+        np.zeros(outputs, np.float32),
+    )
+    assert scorer.table is None
 
 
 def test_case_width_and_white_space_do_not_matter() -> None:

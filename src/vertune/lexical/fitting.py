@@ -42,6 +42,9 @@ _WEIGHTS_PER_COLUMN, _SHARE = 24, 4
 _RARE = 500
 """Number of texts above which an n-gram must occur in two of them."""
 _INVERSE_REGULARISATION, _PENALTY = 10.0, 3.0
+_TOLERANCE = 1.0
+"""Tolerance of liblinear. On held-out training rows of Banking77, TREC-6, ChnSentiCorp and SMP2019, accuracy was as high as with 0.1
+(differences of -0.2 to 0.2 points) and the log-loss equal to within 0.003, in two thirds of the time."""
 _STEEPNESS = 20.0
 """Factor of the cosines to the centroids, with which they are about as far apart as the scores of a regression."""
 
@@ -140,7 +143,7 @@ def fit_linear(
                 share = (present.sum() + 0.5) / (len(present) + 1)
                 intercepts[place] = np.log(share / (1 - share))
                 continue
-            one = LogisticRegression(C=_INVERSE_REGULARISATION, solver="liblinear", dual=True, tol=0.1, random_state=0)
+            one = LogisticRegression(C=_INVERSE_REGULARISATION, solver="liblinear", dual=True, tol=_TOLERANCE, random_state=0)
             one.fit(matrix, present, sample_weight=weights)
             coefficients[place], intercepts[place] = one.coef_[0], one.intercept_[0]
     return sparse.csr_matrix(coefficients), intercepts

@@ -60,9 +60,14 @@ class Vocabulary:
         if count > 1:
             keys += np.concatenate([words.texts, characters.texts])[found] * size
         keys.sort()
-        begins = np.flatnonzero(np.concatenate([keys[:1] == keys[:1], keys[1:] != keys[:-1]]))
-        counts = np.concatenate([begins[1:], [len(keys)]]) - begins if len(keys) else begins
-        rows, columns = np.divmod(keys[begins], size)
+        differs = np.empty(len(keys), np.bool_)  # from the entry before
+        differs[:1] = True
+        np.not_equal(keys[1:], keys[:-1], out=differs[1:])
+        begins = differs.nonzero()[0]
+        counts = np.empty(len(begins), np.int64)
+        counts[-1:] = len(keys) - begins[-1:]
+        np.subtract(begins[1:], begins[:-1], out=counts[:-1])
+        rows, columns = np.divmod(keys[begins], size) if count > 1 else (np.zeros(len(begins), np.int64), keys[begins])
         values = (1 + np.log(counts)) * self.rarity[columns]
         parts = 2 * rows + self.kinds[columns]
         norms = np.sqrt(np.bincount(parts, values * values, 2 * count))
