@@ -113,13 +113,8 @@ def test_the_table_of_weights_gives_the_same_scores_as_the_weights(fields: int) 
 
 def test_a_table_that_would_take_much_memory_is_not_made() -> None:
     columns, outputs = 60_000, 100
-    scorer = Scorer(
-        np.zeros(columns + 1, np.int64),
-        np.zeros(0, np.uint8),
-        np.zeros(0, np.int8),
-        np.ones(outputs, np.float32),
-        np.zeros(outputs, np.float32),
-    )
+    empty, scales = np.zeros(0, np.int8), np.ones(outputs, np.float32)
+    scorer = Scorer(np.zeros(columns + 1, np.int64), empty, empty, scales, scales)
     assert scorer.table is None
 
 

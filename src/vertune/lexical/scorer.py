@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vertune.lexical.vectors import Vectors
 
 _BYTES = 5_000_000
-"""Largest memory of a model of words with a table of all weights; where the table does not fit, scores are computed from the stored weights."""
+"""Largest memory of a model of words with a table of all weights; without a table, scores are computed from the stored weights."""
 _PER_COLUMN = 21
 """Bytes of a column beside its weights: where they start, and the hash, the kind and the rarity of an n-gram in the vocabulary."""
 
@@ -32,7 +32,7 @@ class Scorer:
     """For each output, the number by which its weights are multiplied."""
     intercepts: NDArray[np.float32]
     table: NDArray[Any] | None = field(init=False, repr=False, compare=False, default=None)
-    """All weights, shape (columns, outputs), if they are few: with the weights of a column side by side, a text takes a fifth of the time."""
+    """All weights, shape (columns, outputs), if they are few: the weights of a column stand side by side, which saves most of the time."""
 
     def __post_init__(self) -> None:
         """Lay the weights out as a table, if it is small enough."""
@@ -81,4 +81,5 @@ class Scorer:
         cells = self.outputs[places].astype(np.int64)
         if count > 1:
             cells += np.repeat(vectors.rows * size, lengths)
-        return np.bincount(cells, self.weights[places] * np.repeat(vectors.values, lengths), count * size)
+        sums: NDArray[np.float64] = np.bincount(cells, self.weights[places] * np.repeat(vectors.values, lengths), count * size)
+        return sums
