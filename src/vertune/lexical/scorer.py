@@ -81,5 +81,4 @@ class Scorer:
         cells = self.outputs[places].astype(np.int64)
         if count > 1:
             cells += np.repeat(vectors.rows * size, lengths)
-        sums: NDArray[np.float64] = np.bincount(cells, self.weights[places] * np.repeat(vectors.values, lengths), count * size)
-        return sums
+        return np.asarray(np.bincount(cells, self.weights[places] * np.repeat(vectors.values, lengths), count * size), np.float64)
