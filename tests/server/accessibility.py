@@ -11,17 +11,19 @@ from __future__ import annotations
 from vertune.testing.chromium import Chromium
 
 _SHARED = """
+const root = document.querySelector(host)?.shadowRoot ?? document;
 const shown = (one) => one.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && one.getClientRects().length > 0;
 const about = (one) => one.outerHTML.slice(0, 160);
-const all = (selector) => [...document.querySelectorAll(selector)].filter(shown);
-if (!document.adoptedStyleSheets.length) {  // colours on their way from one theme to the other have no contrast of their own
+const all = (selector) => [...root.querySelectorAll(selector)].filter(shown);
+if (!root.still) {  // colours on their way from one theme to the other have no contrast of their own
   const still = new CSSStyleSheet();
   still.replaceSync("* { transition: none !important; animation: none !important }");
-  document.adoptedStyleSheets = [still];
+  root.adoptedStyleSheets = [...root.adoptedStyleSheets, still];
+  root.still = true;
 }
 """
 _NAMES = """
-const byId = (ids) => (ids ?? "").split(/\\s+/).map((id) => document.getElementById(id)?.textContent ?? "").join(" ");
+const byId = (ids) => (ids ?? "").split(/\\s+/).map((id) => root.getElementById(id)?.textContent ?? "").join(" ");
 const inside = (one) => [...one.querySelectorAll("img[alt], [aria-label]")].map((part) => part.alt || part.ariaLabel).join(" ");
 const named = (one) => [
   one.ariaLabel, byId(one.getAttribute("aria-labelledby")), ...[...(one.labels ?? [])].map((label) => label.textContent), one.alt,
@@ -90,7 +92,7 @@ const luminance = (rgb) => {
   const parts = rgb.slice(0, 3).map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
   return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
 };
-const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+const texts = document.createTreeWalker(root.body ?? root, NodeFilter.SHOW_TEXT);
 const seen = new Set();
 while (texts.nextNode()) {
   const one = texts.currentNode.parentElement;
@@ -112,11 +114,16 @@ while (texts.nextNode()) {
 """
 
 
-def problems(chromium: Chromium, dark: bool = False) -> list[str]:
-    """Return what is wrong with the page that is shown; contrast is computed in both themes, and the one of `dark` is shown afterwards."""
-    found = chromium.run(f"const found = []; {_SHARED} {_NAMES} {_STRUCTURE} {_FOCUS} return found")
+def problems(chromium: Chromium, dark: bool = False, host: str = "") -> list[str]:
+    """Return what is wrong with the page that is shown; contrast is computed in both themes, and the one of `dark` is shown afterwards.
+
+    `host` is the selector of an element whose shadow tree is looked at instead; the structure of the page is not its matter.
+    """
+    begin = f"const found = [], host = arguments[0] || 'none'; {_SHARED}"
+    found = chromium.run(f"{begin} {_NAMES} {'' if host else _STRUCTURE} {_FOCUS} return found", host)
     for theme in (not dark, dark):
         chromium.theme(theme)
         chromium.run("return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        found += [f"{'dark' if theme else 'light'}: {one}" for one in chromium.run(f"const found = []; {_SHARED} {_CONTRAST} return found")]
+        seen = chromium.run(f"{begin} {_CONTRAST} return found", host)
+        found += [f"{'dark' if theme else 'light'}: {one}" for one in seen]
     return found

@@ -1,5 +1,7 @@
 /** The texts of the forms that a project is made and changed with. */
 const FORMS = ["settings-form", "records-file"];
+/** The texts of the pages about conversations with customers. */
+const SERVICE = ["service", "serving"];
 
 /**
  * The pages of the console, in the order of the menu. A page is one file in pages/ and one line here, with these fields:
@@ -29,9 +31,16 @@ export const PAGES = [
   { path: "/traffic", file: "traffic", title: "page.traffic", scope: "predict", menu: "serving", phrases: ["serving"] },
   { path: "/watch", file: "watch", title: "page.watch", scope: "predict", menu: "serving", phrases: ["serving"] },
   { path: "/usage", file: "usage", title: "page.usage", scope: "predict", menu: "serving", phrases: ["serving"] },
+  { path: "/desk", file: "desk", title: "page.desk", scope: "review", menu: "service", phrases: SERVICE },
+  { path: "/desk/{id}", file: "desk", title: "page.desk", scope: "review", under: "desk", phrases: SERVICE },
+  { path: "/unanswered", file: "unanswered", title: "page.unanswered", scope: "review", menu: "service", phrases: SERVICE },
+  { path: "/unanswered/{app}", file: "unanswered", title: "page.unanswered", scope: "review", under: "unanswered", phrases: SERVICE },
+  { path: "/ask", file: "ask", title: "page.ask", scope: "predict", menu: "service", phrases: SERVICE },
+  { path: "/ask/{app}", file: "ask", title: "page.ask", scope: "predict", under: "ask", phrases: SERVICE },
+  { path: "/canned", file: "canned", title: "page.canned", scope: "review", menu: "service", phrases: SERVICE },
   { path: "/people", file: "people", title: "page.people", scope: "train", menu: "administration", phrases: ["serving"] },
   { path: "/keys", file: "keys", title: "page.keys", scope: "admin", menu: "administration", phrases: ["serving"] },
 ];
 
 /** The groups of the menu, in order. */
-export const GROUPS = ["start", "labelling", "models", "serving", "administration"];
+export const GROUPS = ["start", "labelling", "models", "serving", "service", "administration"];

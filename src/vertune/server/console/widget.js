@@ -5,8 +5,7 @@ const TEXTS = {
   en: {
     title: "Customer service", close: "Close chat", end: "End chat", log: "Conversation", write: "Write a message", send: "Send",
     machine: "You are talking to a machine. You can ask for a person at any time.", person: "Talk to a person",
-    bot: "Automatic assistant", waiting: "Waiting for a person", pending: "One moment …", before: "before you",
-    agent: "A person answers", closed: "Chat ended",
+    bot: "Automatic assistant", waiting: "Waiting for a person", pending: "One moment …", agent: "A person answers", closed: "Chat ended",
     by: { visitor: "You", bot: "Machine", agent: "Person", system: "Notice" }, unread: "new", taken: "A person has joined.",
     returned: "The machine answers again.", failed: "Not sent", trouble: "The chat is not available now.",
     offline: "No connection. Your messages will be sent when it is back.", rate: "How satisfied are you? (5: very)",
@@ -14,8 +13,8 @@ const TEXTS = {
   },
   zh: {
     title: "在线客服", close: "关闭聊天窗口", end: "结束对话", log: "对话", write: "请输入您的问题", send: "发送",
-    machine: "与您对话的是机器，不是真人。您可以随时转人工。", person: "转人工",
-    bot: "自动客服", waiting: "正在等待人工客服", pending: "请稍候……", before: "前面还有", agent: "人工客服为您服务", closed: "对话已结束",
+    machine: "您正在与机器对话，可随时转人工。", person: "转人工",
+    bot: "自动客服", waiting: "正在等待人工客服", pending: "请稍候……", agent: "人工客服为您服务", closed: "对话已结束",
     by: { visitor: "您", bot: "机器", agent: "人工", system: "提示" }, unread: "条新消息", taken: "人工客服已加入。",
     returned: "自动客服继续为您服务。", failed: "未发送", trouble: "暂时无法使用。",
     offline: "网络已断开，恢复后会自动发送您的消息。", rate: "您对这次服务满意吗？（5 分：非常满意）",
@@ -34,9 +33,9 @@ color-scheme:var(--vertune-scheme,light dark);font:var(--vertune-font,15px/1.45 
 button,textarea{font:inherit;color:inherit;border:1px solid var(--l);border-radius:var(--r);background:var(--g);padding:6px 12px}
 button{min-height:40px;cursor:pointer}:focus-visible{outline:3px solid var(--a);outline-offset:-3px}
 .main{background:var(--a);color:var(--on)}.main:focus-visible{outline-offset:2px}
-.launch{min-height:52px;padding:0 20px;border-radius:26px;font-weight:600;box-shadow:0 4px 16px #0005}
+.launch{min-height:52px;padding:0 20px;border-radius:26px;font-weight:600}
 .panel{display:flex;flex-direction:column;width:380px;height:min(620px,calc(100dvh - 32px));background:var(--g);color:var(--t);
-border:1px solid var(--l);border-radius:var(--r);overflow:hidden;box-shadow:0 8px 32px #0006}
+border:1px solid var(--l);border-radius:var(--r);overflow:hidden}.launch,.panel{box-shadow:0 4px 24px #0006}
 header,form,.foot,.choices{display:flex;gap:8px}header,form,.foot{padding:10px 12px}form,.choices{flex-wrap:wrap}
 header div,.log{flex:1;min-width:0}h2{font-size:16px}.note,span{color:var(--m);font-size:13px}.foot{padding-top:0}
 .log{overflow-y:auto;padding:12px;border:solid var(--l);border-width:1px 0}
@@ -44,9 +43,10 @@ header div,.log{flex:1;min-width:0}h2{font-size:16px}.note,span{color:var(--m);f
 .turn p{max-width:88%;padding:8px 12px;border-radius:var(--r);background:var(--s);white-space:pre-wrap}
 .visitor p{background:var(--a);color:var(--on)}[id] p{opacity:.75}.agent p{box-shadow:0 0 0 2px var(--a)}
 .system p{background:none;color:var(--m)}
-.choices button,a{color:var(--a);text-align:start}img{max-width:88%;max-height:240px}
-textarea{flex:1;min-width:0;resize:none}fieldset{flex:0 0 100%;display:flex;gap:16px;border:0;margin:0;padding:0}
-input{width:20px;height:20px;accent-color:var(--a)}.rate textarea{flex-basis:100%}
+.choices button,a{color:var(--a)}img{max-width:88%;max-height:240px}
+textarea{flex:1;min-width:0;resize:none}::placeholder{color:var(--m)}
+fieldset{flex:0 0 100%;display:flex;gap:16px;border:0;margin:0;padding:0}
+input{width:24px;height:24px;margin:0;accent-color:var(--a)}label{display:flex;gap:4px}.rate textarea{flex-basis:100%}
 @media(max-width:480px){.panel{position:fixed;inset:0;width:auto;height:100dvh;border:0;border-radius:0}}
 .sr{position:absolute;clip-path:inset(50%)}`;
 
@@ -54,7 +54,7 @@ input{width:20px;height:20px;accent-color:var(--a)}.rate textarea{flex-basis:100
 const BUFFERED = 5000;
 /** The elements that change. */
 const ui = {};
-let texts, language, key, base, sending, starting, listening, stop, rated;
+let texts, language, key, base, sending, starting, listening, stop, rated, queue;
 /** The number of the last turn that is shown. */
 let after = 0;
 let stage = "bot";
@@ -142,19 +142,22 @@ function close() {
   if (stage === "bot") stop?.abort();
 }
 
-/** Show who answers and what can be done; `trouble` replaces who answers. */
-function show(position, trouble) {
+/** Show who answers and what can be done; `text` replaces who answers. */
+function show(text) {
   const ended = stage === "closed";
-  ui.status.textContent = (trouble ?? texts[stage]) + (position > 1 ? ` · ${texts.before}: ${position - 1}` : "");
+  ui.status.textContent = (text || texts[stage]) + (stage === "waiting" && queue > 1 ? ` #${queue}` : "");
   ui.person.hidden = stage !== "bot";
   ui.form.hidden = ui.foot.hidden = ended;
   ui.launch.textContent = ui.panel.ariaLabel + (unread ? ` (${unread} ${texts.unread})` : "");
   if (!ended) ui.last.replaceChildren();
-  else if (!ui.last.firstChild) ui.last.append(rating());
+  else if (!ui.last.firstChild) {
+    ui.last.append(rating());
+    ui.log.scrollTop = ui.log.scrollHeight;
+  }
 }
 
 function trouble(error) {
-  show(0, error.status ? texts.trouble : texts.offline);
+  show(error.status ? texts.trouble : texts.offline);
 }
 
 function rating() {
@@ -184,7 +187,7 @@ function element({ author, text, event, choices = [], attachments = [], evidence
     if (!/^(https:\/\/|\/(?!\/))/.test(url)) return title;
     return kind === "image" ? node("img", { src: url, alt: title, loading: "lazy" }) : anchor(url, title);
   };
-  const press = ({ title, value }) => node("button", { onclick: () => send("messages", { text: title, choice: value }) }, title);
+  const press = ({ title, value }) => node("button", { onclick: () => send("messages", { choice: value }, title) }, title);
   const name = node("span", { class: author === "agent" ? "" : "sr" }, `${texts.by[author]}: `);
   const sources = evidence.filter(({ kind }) => kind === "passage");
   const more = [[...attachments, ...sources].map(attached), choices.length && node("div", { class: "choices" }, choices.map(press))];
@@ -218,7 +221,8 @@ function got(found) {
   stage = found.stage ?? stage;
   rated ||= found.satisfaction;
   if (found.sequence) keep({ sequence: found.sequence - 1 });
-  show(found.position, found.pending ? texts.pending : null);
+  queue = found.position ?? queue;
+  show(found.pending && texts.pending);
 }
 
 // ---- what is sent: one message after another, until the server has it
@@ -227,30 +231,30 @@ function write(event) {
   event.preventDefault();
   const text = ui.input.value.trim();
   ui.input.value = "";
-  if (text) send("messages", { text });
+  if (text) send("messages", { text }, text);
 }
 
-function send(kind, body) {
+function send(kind, body, shown) {
   // randomUUID is missing on pages without encryption
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   const message = [...bytes].map((one) => one.toString(16).padStart(2, "0")).join("");
   keep();
-  keep({ outbox: [...kept.outbox, { kind, message, ...body }] });
+  keep({ outbox: [...kept.outbox, { kind, shown, message, ...body }] });
   pend(kept.outbox.at(-1));
   ui.input.focus();
   flush();
 }
 
 /** Show a message that is on its way. */
-function pend({ message, text }) {
-  if (text && !pending(message)) add({ author: "visitor", text }, message);
+function pend({ message, shown }) {
+  if (shown && !pending(message)) add({ author: "visitor", text: shown }, message);
 }
 
 async function flush() {
   if (sending) return;
   sending = true;
   for (let tries = 0; kept.outbox.length && stage !== "closed"; ) {
-    const [{ kind, ...body }] = kept.outbox;
+    const [{ kind, shown, ...body }] = kept.outbox;
     try {
       await begin();
       const found = await call("POST", `/${kind}`, { ...body, sequence: kept.sequence + 1 });
@@ -340,8 +344,8 @@ async function listen() {
       await pause((tries = 0));
     } catch (error) {
       if (!stop.signal.aborted) trouble(error);
-      streams &&= !(error.status > 404 && error.status < 429);
       await pause((tries += 1));
+      streams &&= tries < 3;
     }
   }
   listening = false;

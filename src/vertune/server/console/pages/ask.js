@@ -60,7 +60,8 @@ class Trial {
 
   async #ask({ text, choice = null }) {
     this.button.disabled = true;
-    const body = { text, choice, language: this.choice.value || null, state: this.state };
+    const said = choice ? { choice } : { text };
+    const body = { ...said, language: this.choice.value || null, state: this.state ?? {} };
     const found = await attempt(() => send("POST", at`/v1/apps/${this.app.name}/try`, body));
     this.button.disabled = false;
     if (!found) return;

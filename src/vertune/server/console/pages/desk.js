@@ -13,7 +13,7 @@ export default async function desk({ root, params, query, signal, title }) {
   const place = h("div", { class: "desk-conversation" });
   root.append(
     h("header", {}, h("h1", {}, t("desk.title")), h("a", { class: "button", href: link("/canned") }, t("canned.title"))),
-    h("div", { class: params.id ? "desk open" : "desk" }, inbox.element, place),
+    h("div", { class: params.id ? "inboxes open" : "inboxes" }, inbox.element, place),
   );
   title(t("desk.title"));
   const listed = inbox.start();

@@ -7,7 +7,7 @@ import { attempt, confirm, dialog, show, showError } from "../messages.js";
 import { listed, moment, t } from "../phrases.js";
 import { copyable, table } from "../serving/lists.js";
 
-const SCOPES = ["predict", "feedback", "label", "review", "train", "admin"];
+const SCOPES = ["predict", "feedback", "label", "review", "train", "chat", "admin"];
 const KINDS = { live: "good", expired: "warn", revoked: "" };
 
 export default async function keys({ root, signal, reload }) {
@@ -76,6 +76,7 @@ async function newKey(verticals) {
   const customer = h("input", { maxlength: 200, autocomplete: "off", placeholder: "default" });
   const rate = h("input", { maxlength: 40, autocomplete: "off", placeholder: "600/minute", pattern: "\\d+/(second|minute|hour|day)" });
   const expires = h("input", { type: "datetime-local" });
+  const origin = h("input", { type: "url", maxlength: 300, autocomplete: "off" });
   const scopes = SCOPES.map((scope) => [scope, checkbox(t(`keys.scope.${scope}`), scope === "predict")]);
   const only = verticals.map((one) => [one.name, checkbox(one.name, false)]);
   const content = [
@@ -101,6 +102,7 @@ async function newKey(verticals) {
       field(t("keys.rate"), rate, t("keys.rate.hint")),
     ),
     field(t("keys.customer"), customer, t("keys.customer.hint")),
+    field(t("keys.origin"), origin, t("keys.origin.hint")),
   ];
   const save = async () => {
     const chosen = scopes.filter(([, box]) => box.input.checked).map(([scope]) => scope);
@@ -116,6 +118,7 @@ async function newKey(verticals) {
       expires: expires.value ? new Date(expires.value).toISOString() : null,
       rate: rate.value.trim() || null,
       customer: customer.value.trim() || null,
+      ...(origin.value.trim() && { origin: origin.value.trim() }),
     };
     return attempt(() => send("POST", "/v1/keys", body));
   };
@@ -125,7 +128,10 @@ async function newKey(verticals) {
 }
 
 async function showSecret(key) {
-  await dialog(t("keys.secret.title", { name: key.name }), [h("p", {}, t("keys.secret.text")), copyable(key.secret, t("keys.secret"))]);
+  const tag = `<script type="module" src="${location.origin}/widget.js" data-app="NAME" data-key="${key.secret}"></script>`;
+  const widget = key.origin ? [h("p", {}, t("keys.tag")), copyable(tag, t("keys.tag"))] : [];
+  const content = [h("p", {}, t("keys.secret.text")), copyable(key.secret, t("keys.secret")), widget];
+  await dialog(t("keys.secret.title", { name: key.name }), content);
 }
 
 async function rotate(key, reload) {

@@ -64,6 +64,7 @@ export class Composer {
         "span",
         {},
         h("span", { class: "hint" }, one.title || t(`desk.suggestion.${one.kind}`)),
+        " ",
         typeof one.confidence === "number" && h("span", { class: "badge" }, percent(one.confidence)),
         h("span", { class: "clamp block" }, one.text),
       ),

@@ -59,8 +59,8 @@ export class ConversationView {
     this.turns.push(...added);
     const low = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 120;
     this.log.append(...added.map((one) => turnView(one, { tools: this.#tools(one) })));
-    if (added.length && low) this.log.scrollTop = this.log.scrollHeight;
-    this.#show();
+    this.#show(); // which may change how much of the transcript is in sight
+    if (low || added.some((one) => one.author === "agent")) this.log.scrollTop = this.log.scrollHeight;
     if (added.some((one) => one.author === "visitor") && this.#mine) this.composer.suggest();
     if (before !== this.conversation.stage) this.changed();
   }
@@ -69,7 +69,7 @@ export class ConversationView {
     if (turn.author !== "visitor" || !turn.text) return null;
     const correct = () => this.#correct(turn);
     const name = t("desk.correct.one", { text: turn.text.slice(0, 60) });
-    return h("button", { type: "button", class: "plain small", "aria-label": name, onclick: correct }, t("desk.correct"));
+    return h("button", { type: "button", class: "small", "aria-label": name, onclick: correct }, t("desk.correct"));
   }
 
   #correct(turn) {

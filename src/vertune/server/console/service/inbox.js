@@ -87,8 +87,9 @@ export class Inbox {
 function since({ stage, queued, changed }) {
   if (stage === "waiting" && queued) {
     const seconds = Math.max(0, (Date.now() - new Date(queued)) / 1000);
-    const rounded = 60 * Math.floor(seconds / 60) || 10 * Math.floor(seconds / 10);
-    return h("span", { class: "muted" }, t("desk.waits", { duration: duration(rounded) }));
+    const minutes = Math.floor(seconds / 60);
+    const long = minutes < 60 ? t("desk.waits.minutes", { count: minutes }) : t("desk.waits", { duration: duration(60 * minutes) });
+    return h("span", { class: "muted" }, minutes ? long : t("desk.waits.new"));
   }
   return h("time", { class: "muted", datetime: changed }, changed ? moment(changed) : "");
 }
