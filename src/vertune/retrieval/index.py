@@ -25,7 +25,7 @@ from vertune.retrieval import merging, normalise, segment
 from vertune.retrieval.passages import Passage
 from vertune.retrieval.ranking import Place, Ranker
 from vertune.retrieval.segment import ARRAYS, PASSAGES, WORDS, Segment, Vectors, customer_hash, latin_words, text_hash, unit_vector
-from vertune.retrieval.spelling import Vocabulary
+from vertune.retrieval.spelling import Vocabulary, nearest
 
 FILE, SEGMENTS, FORMAT = "index.json", "segments", 1
 _LOCK = ".lock"
@@ -151,7 +151,7 @@ class Index:
             )
         unique = list({one.id: one for one in added}.values())
         with locked(self.folder / _LOCK), storage_errors(self.folder):
-            state = _read(self.folder) if not self.is_current() else self._state
+            state = self._newest()
             gone = np.array([text_hash(name) for name in dict.fromkeys([*removed, *(one.id for one in unique)])], np.uint64)
             segments = [_without(one, gone) for one in state.ranker.segments]
             chinese = [bool(one["chinese"]) for one in state.entries["segments"]]
@@ -165,7 +165,7 @@ class Index:
     def compact(self) -> None:
         """Merge all segments into one and give up what was removed, which takes as long as reading the index once."""
         with locked(self.folder / _LOCK), storage_errors(self.folder):
-            state = _read(self.folder) if not self.is_current() else self._state
+            state = self._newest()
             if len(state.ranker.segments) > 1 or any(one.removed for one in state.ranker.segments):
                 path = self.folder / SEGMENTS / secrets.token_hex(4)
                 merging.merge(path, state.ranker.segments)
@@ -207,8 +207,8 @@ class Index:
         unknown = [word for word in dict.fromkeys(latin_words(normalise.forms(text))) if not state.ranker.frequency(normalise.stem(word))]
         if not unknown:
             return text
-        vocabulary = _vocabulary(state, customer)
-        corrected = {word: vocabulary.nearest(word) for word in unknown if not (state.ranker.chinese and normalise.is_pinyin(word))}
+        vocabularies = [_vocabulary(state, one) for one in dict.fromkeys((None, customer))]
+        corrected = {word: nearest(word, vocabularies) for word in unknown if not (state.ranker.chinese and normalise.is_pinyin(word))}
         return normalise.replace_words(text, {word: other for word, other in corrected.items() if word != other})
 
     def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
@@ -240,6 +240,10 @@ class Index:
         merging.merge(path, segments[first:])
         return [*segments[:first], Segment(path)], [*chinese[:first], any(chinese[first:])]
 
+    def _newest(self) -> _State:
+        """Return the state of the folder, which another process may have changed."""
+        return self._state if self.is_current() else _read(self.folder, self._state.ranker.segments)
+
     def _replace(self, state: _State, segments: Sequence[Segment], chinese: Sequence[bool]) -> None:
         """Write index.json with these segments, take them into use, and delete the files of others."""
         listed = [
@@ -249,7 +253,7 @@ class Index:
         ]
         entries = {"joining": state.entries["joining"], "vectors": state.entries["vectors"], "segments": listed}
         _write_entries(self.folder, entries, state.entries[FILES])
-        self._state = _read(self.folder)
+        self._state = _read(self.folder, segments)
         names = {one["name"] for one in listed}
         for path in (self.folder / SEGMENTS).iterdir():
             if path.name not in names:
@@ -274,7 +278,7 @@ def _replaced(block: Segment, number: int, newest: Mapping[int, tuple[int, int]]
 def _without(one: Segment, gone: NDArray[np.uint64]) -> Segment:
     """Return the segment without the passages whose ids have these hashes."""
     found = np.flatnonzero(np.isin(one.ids, gone))
-    return Segment(one.folder, one.removed | frozenset(found.tolist())) if len(found) else one
+    return one.without(one.removed | frozenset(found.tolist()))
 
 
 def _write_entries(folder: Path, entries: Mapping[str, Any], known: Mapping[str, str]) -> None:
@@ -287,18 +291,23 @@ def _write_entries(folder: Path, entries: Mapping[str, Any], known: Mapping[str,
     write_json(folder / FILE, sealed({"format": FORMAT, **entries, FILES: files}))
 
 
-def _read(folder: Path) -> _State:
+def _read(folder: Path, known: Sequence[Segment] = ()) -> _State:
+    """Read index.json and check all files; what is mapped of segments that are known is taken over."""
     entries = read_json(folder / FILE)
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
         found = entries.get("format") if isinstance(entries, dict) else type(entries).__name__
         raise StorageError(f"{folder / FILE} has the format {found!r}; expected {FORMAT}. Build the index again.")
     check_entries(entries, folder / FILE, _REMEDY)
-    segments = [Segment(folder / SEGMENTS / one["name"], frozenset(one["removed"])) for one in entries["segments"]]
+    mapped = {one.folder: one for one in known}
+    segments = []
+    for one in entries["segments"]:
+        path = folder / SEGMENTS / one["name"]
+        segments.append(mapped.get(path, Segment(path)).without(frozenset(one["removed"])))
     required = [f"{name}.npy" for name in ARRAYS if name not in segment.OPTIONAL] + [PASSAGES, WORDS]
     names = {f"{SEGMENTS}/{one.folder.name}/{name}" for one in segments for name in required} | set(entries[FILES])
     check_files(folder, entries, sorted(names), _REMEDY)
-    for one in segments:
-        one.load()
+    for each in segments:
+        each.load()
     return _State(entries, Ranker(segments, any(one["chinese"] for one in entries["segments"])), Joining(**entries["joining"]))
 
 
@@ -318,11 +327,14 @@ def _allowed(one: Segment, customer: str | None, at: str | None) -> NDArray[np.b
 
 
 def _vocabulary(state: _State, customer: str | None) -> Vocabulary:
-    """Return the words of the passages that a customer may see; kept for the next question."""
-    keys = list(dict.fromkeys(f"{customer_hash(one):016x}" for one in (None, customer)))
-    if keys[-1] not in state.vocabularies:
-        state.vocabularies[keys[-1]] = Vocabulary(one.words.get(key, {}) for one in state.ranker.segments for key in keys)
-    return state.vocabularies[keys[-1]]
+    """Return the words of the passages of a customer, or of those that all may see; kept for the next question."""
+    key = f"{customer_hash(customer):016x}"
+    if key not in state.vocabularies:
+        counted = [words for one in state.ranker.segments if (words := one.words.get(key))]
+        if not counted:
+            return Vocabulary(())  # customers without passages are not kept, because there may be any number of them
+        state.vocabularies[key] = Vocabulary(counted)
+    return state.vocabularies[key]
 
 
 def _hit(ranker: Ranker, place: Place, score: float, direction: NDArray[np.float32] | None) -> Hit:

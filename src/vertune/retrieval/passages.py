@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from vertune.core.records import MAX_EXAMPLES, Note
 from vertune.core.regular import check_tree, regular_file
 from vertune.retrieval.cutting import cut
 from vertune.retrieval.readers import faq, html, markdown, pdf, plain
-from vertune.retrieval.readers.block import Document, Lost, decoded
+from vertune.retrieval.readers.block import Document, Losses, decoded
 
 SIZE = 1_200
 """Characters that a passage has at most, without its headings."""
@@ -28,6 +28,7 @@ _DOCUMENTS: dict[str, Callable[[str], Document]] = {
     ".md": markdown.read, ".markdown": markdown.read, ".html": html.read, ".htm": html.read, ".xhtml": html.read, ".txt": plain.read,
 }  # fmt: skip
 _ENTRIES = (".csv", ".tsv", ".jsonl", ".yaml", ".yml")
+_UNREAD = "files are of a kind that can't be read and were left out"
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +65,7 @@ def passages_of(path: Path, size: int = SIZE, notes: list[Note] | None = None) -
     if not path.exists():
         raise NotFound(f"There is no file or folder '{path}'. Name a document, an FAQ, or a folder of them.")
     seen: Counter[str] = Counter()
-    lost: list[Lost] = []
+    losses = Losses()
     if path.is_dir():
         check_tree(path)
         files = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
@@ -72,11 +73,12 @@ def passages_of(path: Path, size: int = SIZE, notes: list[Note] | None = None) -
         files = [path]
     for file in files:
         name = file.relative_to(path).as_posix() if file != path else file.name
+        losses.examined[_UNREAD] += 1
         if path.is_dir() and not is_readable(file):
-            lost.append(Lost(name, f"of the kind '{file.suffix}'"))
+            losses.add(_UNREAD, name, None, file.suffix)
             continue
-        yield from _of_file(file, name, size, lost, seen)
-    _report(path, lost, len(files), notes)
+        yield from _of_file(file, name, size, losses, seen)
+    _report(path, losses, notes)
 
 
 def is_readable(path: Path) -> bool:
@@ -91,11 +93,11 @@ def text_passages(document: Document, name: str, size: int, seen: Counter[str]) 
         yield Passage(_id(name, title, text, seen), title, text, language=document.language)
 
 
-def _of_file(file: Path, name: str, size: int, lost: list[Lost], seen: Counter[str]) -> Iterator[Passage]:
+def _of_file(file: Path, name: str, size: int, losses: Losses, seen: Counter[str]) -> Iterator[Passage]:
     regular_file(file.parent, file.name, limit=_LARGEST)
     suffix = file.suffix.lower()
     if suffix in _ENTRIES:
-        for entry in faq.read(file, lost):
+        for entry in faq.read(file, losses):
             given = entry.id or _id(name, entry.questions[0], entry.answer, Counter())
             seen[given] += 1
             one = given if seen[given] == 1 else f"{given}-{seen[given]}"
@@ -103,14 +105,13 @@ def _of_file(file: Path, name: str, size: int, lost: list[Lost], seen: Counter[s
             yield Passage(one, title, answer, answer=answer, questions=entry.questions, **entry.rest)
         return
     if suffix == ".pdf":
-        document = pdf.read(file)
+        document = pdf.read(file, losses)
     elif reader := _DOCUMENTS.get(suffix):
         document = reader(decoded(file))
     else:
         raise DataError(
             f"'{file}' has the ending '{suffix}'; expected one of {', '.join([*_DOCUMENTS, '.pdf', *_ENTRIES])}. Convert the file first."
         )
-    lost += [Lost(name, one.what, one.value) for one in document.lost]
     yield from text_passages(document if document.title else Document(document.blocks, file.stem, document.language), name, size, seen)
 
 
@@ -122,11 +123,11 @@ def _id(name: str, title: str, text: str, seen: Counter[str]) -> str:
     return given if seen[given] == 1 else f"{given}-{seen[given]}"
 
 
-def _report(path: Path, lost: Sequence[Lost], files: int, notes: list[Note] | None) -> None:
+def _report(path: Path, losses: Losses, notes: list[Note] | None) -> None:
     """Describe what was not read, by reason."""
-    for what, count in Counter(one.what for one in lost).items():
-        examples = tuple({"file": one.where, "row": None, "value": one.value} for one in lost if one.what == what)[:MAX_EXAMPLES]
-        note = Note(path.name, f"places in files were not read: {what}", count, max(files, count), examples)
+    for reason, places in losses.found.items():
+        examples = tuple({"file": file, "row": row, "value": value} for file, row, value in places[:MAX_EXAMPLES])
+        note = Note(path.name, reason, len(places), losses.examined[reason], examples)
         if notes is None:
             _log.warning("%s Examples: %s", note.sentence, ", ".join(str(example["file"]) for example in examples))
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -23,8 +24,8 @@ _BETWEEN = re.compile("[\\s'’]*")
 _ACCENTED = re.compile("[\u00c0-\u024f][\u0300-\u036f]*|[a-z][\u0300-\u036f]+")
 _LONGEST = 6
 """Letters of the longest syllable, such as zhuang."""
-_READINGS = 2
-"""Number of readings of a character, the most frequent ones, by which a question is understood besides the reading in its words."""
+_SHARE, _LEAST = 0.1, 3
+"""Share of the phrases with a character, and number of phrases, from which a reading of it is a frequent one."""
 _VOWELS = frozenset({"a", "e", "o"})
 """The syllables of one letter."""
 
@@ -36,7 +37,7 @@ class Pair:
     written: str | None
     """The two Chinese characters; None if one of the syllables is written in Latin letters."""
     heard: tuple[str, ...]
-    """What they may sound like: one pair of syllables or, where there are several readings, several."""
+    """What they may sound like, the most likely first: several pairs where a character has several readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,18 @@ class _Edge:
 
 
 def pairs(plain: str) -> list[str]:
-    """Return the pairs of adjacent syllables of the Chinese characters of a text in normal form, such as `yin han` for 银行."""
-    return [f"{first} {second}" for run in _HAN_RUN.findall(plain) if len(run) > 1 for first, second in pairwise(_read(run))]
+    """Return the pairs of adjacent syllables of the Chinese characters of a text in normal form, such as `yin han` for 银行.
+
+    Of a character with several frequent readings, all of them are followed, because words around it don't always tell: 还款.
+    """
+    return [
+        f"{one} {other}"
+        for run in _HAN_RUN.findall(plain)
+        if len(run) > 1
+        for first, second in pairwise(_readings(run))
+        for one in first
+        for other in second
+    ]
 
 
 def syllables(plain: str) -> list[str]:
@@ -108,11 +119,8 @@ def _edges(piece: str, place: int) -> list[_Edge]:
     """Return the syllables that a run of characters or a word in Latin letters may have, the first one at `place`; none for other words."""
     if "a" <= piece[0] <= "z":
         return [_Edge(place + start, place + end, (_alike(syllable),), None) for start, end, syllable in _divided(piece)]
-    read = zip(piece, _read(piece), strict=True)
-    return [
-        _Edge(place + number, place + number + 1, tuple(dict.fromkeys((syllable, *_readings(character)))), character)
-        for number, (character, syllable) in enumerate(read)
-    ]
+    read = zip(piece, _readings(piece), strict=True)
+    return [_Edge(place + number, place + number + 1, heard, character) for number, (character, heard) in enumerate(read)]
 
 
 @lru_cache(maxsize=1 << 12)
@@ -152,11 +160,29 @@ def _read(run: str) -> list[str]:
     return [_alike(syllable) for syllable in _pypinyin().lazy_pinyin(run, errors=list)]
 
 
-@lru_cache(maxsize=1 << 14)
-def _readings(character: str) -> tuple[str, ...]:
-    """Return the syllables of the most frequent readings of a character."""
-    readings = dict.fromkeys(_alike(_toneless(one)) for one in _table().get(ord(character), "").split(",") if one)
-    return tuple(readings)[:_READINGS]
+def _readings(run: str) -> list[tuple[str, ...]]:
+    """Return for each character of a run its syllable among the words around it, then those of its other frequent readings."""
+    frequent = _frequent()
+    return [
+        (syllable,) if character not in frequent else tuple(dict.fromkeys((syllable, *frequent[character])))
+        for character, syllable in zip(run, _read(run), strict=True)
+    ]
+
+
+@cache
+def _frequent() -> dict[str, tuple[str, ...]]:
+    """Return the syllables of characters, about a hundred, of which several are frequent in the phrases that pypinyin knows."""
+    from pypinyin.constants import PHRASES_DICT
+
+    counts: dict[str, Counter[str]] = {}
+    for phrase, readings in PHRASES_DICT.items():
+        for character, (reading, *_) in zip(phrase, readings, strict=False):
+            counts.setdefault(character, Counter())[_alike(_toneless(reading))] += 1
+    found = {}
+    for character, counted in counts.items():
+        least = max(_LEAST, _SHARE * sum(counted.values()))
+        found[character] = tuple(reading for reading, count in counted.most_common() if count >= least)
+    return {character: readings for character, readings in found.items() if len(readings) > 1}
 
 
 @cache
@@ -166,6 +192,7 @@ def _known() -> frozenset[str]:
     return frozenset(one for one in found if one in _VOWELS or (len(one) > 1 and any(vowel in one for vowel in "aeiouv") and one != "ng"))
 
 
+@lru_cache(maxsize=1 << 12)
 def _toneless(reading: str) -> str:
     """Return a reading such as `lǜ` without its tone and in ASCII: `lv`, as it is typed."""
     letters = unicodedata.normalize("NFD", reading).replace("u\u0308", "v")

@@ -80,11 +80,11 @@ class Ranker:
             pairs = [pair for pair in pairs if pair.written]
         misheard = 0
         for pair in pairs:
-            sounds = [sound for one in pair.heard if self.frequency(sound := normalise.SOUND + one)]
+            sound = next((term for one in pair.heard if self.frequency(term := normalise.SOUND + one)), None)
             known = bool(pair.written and self.frequency(pair.written))
-            misheard += bool(sounds) and not known
-            for sound in sounds:
+            if sound is not None:
                 weights[sound] += SOUND if known else 1.0
+                misheard += not known
         return Query({text_hash(term): weight for term, weight in weights.items()}, misheard / max(1, len(pairs) + known_words))
 
     def by_words(self, query: Query, allowed: Sequence[NDArray[np.bool_]], number: int) -> list[Place]:
@@ -101,7 +101,7 @@ class Ranker:
         results = []
         for place, (segment, found) in enumerate(zip(self.segments, postings, strict=True)):
             weighted = sorted(((found[term], weight) for term, weight in weights.items()), key=lambda one: one[0].stop - one[0].start)
-            scores = _scores(segment, self._penalties[place], weighted)
+            scores = _scores(segment, self._penalties[place], weighted, _UNITS * number)
             scores[~allowed[place][segment.owners]] = 0
             best = _best(scores, np.flatnonzero(scores), _UNITS * number)
             results += [(float(scores[unit]), Place(place, int(segment.owners[unit]))) for unit in best]
@@ -130,10 +130,10 @@ class Ranker:
         return float((segment.vectors[segment.units_of(place.passage)].astype(np.float32) @ vector).max())
 
 
-def _scores(segment: Segment, penalties: NDArray[np.float32], weighted: Iterable[tuple[slice, float]]) -> NDArray[np.float32]:
+def _scores(segment: Segment, penalties: NDArray[np.float32], weighted: Iterable[tuple[slice, float]], enough: int) -> NDArray[np.float32]:
     """Return the score of each unit for terms, given by their postings and their weights, the rarest first.
 
-    Frequent terms add to the scores of units that have a rarer one, if there are any (as in MaxScore, Turtle and Flood 1995).
+    If `enough` units have a rare term, frequent terms add to the scores of these alone (as in MaxScore, Turtle and Flood 1995).
     """
     scores = np.zeros(len(segment.lengths), np.float32)
     candidates: NDArray[np.int64] | None = None
@@ -144,7 +144,7 @@ def _scores(segment: Segment, penalties: NDArray[np.float32], weighted: Iterable
         chosen: Any = slice(None)
         if len(units) > _FREQUENT * len(scores):
             candidates = np.flatnonzero(scores) if candidates is None else candidates
-            if len(candidates):
+            if len(candidates) >= enough:
                 places = np.minimum(np.searchsorted(units, candidates), len(units) - 1)
                 chosen = places[units[places] == candidates]
         units, counts = units[chosen], segment.counts[place][chosen].astype(np.float32)

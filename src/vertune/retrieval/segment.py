@@ -66,6 +66,14 @@ class Segment:
         object.__setattr__(self, name, array)
         return array
 
+    def without(self, removed: frozenset[int]) -> Segment:
+        """Return the segment without exactly these passages; what is mapped already is shared."""
+        if removed == self.removed:
+            return self
+        other = Segment(self.folder, removed)
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in {"removed", "kept"}})
+        return other
+
     def load(self) -> None:
         """Map all files now, so that they can be read after they were deleted."""
         for name in ARRAYS:

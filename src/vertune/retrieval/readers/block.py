@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,14 +26,16 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Something in a file that was not read."""
+class Losses:
+    """What was not read, by reason, such as `pages have no text`; and how many places were looked at for it."""
 
-    where: str
-    """The name of the file, with the row or the page."""
-    what: str
-    """Why it was not read, such as `pages without text`."""
-    value: str = ""
+    found: dict[str, list[tuple[str, int | None, str]]] = field(default_factory=dict)
+    """By reason: the name of the file, the row or page, and what is there."""
+    examined: Counter[str] = field(default_factory=Counter)
+
+    def add(self, reason: str, file: str, row: int | None, value: str) -> None:
+        """Note a place that was not read."""
+        self.found.setdefault(reason, []).append((file, row, value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,6 @@ class Document:
     blocks: list[Block]
     title: str = ""
     language: str | None = None
-    lost: list[Lost] = field(default_factory=list)
 
 
 def decoded(file: Path) -> str:

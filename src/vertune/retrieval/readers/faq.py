@@ -14,7 +14,7 @@ from typing import Any
 from vertune.core.bounded_yaml import parse_yaml
 from vertune.core.documents import lines, parse_json
 from vertune.core.errors import DataError
-from vertune.retrieval.readers.block import Lost, decoded
+from vertune.retrieval.readers.block import Losses, decoded
 
 _NAMES = {
     "question": "questions", "q": "questions", "query": "questions", "问题": "questions", "问": "questions", "問題": "questions",
@@ -23,6 +23,7 @@ _NAMES = {
     "标题": "title", "heading": "title", "link": "url", "网址": "url", "lang": "language", "语言": "language", "编号": "id",
 }  # fmt: skip
 """Other names of fields, in lower case."""
+_EMPTY = "rows have no question or no answer and were left out"
 _REST = ("url", "customer", "language", "valid_from", "valid_until")
 
 
@@ -38,8 +39,8 @@ class Entry:
     """The other fields that a passage has too."""
 
 
-def read(file: Path, lost: list[Lost]) -> Iterator[Entry]:
-    """Yield the entries of a file; add those without a question or an answer to `lost`.
+def read(file: Path, losses: Losses) -> Iterator[Entry]:
+    """Yield the entries of a file; add rows without a question or an answer to `losses`.
 
     A row has the fields `question` and `answer` and, as far as they are known, `id`, `title`, `url`, `customer`, `language`, `valid_from`
     and `valid_until`; questions that mean the same are a list, or lines of one cell. Questions and answers by language, such as
@@ -48,9 +49,9 @@ def read(file: Path, lost: list[Lost]) -> Iterator[Entry]:
     for number, row in enumerate(_rows(file), 1):
         fields = {_NAMES.get(name, name): value for name, value in _named(row, file, number)}
         entries = list(_of_row(fields))
+        losses.examined[_EMPTY] += 1
         if not entries:
-            shown = json.dumps(row, default=str, ensure_ascii=False)[:200]
-            lost.append(Lost(f"{file.name}, row {number}", "rows without a question or an answer", shown))
+            losses.add(_EMPTY, file.name, number, json.dumps(row, default=str, ensure_ascii=False)[:200])
         yield from entries
 
 

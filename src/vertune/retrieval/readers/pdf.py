@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vertune.core.errors import DataError, MissingExtra, first_line
-from vertune.retrieval.readers.block import Block, Document, Lost
+from vertune.retrieval.readers.block import Block, Document, Losses
 
 _HYPHEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 _INSIDE = re.compile(r"(?<=[^\s。！？.!?:：;；])\n(?=\S)")
@@ -16,8 +16,11 @@ _CHINESE = re.compile("(?<=[\u3000-\u9fff\uff00-\uffef]) (?=[\u3000-\u9fff\uff00
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
-def read(file: Path) -> Document:
-    """Read a document; a page without text, which is most often a picture of one, is named among what is lost.
+_EMPTY = "pages have no text, which is so in scans, and were not read"
+
+
+def read(file: Path, losses: Losses) -> Document:
+    """Read a document; add pages without text, which are most often pictures of some, to `losses`.
 
     Raises DataError for a file that is damaged, or that a password protects.
     """
@@ -38,15 +41,16 @@ def read(file: Path) -> Document:
         raise
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise DataError(f"'{file}' can't be read as PDF: {first_line(error)}. Save it with another program, or export its text.") from error
-    blocks, lost = [], []
+    blocks: list[Block] = []
+    losses.examined[_EMPTY] += len(texts)
     headings: tuple[str, ...] = ()
     for number, text in enumerate(texts):
         headings = bookmarks.get(number, headings)
         paragraphs = _paragraphs(text)
         blocks += [Block(paragraph, headings) for paragraph in paragraphs]
         if not paragraphs:
-            lost.append(Lost(file.name, "pages without text", f"page {number + 1}"))
-    return Document(blocks, title, lost=lost)
+            losses.add(_EMPTY, file.name, number + 1, "")
+    return Document(blocks, title)
 
 
 def _paragraphs(text: str) -> list[str]:
