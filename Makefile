@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Needs Python 3.11 or newer and make; the rest is installed into .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services demo ring test check matrix bench bench-training bench-serving soak damage figures docs pictures clean
+.PHONY: help setup services demo ring service test check matrix bench bench-training bench-serving soak damage figures docs pictures clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -48,6 +48,10 @@ demo: $(READY)  ## Data to a model that answers over HTTP, on a CPU, in minutes;
 ring: $(READY)  ## A live model meets new questions, is told, learns, goes live again, and refuses poison (about five minutes)
 	@echo "==> Sending a stream of bank messages to a server that watches its model"
 	@$(BIN)/python examples/ring.py
+
+service: $(READY)  ## A pack to a customer service that chats, measured before it answers (under four minutes)
+	@echo "==> The pack shop_zh to a chat: train, learn when to answer, evaluate, serve"
+	@PATH="$(BIN):$$PATH" bash examples/service.sh shop shop_zh
 
 test: $(READY)  ## Run the default tests, with sockets to the outside blocked
 	@echo "==> Running the default tests (two processes, no network)"

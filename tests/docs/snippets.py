@@ -72,7 +72,7 @@ class Session:
         """Run one shell line; False if it is one that no test runs."""
         if words[0] in UNTESTED or words[:2] == ["vertune", "label"]:  # which serves until it is stopped; tests/cli/test_label.py runs it
             return False
-        if words[:2] == ["vertune", "serve"]:
+        if words[:2] == ["vertune", "serve"] or (words[:2] == ["vertune", "app"] and words[3] == "serve"):
             self.server = self.serve().removeprefix("http://")
         elif words[0] == "vertune":
             self._command(words[1:])

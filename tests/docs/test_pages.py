@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import polars as pl
 import pytest
 
 from tests.docs.conftest import DOCS, ROOT
 from tests.docs.snippets import blocks
+from vertune.core.pack import open_pack
 
 ON_THEIR_OWN = ["classify", "embed", "extract", "mask", "match", "multilabel", "python", "regress", "tag"]
 CONTINUED = [
@@ -24,6 +28,8 @@ CONTINUED = [
     "sign",
 ]
 """Pages that continue `classify` with the model that it trains."""
+FROM_A_PACK = ["customer-service"]
+"""Pages that train a product of the pack shop_zh."""
 
 
 @pytest.mark.parametrize("name", ON_THEIR_OWN)
@@ -37,8 +43,23 @@ def test_page_that_continues_another_runs(name, continued):
     assert continued.run(blocks(DOCS / "how-to" / f"{name}.md")) >= 4
 
 
+@pytest.mark.matrix
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("name", FROM_A_PACK)
+def test_page_that_begins_with_a_pack_runs(name, session):
+    """With a few training rows of each intent, and without the model of vectors, which takes minutes."""
+    shutil.copytree(open_pack("shop_zh").folder, "shop_zh")
+    rows = pl.read_csv("shop_zh/intents/train.csv")
+    pl.concat([part.head(6) for part in rows.partition_by("intent", maintain_order=True)]).write_csv("shop_zh/intents/train.csv")
+    for file, old, new in [("pack.yaml", "  search: search/run.yaml\n", ""), ("intents/run.yaml", "method: auto", "method: head")]:
+        text = Path("shop_zh", file).read_text(encoding="utf-8")
+        assert old in text
+        Path("shop_zh", file).write_text(text.replace(old, new), encoding="utf-8")
+    assert session.run(blocks(DOCS / "how-to" / f"{name}.md")) >= 6
+
+
 def test_every_how_to_page_is_run():
-    assert sorted(path.stem for path in (DOCS / "how-to").glob("*.md")) == sorted(ON_THEIR_OWN + CONTINUED)
+    assert sorted(path.stem for path in (DOCS / "how-to").glob("*.md")) == sorted(ON_THEIR_OWN + CONTINUED + FROM_A_PACK)
 
 
 BANK, LAW = ("bank_support/train.csv", "category"), ("law_zh/articles.csv", "law")
