@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 
 def lower_tail(count: int, trials: int, share: float) -> float:
     """Return the probability of at most `count` of `trials` independent events of a probability.
@@ -14,12 +16,10 @@ def lower_tail(count: int, trials: int, share: float) -> float:
         return 1.0
     if count < 0 or share >= 1:
         return 0.0
-    start = math.lgamma(trials + 1)
-    terms = (
-        start - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * math.log(share) + (trials - k) * math.log1p(-share)
-        for k in range(count + 1)
-    )  # fmt: skip
-    return min(1.0, math.fsum(map(math.exp, terms)))
+    events = np.arange(1, count + 1)
+    ratios = np.log((trials - events + 1) / events) + (math.log(share) - math.log1p(-share))
+    logarithms = np.concatenate([[0.0], np.cumsum(ratios)]) + trials * math.log1p(-share)
+    return min(1.0, float(np.exp(logarithms).sum()))
 
 
 def upper_bound(count: int, trials: int, error: float) -> float:
@@ -33,6 +33,9 @@ def upper_bound(count: int, trials: int, error: float) -> float:
     return high
 
 
-def fewest(share: float, error: float) -> int:
-    """Return the fewest trials of which none may fail for the share to be below a bound with an error probability."""
-    return math.ceil(math.log(error) / math.log1p(-share))
+def fewest(share: float, error: float, failed: int = 0) -> int:
+    """Return the fewest trials of which at most `failed` fail that show, with an error probability, a share below the given one."""
+    trials = math.ceil(math.log(error) / math.log1p(-share))
+    while lower_tail(failed, trials, share) > error:
+        trials += max(1, trials // 200)
+    return trials

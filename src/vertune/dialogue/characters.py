@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-LONGEST = 4_000
+LONGEST = 2_000
 """Number of characters of a message that rules read; the time of expressions stays short for any text."""
 _TRADITIONAL = (
     "這这個个們们說说話话請请謝谢嗎吗麼么沒没對对錯错還还換换號号銀银行行帳账戶户錢钱塊块點点時时間间後后週周禮礼"

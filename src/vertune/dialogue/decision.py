@@ -23,8 +23,8 @@ TARGETS = (0.01, 0.02, 0.05)
 """Rates of false answers for which thresholds are learnt."""
 CONFIDENCE = 0.9
 """Probability with which a learnt threshold keeps its rate."""
-_STARTS = (1 / 8, 1 / 4, 1 / 2)
-"""Shares of the calibration rows, the most trusted ones, from which thresholds are loosened; each start has its part of the error."""
+_STARTS = (1 / 4, 1 / 2)
+"""Shares of the calibration rows, the most trusted ones, from which thresholds are loosened, besides the fewest rows that may be enough."""
 _STEPS = 200
 """Largest number of thresholds that are tested from a start."""
 _OFFERED = (2, 4)
@@ -136,20 +136,17 @@ def decide(
 ) -> Decision:  # fmt: skip
     """Return what is done with a message, of which a model gives the probability of each of `intents`.
 
-    Intents that the customer has rejected are left out, and the probabilities of the others scaled to a sum of 1.
+    Intents that the customer has rejected are left out; the probabilities of the others stay as they are, so that a rejection alone never
+    makes an answer sure.
     """
     values = np.array(probabilities, float)
     values[[intent in rejected for intent in intents]] = 0.0
-    total = float(values.sum())
-    if total <= 0:
-        return Decision("search", (), 0.0)
-    values = values / total if rejected else values
     order = np.argsort(-values, kind="stable")
     sure = float(values[order[0]] * (1 - outside))
     if thresholds.answer is not None and sure > thresholds.answer:
         return Decision("answer", (intents[int(order[0])],), sure)
     offered = [int(place) for place in order if values[place] >= thresholds.offer and values[place] > 0]
-    if outside > thresholds.outside or not 0 < len(offered) <= _OFFERED[1]:
+    if outside > thresholds.outside or len(offered) > _OFFERED[1] or values[order[0]] <= 0:
         return Decision("search", (), sure)
     offered = [int(place) for place in order[: max(len(offered), _OFFERED[0])] if values[place] > 0]
     return Decision("clarify", tuple(intents[place] for place in offered), sure)
@@ -182,18 +179,17 @@ def _check(probabilities: Floats, right: Places, outside: Floats) -> None:
 
 
 def _starts(rows: int, target: float, error: float) -> list[int]:
-    """Return from how many answers on thresholds are tested; none if even answers without a false one would be too few."""
-    count = len(_STARTS)
-    while count:
-        needed = fewest(target, error / count)
-        starts = sorted({max(needed, math.ceil(share * rows)) for share in _STARTS})
-        if starts[0] > rows:
-            return []
-        starts = [start for start in starts if start <= rows]
-        if len(starts) >= count:
+    """Return from how many answers on thresholds are tested, each with its part of the error; none if all rows are too few.
+
+    The first start is the fewest answers of which one may be false; with few rows, the fewest without a false one.
+    """
+    for count in range(len(_STARTS) + 1, 0, -1):
+        first = fewest(target, error / count, failed=1)
+        starts = sorted({first, *(start for share in _STARTS if first < (start := math.ceil(share * rows)))})
+        if first <= rows and len(starts) <= count:
             return starts
-        count = len(starts)  # with fewer starts each has more of the error, and fewer answers are needed
-    return []
+    first = fewest(target, error)
+    return [first] if first <= rows else []
 
 
 def _loosest(ordered: Floats, wrong: NDArray[np.integer[Any]], start: int, test: tuple[float, float]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -42,9 +43,11 @@ class Phrases(Section):
     def matches(self, text: str) -> Iterator[re.Match[str]]:
         """Yield where words stand in a plain text, the longer ones first at each place."""
         words, unless = self._expressions
-        covered = [match.span() for match in unless.finditer(text)]
+        covered = deque(match.span() for match in unless.finditer(text))
         for match in words.finditer(text):
-            if not any(start <= match.start() and match.end() <= end for start, end in covered):
+            while covered and covered[0][1] < match.end():
+                covered.popleft()
+            if not covered or match.start() < covered[0][0]:
                 yield match
 
     @functools.cached_property

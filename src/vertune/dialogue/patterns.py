@@ -7,7 +7,7 @@ here they are candidates, and the decision keeps them apart if both are understo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from vertune.dialogue.characters import language_of, plain
@@ -23,6 +23,10 @@ _EMPTY = ("thanks", "greeting", "goodbye", "courtesy")
 """Patterns whose words say nothing about what is wanted."""
 _ALONE = frozenset({"small_talk", "affirm", "deny", "goodbye"})
 """Kinds that count only if they are the complete message, apart from words that say nothing."""
+_EVERYWHERE = frozenset({"not_that", "angry", "deny", "correct", "cancel"})
+"""Kinds that are looked for in negated clauses too."""
+_LONGEST_ALONE = 80
+"""Number of characters, without fillers, from which a message is more than one pattern."""
 _ABOUT = frozenset({"correct", "sensitive"})
 """Kinds whose words are about what is wanted."""
 _FILLER = re.compile(
@@ -124,8 +128,8 @@ def read(text: str, lexicon: Lexicon | None = None) -> Reading:
     rejected = tuple(text[start:end].strip() for _, start, end in negated)
     affirmed = _without(folded, [(whole, end) for whole, _, end in negated])
     patterns = _patterns(text, folded, affirmed, lexicon)
-    empty = [(found.start, found.end) for kind in _EMPTY for found in lexicon.find(kind, affirmed)]
-    emptied = _without(affirmed, empty + [(pattern.start, pattern.end) for pattern in patterns if pattern.kind == "not_that"])
+    aside = [(pattern.start, pattern.end) for pattern in patterns if pattern.kind == "not_that"]
+    emptied = _without(affirmed, [*_empty(affirmed, lexicon), *aside])
     beside = _without(emptied, [(pattern.start, pattern.end) for pattern in patterns if pattern.kind not in _ABOUT])
     rest = _original(text, emptied) if _means_something(beside) else ""
     return Reading(language_of(text), tuple(patterns), rest, _wishes(text, emptied) if rest else (), rejected)
@@ -139,23 +143,28 @@ def recognise(text: str, lexicon: Lexicon | None = None) -> list[Pattern]:
 def _patterns(text: str, folded: str, affirmed: str, lexicon: Lexicon) -> list[Pattern]:
     """Return the patterns of a message: denials and anger in all of it, the rest in what isn't negated."""
     found = []
+    left = _without(folded, _empty(folded, lexicon))
+    short = len(_FILLER.sub("", left)) <= _LONGEST_ALONE
     for kind in KINDS:
-        place = folded if kind in {"not_that", "angry", "deny", "correct", "cancel"} else affirmed
-        matches = lexicon.find(kind, place)
+        if kind in _ALONE and not short:
+            continue
+        matches = lexicon.find(kind, folded if kind in _EVERYWHERE else affirmed)
         if kind == "cancel":
             matches = [match for match in matches if _ENDS.match(folded, match.end)]
         elif kind in _ALONE:
-            matches = [match for match in matches if _is_alone(folded, match.start, match.end, lexicon)]
+            matches = [match for match in matches if _is_alone(left, match.start, match.end)]
         found += [Pattern(kind, match.start, match.end, match.name) for match in matches]
-    if not any(pattern.kind == "cancel" for pattern in found):
-        found += [
-            Pattern("cancel", one.start, one.end)
-            for one in lexicon.find("cancel_alone", folded)
-            if _is_alone(folded, one.start, one.end, lexicon)
-        ]
+    if short and not any(pattern.kind == "cancel" for pattern in found):
+        alone = [one for one in lexicon.find("cancel_alone", folded) if _is_alone(left, one.start, one.end)]
+        found += [Pattern("cancel", one.start, one.end) for one in alone]
     if not any(pattern.kind == "angry" for pattern in found):
         found += [Pattern("angry", *place) for place in _shouted(text)]
     return sorted(found, key=lambda pattern: (pattern.start, -pattern.end))
+
+
+def _empty(folded: str, lexicon: Lexicon) -> list[tuple[int, int]]:
+    """Return where words are that say nothing about what is wanted."""
+    return [(found.start, found.end) for kind in _EMPTY for found in lexicon.find(kind, folded)]
 
 
 def _shouted(text: str) -> Iterator[tuple[int, int]]:
@@ -165,10 +174,9 @@ def _shouted(text: str) -> Iterator[tuple[int, int]]:
         yield marks.span()
 
 
-def _is_alone(folded: str, start: int, end: int, lexicon: Lexicon) -> bool:
-    """Return whether a message contains nothing but the pattern at a place and words that say nothing."""
-    spans = [(start, end), *((found.start, found.end) for kind in _EMPTY for found in lexicon.find(kind, folded))]
-    return not _means_something(_without(folded, spans))
+def _is_alone(left: str, start: int, end: int) -> bool:
+    """Return whether a message, of which words that say nothing are left out, contains nothing but the pattern at a place."""
+    return not _means_something(_without(left, [(start, end)]))
 
 
 def _means_something(folded: str) -> bool:
@@ -186,11 +194,12 @@ def _negations(folded: str) -> Iterator[tuple[int, int, int]]:
             yield match.start(), match.start("what"), end
 
 
-def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """Return a text with blanks at some places, so that all others stay where they are."""
+    characters = list(text)
     for start, end in spans:
-        text = text[:start] + " " * (end - start) + text[end:]
-    return text
+        characters[start:end] = " " * (end - start)
+    return "".join(characters)
 
 
 def _original(text: str, folded: str) -> str:

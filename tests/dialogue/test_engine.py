@@ -1,0 +1,335 @@
+"""Flows as they run: scripted customers with a known wish, single turns, and what must hold after any message."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vertune.dialogue.details import Reader
+from vertune.dialogue.engine import BUTTONS, REASONS, TEXTS, Step, Turn, advance, resume
+from vertune.dialogue.flows import Flows
+from vertune.dialogue.lexicon import Lexicon
+from vertune.dialogue.state import Conversation
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()
+LEXICON = Lexicon.built_in()
+
+
+def both(en: str, zh: str = "") -> dict[str, str]:
+    return {"en": en, "zh": zh or en}
+
+
+def slot(name: str, kind: str, ask: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "kind": kind, "title": both(name), "ask": both(ask), **more}
+
+
+FLOWS = Flows.model_validate(
+    {
+        "flows": [
+            {
+                "name": "transfer",
+                "title": both("a transfer", "转账"),
+                "intents": ["transfer"],
+                "slots": [
+                    slot(
+                        "amount",
+                        "amount",
+                        "How much?",
+                        currency="USD",
+                        check={"minimum": 1, "maximum": 5000, "wrong": both("Not {value}.")},
+                    ),
+                    slot("to", "text", "To whom?", cues={"en": ["to"], "zh": ["给"]}, pattern=r"[A-Z]\w+|[\u4e00-\u9fff]{2,3}"),
+                    slot(
+                        "account",
+                        "choice",
+                        "From which?",
+                        options=[
+                            {"value": "checking", "title": both("checking", "活期")},
+                            {"value": "savings", "title": both("savings", "定期")},
+                        ],
+                    ),
+                ],
+                "confirm": both("Send {amount} to {to} from {account}?"),
+                "act": {"action": "transfer"},
+                "done": both("Sent, {reference}."),
+                "failed": both("It failed."),
+            },
+            {
+                "name": "trip",
+                "title": both("a trip"),
+                "intents": ["trip"],
+                "slots": [
+                    slot("leave", "date", "When do you leave?", cues={"en": ["from", "leave on"], "zh": ["从"]}),
+                    slot("back", "date", "When are you back?", cues={"en": ["to", "until", "back on"], "zh": ["到"]}),
+                    slot("card", "card_ending", "Which card?", known="card"),
+                    slot("insured", "yes_no", "With insurance?"),
+                    slot("email", "mail", "Where do we write to?", when={"insured": True}),
+                ],
+                "act": {"action": "notify", "arguments": {"start": "leave", "end": "back", "card": "card"}},
+                "done": both("Noted from {leave} to {back}."),
+            },
+            {
+                "name": "idea",
+                "title": both("an idea"),
+                "intents": ["idea"],
+                "slots": [slot("what", "text", "What is it?")],
+                "done": both("Noted: {what}"),
+            },
+        ]
+    }
+)
+
+
+class Talk:
+    """A conversation in a test: each message goes through JSON, as it does between servers."""
+
+    def __init__(self, language: str = "en", **known: Any) -> None:
+        self.state, self.language, self.known = Conversation(), language, known
+
+    def say(self, text: str, **turn: Any) -> Step | None:
+        self.state = Conversation.model_validate_json(self.state.model_dump_json())
+        return advance(FLOWS, LEXICON, self.state, Turn(text, self.language, NOW, known=self.known, **turn))
+
+    def expect(self, text: str, **turn: Any) -> Step:
+        step = self.say(text, **turn)
+        assert step is not None
+        return step
+
+
+def test_a_message_with_all_details_is_confirmed_at_once_and_called() -> None:
+    talk = Talk()
+    step = talk.expect("Transfer $1,200 to Oscar from checking", intent="transfer")
+    assert (step.action, step.text, step.buttons) == ("ask", "Send $1,200 to Oscar from checking?", ("yes", "no"))
+    step = talk.expect("yes")
+    assert step.action == "act"
+    assert step.call is not None
+    assert step.call.model_dump() == {"name": "transfer", "arguments": {"amount": "1200.00 USD", "to": "Oscar", "account": "checking"}}
+    assert talk.say("are you done?", intent="transfer") is None
+    step = talk.expect("", result={"ok": True, "data": {"reference": "R1", "nested": {"a": 1}}})
+    assert (step.action, step.text, talk.state.stack) == ("answer", "Sent, R1.", [])
+
+
+def test_details_that_are_missing_are_asked_for_one_after_the_other() -> None:
+    talk = Talk("zh")
+    assert talk.expect("我要转账", intent="transfer").text == "How much?"
+    step = talk.expect("转给王芳200元")
+    assert (step.text, [choice.title for choice in step.choices]) == ("From which?", ["活期", "定期"])
+    assert talk.expect("", choice="savings").text == "Send ¥200 to 王芳 from 定期?"
+
+
+def test_no_with_a_detail_corrects_it_and_asks_again() -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    step = talk.expect("no, make it 1,100 dollars")
+    assert (step.before, step.text) == (("corrected",), "Send $1,100 to Oscar from checking?")
+    step = talk.expect("不对，是200美元")
+    assert step.slots["amount"] == "200.00 USD"
+
+
+def test_no_alone_asks_what_to_change_and_a_second_no_cancels() -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    step = talk.expect("no")
+    assert (step.before, [choice.value for choice in step.choices], step.buttons) == (
+        ("what_to_change",),
+        ["amount", "to", "account"],
+        ("cancel",),
+    )
+    assert talk.expect("the account").text == "From which?"
+    assert talk.expect("savings").text == "Send $1,200 to Oscar from savings?"
+    talk.say("no")
+    assert talk.expect("no").reason == "cancelled"
+    assert talk.state.stack == []
+
+
+def test_a_yes_to_what_is_to_be_changed_is_no_confirmation() -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    talk.say("no")
+    assert talk.expect("yes").action == "ask"
+
+
+def test_values_that_fail_their_check_are_asked_for_again_with_what_was_written() -> None:
+    talk = Talk()
+    talk.say("transfer", intent="transfer")
+    step = talk.expect("9000 dollars")
+    assert (step.action, step.text, step.reason, step.slots) == ("ask", "Not 9000 dollars.", "slot_invalid", {})
+    assert talk.expect("9000 dollars").action == "handoff"
+
+
+def test_what_a_customer_writes_fills_in_no_further_value() -> None:
+    talk = Talk()
+    talk.say("i have an idea", intent="idea")
+    assert talk.expect("{what} {flow} {card} %s ${7*7}").text == "Noted: {what} {flow} {card} %s ${7*7}"
+
+
+def test_two_replies_of_no_use_hand_over() -> None:
+    talk = Talk()
+    talk.say("transfer", intent="transfer")
+    step = talk.expect("purple")
+    assert (step.before, step.text, step.reason) == (("not_understood",), "How much?", "slot_not_understood")
+    assert talk.expect("monkeys").action == "handoff"
+
+
+def test_another_flow_interrupts_and_then_the_first_goes_on() -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar", intent="transfer")
+    assert talk.expect("oh, i have an idea", intent="idea").text == "What is it?"
+    step = talk.expect("paint it blue")
+    assert (step.text, step.then and step.then.before, step.then and step.then.text) == (
+        "Noted: paint it blue",
+        ("back_to",),
+        "From which?",
+    )
+    assert talk.expect("savings").text == "Send $1,200 to Oscar from savings?"
+
+
+def test_a_question_in_between_is_left_to_the_app_and_the_flow_resumed() -> None:
+    talk = Talk()
+    talk.say("transfer", intent="transfer")
+    assert talk.say("what does a transfer abroad cost?", intent="fees") is None
+    step = resume(FLOWS, LEXICON, talk.state, "en")
+    assert step is not None
+    assert (step.before, step.text, step.values) == (("back_to",), "How much?", {"flow": "a transfer"})
+    assert talk.expect("50").slots == {"amount": "50.00 USD"}
+
+
+@pytest.mark.parametrize("aside", ["thanks", "hello", "who are you?", "谢谢"])
+def test_courtesy_in_between_is_no_reply(aside: str) -> None:
+    talk = Talk()
+    talk.say("i have an idea", intent="idea")
+    assert talk.say(aside) is None
+    assert talk.expect("paint it").text == "Noted: paint it"
+
+
+@pytest.mark.parametrize(("text", "choice"), [("never mind", None), ("算了", None), ("", "cancel"), ("cancel", None)])
+def test_a_flow_can_be_cancelled_at_any_question(text: str, choice: str | None) -> None:
+    talk = Talk()
+    talk.say("transfer $5", intent="transfer")
+    assert talk.expect(text, choice=choice).before == ("cancelled",)
+    assert talk.state.stack == []
+
+
+def test_details_of_one_kind_are_told_apart_by_their_cues_else_by_order() -> None:
+    talk = Talk(card="1111")
+    step = talk.expect("I'm away until 5 May 2027, from 3 May 2027", intent="trip")
+    assert step.slots == {"leave": "2027-05-03", "back": "2027-05-05", "card": "1111"}
+    talk = Talk(card="1111")
+    talk.say("notify you of a trip", intent="trip")
+    assert talk.expect("3 May 2027 and 5 May 2027").slots == {"leave": "2027-05-03", "back": "2027-05-05", "card": "1111"}
+
+
+def test_a_slot_under_a_condition_is_asked_for_only_then() -> None:
+    talk = Talk(card="1111")
+    talk.say("from 3 May 2027 until 5 May 2027", intent="trip")
+    assert talk.expect("yes").text == "Where do we write to?"
+    assert talk.expect("no, without insurance please, change the insured").action in {"ask", "act"}
+    step = talk.expect("a@example.com")
+    assert step.call is not None
+    assert step.call.arguments == {"start": "2027-05-03", "end": "2027-05-05", "card": "1111"}
+
+
+def test_a_failure_without_a_text_hands_over_and_with_one_says_it() -> None:
+    talk = Talk(card="1111")
+    talk.say("from 3 May 2027 until 5 May 2027", intent="trip")
+    talk.say("no")
+    assert talk.expect("", result={"ok": False, "error": "no answer"}).action == "handoff"
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    talk.say("yes")
+    assert talk.expect("", result={"ok": False}).text == "It failed."
+
+
+def test_what_a_model_tagged_fills_slots_that_rules_leave_empty() -> None:
+    step = Talk().expect("send 5 dollars, recipient oscar", intent="transfer", tags={"to": "oscar", "amount": "7 dollars"})
+    assert step.slots == {"amount": "5.00 USD", "to": "oscar"}
+
+
+def test_a_flow_that_the_pack_no_longer_has_is_left() -> None:
+    state = Conversation()
+    state.begin("gone")
+    step = advance(FLOWS, LEXICON, state, Turn("transfer", "en", NOW, intent="transfer"))
+    assert step is not None
+    assert [frame.flow for frame in state.stack] == ["transfer"]
+
+
+MESSAGES = [
+    "transfer", "transfer $5 to Oscar", "yes", "no", "cancel", "9000 dollars", "50 dollars", "to Nadia", "savings", "from 3 May 2027",
+    "tomorrow", "ending in 1234", "1234", "a@b.org", "what?", "thanks", "I don't know", "{amount}", "", "no, 7 dollars",
+    "活期", "给王芳", "不对", "change the amount",
+]  # fmt: skip
+TURNS = st.tuples(
+    st.sampled_from(MESSAGES),
+    st.sampled_from([None, None, "transfer", "trip", "idea", "fees"]),
+    st.sampled_from([None, None, None, "yes", "no", "cancel", "savings", "amount", "junk"]),
+    st.sampled_from([None, None, None, None, {"ok": True, "data": {"reference": 1}}, {"ok": False}]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(TURNS, max_size=14))
+def test_nothing_is_called_that_was_not_complete_right_and_confirmed(turns: list[tuple[Any, ...]]) -> None:
+    talk = Talk()
+    for text, intent, choice, result in turns:
+        stage = (talk.state.frame.stage, talk.state.frame.flow) if talk.state.frame else None
+        again = Talk()
+        again.state = talk.state.model_copy(deep=True)
+        step = talk.say(text, intent=intent, choice=choice, result=result)
+        assert again.say(text, intent=intent, choice=choice, result=result) == step
+        assert again.state == talk.state
+        if step is None:
+            continue
+        assert step.reason in REASONS
+        assert set(step.before) <= set(TEXTS)
+        assert set(step.buttons) <= set(BUTTONS)
+        flow = FLOWS.flow(step.flow)
+        assert flow is not None
+        reader = Reader(FLOWS, LEXICON, "", NOW)
+        assert all(reader.problem(slot, step.slots[slot.name]) is None for slot in flow.slots if slot.name in step.slots)
+        if step.call:
+            assert flow.missing(step.slots) is None
+            assert flow.confirm is None or stage == ("confirm", flow.name)
+
+
+NAMES = ["Oscar", "Nadia", "王芳"]
+ACCOUNTS = ["checking", "savings"]
+
+
+@settings(deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_scripted_customers_get_what_they_want(chance: random.Random) -> None:
+    """A customer gives details in any order and grouping, digresses, corrects one, and must end with the last values."""
+    wish = {"amount": chance.randint(1, 5000), "to": chance.choice(NAMES), "account": chance.choice(ACCOUNTS)}
+    talk = Talk()
+    said = [name for name in wish if chance.random() < 0.5]
+    corrections = chance.randint(0, 2)
+    step = talk.expect(f"transfer {_said(said, wish)}", intent="transfer")
+    for _ in range(12):
+        if step.action == "act":
+            break
+        if step.reason == "confirm":
+            if corrections:
+                corrections -= 1
+                wish["amount"] = chance.randint(1, 5000)
+                step = talk.expect(f"no, make it {wish['amount']} dollars")
+                continue
+            step = talk.expect(chance.choice(["yes", "ok", "好的", "yes please"]))
+            continue
+        if chance.random() < 0.2:
+            assert talk.say("what does that cost in all?", intent="fees") is None
+        asked = talk.state.stack[-1].asked
+        assert asked is not None
+        more = [asked, *(name for name in wish if name != asked and name not in step.slots and chance.random() < 0.3)]
+        step = talk.expect(_said(more, wish))
+    assert step.call is not None
+    assert step.call.arguments == {"amount": f"{wish['amount']}.00 USD", "to": wish["to"], "account": wish["account"]}
+
+
+def _said(names: list[str], wish: dict[str, Any]) -> str:
+    forms = {"amount": f"{wish['amount']} dollars", "to": f"to {wish['to']}", "account": f"from my {wish['account']}"}
+    return " ".join(forms[name] for name in names)

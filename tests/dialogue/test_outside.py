@@ -1,0 +1,116 @@
+"""Signals of messages outside of all intents, against direct computations, and the regression over them against scikit-learn."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from vertune.core.errors import DataError
+from vertune.dialogue import outside
+from vertune.dialogue.outside import SIGNALS, Outside, Reference, signals
+
+WIDTH, INTENTS = 8, 4
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, Any]:
+    chance = np.random.default_rng(0)
+    centres = chance.normal(size=(INTENTS, WIDTH))
+    labels = chance.integers(0, INTENTS, 200)
+    train = centres[labels] + 0.4 * chance.normal(size=(200, WIDTH))
+    inside = centres[chance.integers(0, INTENTS, 150)] + 0.4 * chance.normal(size=(150, WIDTH))
+    vectors = np.concatenate([inside, chance.normal(size=(150, WIDTH))])
+    logits = 3 * vectors @ centres.T
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    is_outside = np.arange(300) >= 150
+    reference = Reference.of(train, labels)
+    rows = signals(probabilities, logits=logits, vectors=vectors, reference=reference)
+    return locals()
+
+
+def column(data: dict[str, Any], name: str) -> Any:
+    return data["rows"][:, SIGNALS.index(name)]
+
+
+def test_signals_of_vectors_are_those_of_a_direct_computation(data: dict[str, Any]) -> None:
+    train, vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (data["train"], data["vectors"]))
+    predicted = data["probabilities"].argmax(1)
+    similar = vectors @ train.T
+    order = np.argsort(-similar, axis=1)[:, :10]
+    assert column(data, "nearest") == pytest.approx(similar.max(1), abs=1e-3)
+    assert column(data, "neighbours") == pytest.approx(np.take_along_axis(similar, order, 1).mean(1), abs=1e-3)
+    own = [row[data["labels"] == label].max() for row, label in zip(similar, predicted, strict=True)]
+    assert column(data, "own") == pytest.approx(np.array(own), abs=1e-3)
+    agreement = (data["labels"][order] == predicted[:, None]).mean(1)
+    assert np.abs(column(data, "agreement") - agreement).mean() < 0.01  # of equal neighbours in half precision, another may be the tenth
+
+
+def test_distances_are_those_of_mahalanobis(data: dict[str, Any]) -> None:
+    train, vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (data["train"], data["vectors"]))
+    means = np.array([train[data["labels"] == label].mean(0) for label in range(INTENTS)])
+
+    def distance(deviations: Any, points: Any) -> Any:
+        covariance = deviations.T @ deviations / len(deviations)
+        shrunk = 0.9 * covariance + 0.1 * np.trace(covariance) / WIDTH * np.eye(WIDTH)
+        return np.sqrt(np.einsum("ij,jk,ik->i", points, np.linalg.inv(shrunk), points))
+
+    within = np.array([distance(train - means[data["labels"]], vectors - mean) for mean in means]).min(0)
+    overall = distance(train - train.mean(0), vectors - train.mean(0))
+    assert column(data, "distance") == pytest.approx(within, rel=1e-3)
+    assert column(data, "relative_distance") == pytest.approx(within - overall, abs=1e-2)
+
+
+def test_signals_of_probabilities(data: dict[str, Any]) -> None:
+    ordered = -np.sort(-data["probabilities"], axis=1)
+    assert column(data, "margin") == pytest.approx(np.log(ordered[:, 0] / np.maximum(ordered[:, 1], 1e-6)), abs=1e-6)
+    assert column(data, "energy") == pytest.approx(np.log(np.exp(data["logits"]).sum(1)))
+    assert (column(data, "entropy") >= 0).all()
+    sure = np.argsort(column(data, "confidence"))
+    assert (np.diff(ordered[sure, 0]) >= -1e-9).all()
+
+
+def test_the_score_is_the_regression_of_scikit_learn(data: dict[str, Any]) -> None:
+    model = Outside.fit(data["rows"], data["is_outside"])
+    values = (data["rows"] - data["rows"].mean(0)) / data["rows"].std(0)
+    oracle = LogisticRegression(max_iter=1_000).fit(values, data["is_outside"])
+    assert model.score(data["rows"]) == pytest.approx(oracle.predict_proba(values)[:, 1], abs=1e-6)
+    assert roc_auc_score(data["is_outside"], model.score(data["rows"])) > 0.9
+
+
+def test_held_out_scores_are_those_of_fits_without_the_row(data: dict[str, Any]) -> None:
+    scores = Outside.held_out(data["rows"], data["is_outside"])
+    fold = np.random.default_rng(0).permutation(300) % 5
+    fitted = Outside.fit(data["rows"][fold != 0], data["is_outside"][fold != 0])
+    assert scores[fold == 0] == pytest.approx(fitted.score(data["rows"][fold == 0]))
+
+
+def test_a_score_works_without_vectors_and_says_what_is_missing(data: dict[str, Any]) -> None:
+    bare = signals(data["probabilities"])
+    model = Outside.fit(bare, data["is_outside"])
+    assert [SIGNALS[place] for place in model.columns] == ["confidence", "margin", "entropy"]
+    assert model.score(data["rows"]) == pytest.approx(model.score(bare))
+    with pytest.raises(DataError, match="energy, nearest"):
+        Outside.fit(data["rows"], data["is_outside"]).score(bare)
+
+
+def test_what_is_stored_scores_the_same(data: dict[str, Any]) -> None:
+    model = Outside.fit(data["rows"], data["is_outside"])
+    reference = Reference.read(json.loads(json.dumps(data["reference"].as_json())))
+    again = signals(data["probabilities"], logits=data["logits"], vectors=data["vectors"], reference=reference)
+    assert np.array_equal(Outside.read(json.loads(json.dumps(model.as_json()))).score(again), model.score(data["rows"]))
+
+
+def test_of_many_rows_as_many_are_kept_of_each_intent_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "_ROWS", 30)
+    labels = np.array([0] * 100 + [1] * 12 + [2] * 3)
+    kept = Reference.of(np.random.default_rng(0).normal(size=(115, 4)), labels).labels
+    assert sorted(np.bincount(kept).tolist()) == [3, 12, 15]
+
+
+def test_too_few_rows_are_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="3 rows outside"):
+        Outside.fit(data["rows"][:153], data["is_outside"][:153])
