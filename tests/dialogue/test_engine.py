@@ -215,6 +215,12 @@ def test_a_flow_can_be_cancelled_at_any_question(text: str, choice: str | None) 
     assert talk.state.stack == []
 
 
+def test_a_yes_that_names_what_is_cancelled_is_a_yes() -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    assert talk.expect("是的，取消吧").action == "act"
+
+
 def test_details_of_one_kind_are_told_apart_by_their_cues_else_by_order() -> None:
     talk = Talk(card="1111")
     step = talk.expect("I'm away until 5 May 2027, from 3 May 2027", intent="trip")

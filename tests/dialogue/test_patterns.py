@@ -39,7 +39,7 @@ def test_patterns_are_recognised(kind: str, texts: list[str]) -> None:
         ("human", ["人工智能是什么", "can I send money to a person abroad", "are you a human?", "不要转人工"]),
         ("cancel", ["cancel my order", "how do I cancel it?", "cancel that transfer", "取消订单"]),
         ("angry", ["how do I block junk mail", "垃圾短信怎么屏蔽", "where is my money"]),
-        ("affirm", ["is it ok to pay by card", "我的银行卡"]),
+        ("affirm", ["is it ok to pay by card", "我的银行卡", "你好啊"]),
         ("deny", ["I have no card", "没有收到货"]),
         ("greeting", ["which city", "我亲自去"]),
         ("goodbye", ["礼拜一"]),

@@ -136,7 +136,7 @@ class _Run:
     def go_on(self, flow: Flow, frame: Frame) -> Step | None:
         """Read a message while a flow is at hand."""
         asked = flow.slot(frame.asked) if frame.asked else None
-        if self.turn.choice == "cancel" or (self.reading.has("cancel") and not self.turn.choice):
+        if self.turn.choice == "cancel" or (self.reading.has("cancel") and not self.turn.choice and not self._agrees(frame)):
             return self._cancelled(flow)
         details = self._details(flow, frame)
         if self._digresses(flow, asked, details):
@@ -242,10 +242,7 @@ class _Run:
         """Read the reply to the question whether all is right, or what is to be changed."""
         if details:
             return self._take(flow, frame, details)
-        reply = {"yes": True, "no": False}.get(self.turn.choice or "")
-        if reply is None and self.turn.choice is None:
-            said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
-            reply = said[0].value if said else None
+        reply = {"yes": True, "no": False}.get(self.turn.choice) if self.turn.choice is not None else self._yes_or_no()
         slot = self._named(flow)
         if slot is not None and reply is not True:
             frame.slots.pop(slot.name, None)
@@ -261,6 +258,14 @@ class _Run:
         before = ("what_to_change",)
         step = Step("ask", flow.name, before=before, values=self._titles(flow), slots=dict(frame.slots), reason="change")
         return replace(step, choices=choices[:_MOST_BUTTONS], buttons=("cancel",))
+
+    def _yes_or_no(self) -> bool | None:
+        said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
+        return said[0].value if said else None
+
+    def _agrees(self, frame: Frame) -> bool:
+        """Return whether a message is a yes to what is to be confirmed, such as `yes, cancel it` to the cancellation of an order."""
+        return frame.stage == "confirm" and self._yes_or_no() is True
 
     def _named(self, flow: Flow) -> Slot | None:
         """Return the slot that the message names, by its button or by its title."""

@@ -25,6 +25,8 @@ _ALONE = frozenset({"small_talk", "affirm", "deny", "goodbye"})
 """Kinds that count only if they are the complete message, apart from words that say nothing."""
 _EVERYWHERE = frozenset({"not_that", "angry", "deny", "correct", "cancel"})
 """Kinds that are looked for in negated clauses too."""
+_REPLIES = frozenset({"affirm", "deny"})
+"""Kinds whose short words don't count inside of another pattern."""
 _LONGEST_ALONE = 80
 """Number of characters, without fillers, from which a message is more than one pattern."""
 _ABOUT = frozenset({"correct", "sensitive"})
@@ -159,7 +161,13 @@ def _patterns(text: str, folded: str, affirmed: str, lexicon: Lexicon) -> list[P
         found += [Pattern("cancel", one.start, one.end) for one in alone]
     if not any(pattern.kind == "angry" for pattern in found):
         found += [Pattern("angry", *place) for place in _shouted(text)]
+    found = [one for one in found if one.kind not in _REPLIES or not any(_contains(other, one) for other in found)]
     return sorted(found, key=lambda pattern: (pattern.start, -pattern.end))
+
+
+def _contains(one: Pattern, other: Pattern) -> bool:
+    """Return whether a pattern is longer than another one and contains it, as a greeting does that ends like a yes."""
+    return one.start <= other.start and other.end <= one.end and one.end - one.start > other.end - other.start
 
 
 def _empty(folded: str, lexicon: Lexicon) -> list[tuple[int, int]]:
