@@ -245,12 +245,9 @@ class Pack:
         for name in self.texts:
             if known and name not in known and not name.startswith("small_talk_"):
                 raise UnknownName(f"text in {self.folder / 'texts.yaml'}", name, known)
-        for slot, file in config.slots.items():
+        for slot in config.slots:
             if slots is not None and slot not in slots:
                 raise UnknownName(f"slot of '{config.app}'", slot, slots)
-            self.path(file)
-        for named in [*config.documents, *([config.calibration] if config.calibration else [])]:
-            self.path(named)
         worded: list[tuple[str, Iterable[str]]] = [(f"intent '{name}'", entry.title) for name, entry in self.intents.items()]
         worded += [(f"intent '{name}'", one.text) for name, entry in self.intents.items() for one in entry.answers]
         worded += [(f"entry '{name}'", entry.answer) for name, entry in self.faq.items()]
@@ -261,6 +258,12 @@ class Pack:
                     f"{', '.join(config.languages)}. Add it, or remove the language from {FILE}."
                 )
         self.lexicon, self.flows, self.tests  # noqa: B018 - reading them checks them
+
+    def sources(self) -> list[Path]:
+        """Return the files and folders of which a product is made, and which its copy of the pack lacks; raise ConfigError without one."""
+        config = self.config
+        named = [*config.slots.values(), *config.documents, *([config.calibration] if config.calibration else [])]
+        return [self.path(name) for name in named]
 
     def _read(self, name: str, default: Any) -> Any:
         file = self.folder / name

@@ -60,7 +60,8 @@ def train(pack: Pack, name: str, home: Home, progress: Progress | None = None) -
     Raises ConfigError for a pack that does not fit its app, DataError for labelled messages that can't be used.
     """
     kind = app_class(pack.config.app)
-    kind.of_pack(pack)  # first, because training takes minutes
+    kind.of_pack(pack)  # both first, because training takes minutes
+    pack.sources()
     missing = sorted(set(kind.needs) - kind.optional - set(pack.config.slots))
     if missing:
         raise ConfigError(
@@ -229,8 +230,7 @@ def _index(folder: Path, passages: Sequence[Passage], embed: Callable[[Sequence[
 
 def _copy_pack(pack: Pack, folder: Path) -> None:
     """Copy what is needed to reply: not the data of slots, of which models are made, and not the documents, which the index holds."""
-    left = [pack.path(file).parent for file in pack.config.slots.values()]  # each in a folder of its own: see `slot_config`
-    left += [pack.path(name) for name in [*pack.config.documents, *([pack.config.calibration] if pack.config.calibration else [])]]
+    left = [*pack.sources(), *(pack.path(file).parent for file in pack.config.slots.values())]  # see `slot_config`
     with storage_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         for file in files_of(pack.folder):

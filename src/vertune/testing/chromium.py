@@ -39,7 +39,9 @@ class Chromium:
         lines = iter(self._process.stdout.readline, "")  # type: ignore[union-attr]
         port = next(found[1] for line in lines if (found := re.search(r"started successfully on port (\d+)", line)))
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_TIMEOUT, trust_env=False)
-        options = {"binary": BROWSER, "args": [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}"]}
+        options = {
+            "binary": BROWSER, "args": [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}"], "perfLoggingPrefs": {"enablePage": False},
+        }  # fmt: skip
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
         self._session = ""
         self._session = f"/session/{self._send('POST', '/session', {'capabilities': {'alwaysMatch': wanted}})['sessionId']}"
@@ -173,9 +175,10 @@ class Chromium:
 
 def _until(condition: Callable[[], Any]) -> Any:
     """Wait for a condition; raise TimeoutError if it does not come true in time."""
-    end = time.monotonic() + _TIMEOUT
+    end, pause = time.monotonic() + _TIMEOUT, 0.005
     while not (found := condition()):
         if time.monotonic() > end:
             raise TimeoutError(f"What was waited for in the browser did not come within {_TIMEOUT:g} s.")
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(0.05, 1.3 * pause)  # each look takes time from the page
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,17 +16,20 @@ from vertune.apps.customer_service.knowledge import (
     links,
     pick,
 )
-from vertune.apps.customer_service.replies import Parts, Wording, joined
+from vertune.apps.customer_service.replies import MOST_CHOICES, Parts, Wording, joined
 from vertune.apps.customer_service.searching import Found
 from vertune.apps.customer_service.understanding import OFFERED, Learnt, Understood, understand
-from vertune.core.app import Ask, Attachment, Choice, Evidence, Hit, Reply
+from vertune.core.app import Action, Ask, Attachment, Choice, Evidence, Hit, Reply
 from vertune.dialogue import engine
 from vertune.dialogue.flows import fill
 from vertune.dialogue.patterns import Reading, read
 
-_MOST_CHOICES = 12
 _COURTESIES = ("thanks", "goodbye", "greeting")
 """Patterns that are replied to if the message is nothing else, in the order of their weight."""
+_MOST_REJECTED = 50
+_DECLINED = frozenset({"joke"})
+"""Small talk that asks for something the app doesn't do."""
+_WORD = re.compile(r"[A-Za-z]{2,}")
 _SILENT = 2
 """After how many silences in a row nothing more is asked."""
 
@@ -96,7 +100,7 @@ class Turn(Wording):
         text = self.request.text.strip() or self._title_of(self.request.choice)
         state.message = self.request.text.strip() or state.message
         reading = read(text, self.know.lexicon)
-        if not self.request.language and reading.language in self.know.languages:
+        if not self.request.language and reading.language in self.know.languages and (state.language is None or _says_enough(text)):
             state.language = reading.language
         if reading.has("human"):
             return self.hand_over("asked_for")
@@ -104,8 +108,8 @@ class Turn(Wording):
             return self.hand_over("sensitive_topic")
         if reading.has("repeat") and not reading.rest:
             return self._again()
-        if reading.has("not_that") and state.answered and state.answered not in state.rejected:
-            state.rejected = [*state.rejected, state.answered]
+        if reading.has("not_that"):
+            self._reject(reading)
         understood = understand(self.know, self.learnt, reading, self.ask, text, state.rejected)
         if reading.has("angry") or understood.angry >= self.know.handoff.anger:
             state.angry += 1
@@ -118,10 +122,29 @@ class Turn(Wording):
         if len(understood.wishes) < 2 or state.frame is not None:
             step = engine.advance(self.know.flows, self.know.lexicon, state, self._turn(understood.sure, reading, understood.tags))
             if step is not None:
-                return self._after(self.of_step(step, intent=understood.sure))
-        return self._outside_flows(text, reading, understood)
+                return self._with_offers(self._after(self.of_step(step, intent=understood.sure)), understood)
+        return self._with_offers(self._outside_flows(reading, understood), understood)
 
-    def _outside_flows(self, text: str, reading: Reading, understood: Understood) -> Reply:
+    def _reject(self, reading: Reading) -> None:
+        """Note that what was answered last, or the flow that has just begun, was not meant."""
+        state, frame = self.state, self.state.frame
+        gone = [state.answered] if state.answered else []
+        if frame is not None and frame.stage == "collect" and reading.rest:
+            flow = self.know.flows.flow(frame.flow)
+            gone += flow.intents if flow is not None else []
+            state.end()
+        state.rejected = list(dict.fromkeys([*state.rejected, *gone]))[-_MOST_REJECTED:]
+
+    def _with_offers(self, reply: Reply, understood: Understood) -> Reply:
+        """Add buttons for what other parts of the message may mean."""
+        known = {one.id for one in reply.evidence} | {one.value for one in reply.choices}
+        more = [one for one in understood.maybe if one in self.know.intents and not known & {one, f"{ASK_INTENT}{one}"}]
+        if not more or reply.action not in {"answer", "ask", "clarify"}:
+            return reply
+        offers = [Choice(title=self.know.intent_title(one, self.language), value=f"{ASK_INTENT}{one}") for one in more]
+        return reply.model_copy(update={"choices": [*offers, *reply.choices][:MOST_CHOICES]})
+
+    def _outside_flows(self, reading: Reading, understood: Understood) -> Reply:
         """Reply to a message that has nothing to do with a flow at hand."""
         state = self.state
         decision = understood.decision
@@ -159,7 +182,7 @@ class Turn(Wording):
         if choice == ASK_PERSON:
             return self.hand_over("asked_for")
         if choice == NONE_OF_THESE:
-            self.state.rejected = [*self.state.rejected, *self.state.offered][-50:]
+            self.state.rejected = list(dict.fromkeys([*self.state.rejected, *self.state.offered]))[-_MOST_REJECTED:]
             return self._not_that([one for one in self.state.others if one not in self.state.offered])
         if choice.startswith(ASK_INTENT) and (intent := choice.removeprefix(ASK_INTENT)) in self.know.intents:
             return self._answers([intent], None)
@@ -318,7 +341,8 @@ class Turn(Wording):
         """Reply to a message that is nothing but a pattern."""
         if reading.has("small_talk"):
             name = f"small_talk_{reading.named('small_talk')}"
-            return self.say("answer", name if self.know.has_text(name) else "small_talk", choices=self.person())
+            action: Action = "refuse" if reading.named("small_talk") in _DECLINED else "answer"
+            return self.say(action, name if self.know.has_text(name) else "small_talk", choices=self.person())
         for kind in _COURTESIES:
             if reading.has(kind):
                 return self.say("answer", "hello" if kind == "greeting" else kind)
@@ -334,3 +358,8 @@ class Turn(Wording):
             return self.say("answer", "nothing_to_repeat")
         last = Reply.model_validate(self.state.last)
         return last.model_copy(update={"reasons": ["repeated"], "call": None, "action": "ask" if last.action == "act" else last.action})
+
+
+def _says_enough(text: str) -> bool:
+    """Return whether a message shows its language: not a number of an order, and not a single word such as OK."""
+    return not text.isascii() or len(_WORD.findall(text)) > 1

@@ -60,6 +60,8 @@ class Understood:
     """None if no intent was asked for, because the message is nothing but a pattern."""
     wishes: tuple[str, ...] = ()
     """The intents of several wishes in one message, in their order; empty if there is one wish or none."""
+    maybe: tuple[str, ...] = ()
+    """Intents that parts of the message may mean besides, which can be offered."""
     others: tuple[str, ...] = ()
     """The most probable intents, of which one can be offered if the reply was not what was meant."""
     angry: float = 0.0
@@ -99,11 +101,14 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
     rejected = [*excluded, *(one for one in negated if one is not None)]
     main = beliefs.decide(0, rejected)
     wishes: tuple[str, ...] = ()
+    maybe: tuple[str, ...] = ()
     if reading.wishes:
         parts = [beliefs.decide(number, rejected) for number in range(1, first)]
         found = decision.wishes_of(main, parts)
         wishes = tuple(one.intents[0] for one in found) if len(found) > 1 else ()
-    return Understood(main, wishes, beliefs.likely(0, rejected), angry, tags)
+        meant = {*wishes, *(main.intents[:1] if main.kind == "answer" else ())}
+        maybe = tuple(dict.fromkeys(one.intents[0] for one in parts if one.intents and one.intents[0] not in meant))
+    return Understood(main, wishes, maybe, beliefs.likely(0, rejected), angry, tags)
 
 
 def _share(answers: Sequence[Answer] | None, labels: Sequence[str]) -> float:
