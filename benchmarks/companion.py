@@ -1,6 +1,6 @@
 """What the companion of a model costs: the time to fit it, to answer with it, and the memory that it takes.
 
-    python benchmarks/companion.py
+    python benchmarks/companion.py [--full] [--serving]
 
 Trains a linear probe on Banking77 (10,003 rows) with the companion and without it, in turns, each three times; the difference is the time
 that the companion takes, which is compared with full fine-tuning of the same rows (`--full`, a quarter of an hour, once). Then one server
@@ -28,7 +28,7 @@ from vertune.core.config import Config
 from vertune.core.files import read_json, write_json
 from vertune.core.parse import build
 from vertune.data.dataset import records_of
-from vertune.lexical.companion import FILE
+from vertune.lexical.companion import FILE, WordModel
 from vertune.runtime.predictor import Predictor
 from vertune.steps.prepare import prepare
 from vertune.steps.share import make_servable
@@ -76,8 +76,9 @@ def lone(model: Artifact) -> dict[str, Any]:
     """Milliseconds of a short text, and the size of the file."""
     predictor = Predictor.open(model)
     assert predictor.companion is not None
+    assert isinstance(predictor.companion.scorer, WordModel)
     records = records_of(Home(model.folder.parents[1]).get("datasets", model.manifest["parents"][0]), "test", predictor.task)
-    words, times = predictor.companion.words, []
+    words, times = predictor.companion.scorer, []
     for record in records[:2000]:
         started = time.perf_counter()
         words.scores([record])
@@ -119,19 +120,28 @@ def serving(home: Home, models: dict[str, Artifact], pace: servers.Pace) -> dict
     return {"bars": bars, "many": {side: servers.brief(many[side]) for side in sides}, "resident": sizes}
 
 
+def _add(result: dict[str, Any], part: dict[str, Any]) -> None:
+    """Add a part to the result, and write what there is."""
+    result["bars"] |= part.pop("bars")
+    result |= part
+    write_json(OUT, result | measured_here() | code())
+
+
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="time full fine-tuning again")
+    parser.add_argument("--serving", action="store_true", help="measure only the answers, with the models of the last time")
     options = parser.parse_args()
     home = Home(matrix.HERE / ".work" / "companion")
-    found, models = fitting(home, options.full)
-    parts = {"fitting": found, "lone": lone(models["with"]), "serving": serving(home, models, servers.Pace())}
-    result: dict[str, Any] = {"bars": {}}
-    for part in parts.values():
-        result["bars"] |= part.pop("bars")
-        result |= part
-    write_json(OUT, result | measured_here() | code())
+    result: dict[str, Any] = read_json(OUT) if OUT.exists() and options.serving else {"bars": {}}
+    if options.serving:
+        models = {side: home.get("models", f"bank-head-{companion}") for side, companion in CHOICES.items()}
+    else:
+        found, models = fitting(home, options.full)
+        _add(result, found)
+    _add(result, lone(models["with"]))
+    _add(result, serving(home, models, servers.Pace()))
     print(json.dumps(result["bars"], indent=1))
     print(f"fitting: {statistics.median(result['probe_seconds']['with']):.1f} s with, "
           f"{statistics.median(result['probe_seconds']['without']):.1f} s without")  # fmt: skip

@@ -41,6 +41,17 @@ def companion() -> str:
     return figures_table(_companion_figures()) + "\n" + machines(results("companion")) + "\n"
 
 
+def shifts() -> str:
+    """Whether a shift of each output makes the log-loss of other validation records smaller."""
+    found = results("shifts")
+    head = ["data", "validation records", "labels", "log-loss smaller by (standard error)", "used"]
+    rows = [
+        [f"`{name}`", f"{one['records']:,}", str(one["labels"]), f"{one['gain']:+.4f} ({one['error']:.4f})", "yes" if one["used"] else "no"]
+        for name, one in found.get("rows", {}).items()
+    ]
+    return table(head, rows) + "\n" + machines(found) + "\n"
+
+
 def defaults_figures() -> Iterator[Figure]:
     """The bars of all three."""
     yield from _shots_figures()

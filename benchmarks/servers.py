@@ -75,6 +75,7 @@ def serving(home: Any, names: Sequence[str] = (), *settings: str, keys: bool = F
     for setting in ("cache=0", *settings):
         command += ["--set", setting]
     log = matrix.WORK / "serve.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         side = Side(subprocess.Popen(command, stdout=file, stderr=file), f"http://127.0.0.1:{port}/")
     try:
