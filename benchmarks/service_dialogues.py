@@ -96,6 +96,8 @@ class Tracker:
     state: dict[str, Any] = field(default_factory=dict)
     slots: dict[str, Any] = field(default_factory=dict)
     offered: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict)
+    """The account of the last flow, as the page of a bank knows which account is open."""
     at: float = BEGIN
 
     @property
@@ -125,7 +127,7 @@ class Tracker:
     def said(self, text: str) -> None:
         """Give the product what the user said."""
         self.at += 1
-        reply = self._reply(Request(text, "en", at=self.at))
+        reply = self._reply(Request(text, "en", at=self.at, known=self.known))
         if reply.action == "clarify" and self.frame is None:
             return
         if reply.action == "act":
@@ -134,6 +136,7 @@ class Tracker:
             self._reply(Request("", "en", event="acted", result=result, at=self.at))
         elif self.frame is not None:
             self.slots = dict(self.frame["slots"])
+        self.known |= {name: value for name, value in self.slots.items() if name == "account_type"}
         if self.state.get("stage") != "bot":  # a person would take over; the other system goes on
             self.state = {**self.state, "stage": "bot", "reasons": []}
 
@@ -181,23 +184,34 @@ def _share(hits: int, of: int) -> dict[str, Any]:
 
 
 def tasks_of(dialogues: Sequence[dict[str, Any]]) -> Iterator[Task]:
-    """Yield each task of each dialogue that has an action of the operator, with the goal that its last turn states."""
+    """Yield each task of each dialogue that has an action of the operator, with the goal that its last turn states.
+
+    A user who only agrees to what the other system has proposed to do begins with the name of the task.
+    """
     for dialogue in dialogues:
         task: Task | None = None
+        before = ""
         for turn in dialogue["turns"]:
+            proposed, before = before.rstrip().endswith("?"), turn["text"]
             service = service_of(turn) if turn["speaker"] == "USER" else None
             intent = turn.get("intents", {}).get(service, "NONE")
             if service is None or intent == "NONE":
                 continue
             gold = gold_of(turn, service)
-            if task is None or FLOWS[intent] != task.flow or not task.goal.keys() <= gold.keys():
+            if task is None or FLOWS[intent] != task.flow or _is_another(task.goal, gold):
                 if task is not None and task.goal:
                     yield task
-                task = Task(dialogue["id"], FLOWS[intent], {}, turn["text"])
+                first = f"I want to {FLOWS[intent].replace('_', ' ')}" if proposed else turn["text"]
+                task = Task(dialogue["id"], FLOWS[intent], {}, first)
             task.said |= dict.fromkeys(gold.keys() - task.goal.keys(), turn["text"])
             task.goal = gold
         if task is not None and task.goal:
             yield task
+
+
+def _is_another(goal: dict[str, list[str]], gold: dict[str, list[str]]) -> bool:
+    """Return whether details belong to another task than those before: one of them is gone, or the only one has changed."""
+    return not goal.keys() <= gold.keys() or (len(goal) == 1 == len(gold) and goal != gold)
 
 
 class User:
