@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from vertune.core.monitor import Finding, Monitor
-from vertune.evaluation.monitoring import LEAST, Outcome, Subject, carried, episodes, false_alarms, judge
+from vertune.evaluation.monitoring import LEAST, LEVEL, Outcome, Subject, carried, episodes, false_alarms, judge
 from vertune.testing.monitors import window
 
 
@@ -114,8 +116,18 @@ def test_a_change_that_comes_back_soon_is_the_same(cool_down, count):
 
 
 def test_expected_false_alarms_grow_with_looks_and_are_shared_by_verticals():
-    assert false_alarms(10, 400) == pytest.approx(2.0)
-    assert false_alarms(1, 20) == pytest.approx(1.0)
+    assert false_alarms(100, 400, after=1) == pytest.approx(LEVEL * 400, rel=0.01)
+    assert false_alarms(100, 400, own=10) == pytest.approx(false_alarms(100, 400) / 10)
+    assert false_alarms(100, 400) < false_alarms(100, 400, after=1) / 5
+    assert false_alarms(0, 400) == 0
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_expected_false_alarms_are_those_of_windows_that_overlap_by_half(after):
+    halves = np.random.default_rng(1).standard_normal((400_000, after + 1))
+    seen = (halves[:, 1:] + halves[:, :-1]) / np.sqrt(2) > NormalDist().inv_cdf(1 - LEVEL / 2)
+    expected = false_alarms(1, 1, after=after)
+    assert expected == pytest.approx(2 * seen.all(1).mean(), rel=0.1)
 
 
 def test_figures_that_are_not_finite_are_none():

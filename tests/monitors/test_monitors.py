@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from vertune.core import part
 from vertune.core.kinds import Monitor
 from vertune.core.parse import build
+from vertune.core.sentence import Sentence, stored, written
 from vertune.testing.monitors import window
 
 REFERENCE = window(1200)
@@ -26,6 +28,18 @@ def rows(count=400, seed=1):
 def with_texts(share, text):
     base = rows()
     return replace(base, records=[{**one, "text": text} if place < share * 400 else one for place, one in enumerate(base.records)])
+
+
+@pytest.mark.parametrize("name", part.names(Monitor.folder))
+def test_what_each_monitor_says_can_be_said_in_chinese(name):
+    for reference in (REFERENCE, window(1)):
+        subject = build(Monitor, {"name": name, **({"column": "region"} if name == "fairness" else {})})
+        lacking = subject.lacks(reference, rows())
+        sentence = lacking or subject.compare(reference, rows()).why
+        chinese = written(stored(sentence), "zh")
+        assert isinstance(sentence, Sentence)
+        assert re.search("[一-鿿]", chinese)
+        assert not re.search(r"[{}]|\b(the|of|are)\b", chinese), chinese
 
 
 def test_failed_requests():

@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests import databases
 from vertune.channels.file import File
+from vertune.core.channel import Message
 from vertune.core.errors import Conflict, Unavailable
 from vertune.core.parse import build
+from vertune.core.sentence import said
+from vertune.core.sentence import stored as stored_sentence
 from vertune.core.watch import Rule, Watch
 from vertune.steps.alert import decide, deliver, messages, raise_alerts, rules
 from vertune.store import alerts, deliveries, measurements
@@ -16,6 +20,7 @@ from vertune.store.alerts import Alert, Filter, Memory, Silence
 from vertune.store.audit import entries
 from vertune.store.database import FILE, Database, format_time
 from vertune.store.measurements import Measurement
+from vertune.store.retrainings import Retraining
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 CHANGED, QUIET, UNKNOWN = "changed", "quiet", "unknown"
@@ -23,7 +28,7 @@ CHANGED, QUIET, UNKNOWN = "changed", "quiet", "unknown"
 
 @pytest.fixture
 def database(tmp_path):
-    with closing(Database(tmp_path / FILE)) as opened:
+    with closing(Database(databases.new(tmp_path / FILE))) as opened:
         yield opened
 
 
@@ -222,10 +227,43 @@ def test_a_message_says_what_happened_since_when_how_bad_why_and_what_to_do(lang
     assert "{" not in opened.text + resolved.text
 
 
+def test_a_message_quotes_what_the_monitor_says_in_its_language():
+    sentence = stored_sentence(said("shares", share="12.5 %", what=said("errors.failed"), before="1.0 %", p="p = 0.01"))
+    alert = Alert(
+        "a1", "intent", "drift", "errors", "critical", "open", measured(0, CHANGED).at, measured(1, CHANGED).at, None, 0.1, sentence, []
+    )
+    texts = [messages.message("opened", alert, Rule(name="drift"), Memory(), language).text for language in ("en", "zh")]
+    assert "12.5 % of the requests failed, 1.0 % in the reference (p = 0.01)." in texts[0]
+    assert "12.5 % 的请求失败，参照中为 1.0 %（p = 0.01）。" in texts[1]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("event", ["refused", "waiting", "failed", "passed", "live"])
+def test_a_message_about_a_retraining_says_why_what_it_made_and_what_to_do(event, language):
+    began = format_time(datetime.now(UTC) - timedelta(hours=3))
+    one = Retraining("r1", "intent", began, "train", {}, "j1", None, None, None, None, began)
+    why = said("retraining.refused", checks=[said("check.gold rows"), said("check.labels")])
+    made = {"job": "j1", "dataset": "d1", "model": "intent-2", "report": "report-3"}
+    found = messages.of_retraining(event, one, why, made, language)
+    assert (found.alert, found.event, found.vertical) == ("r1", event, "intent")
+    assert {"en": "it fails on gold rows and labels", "zh": "未通过的项目是金标准行、各标签"}[language] in found.text
+    assert {"en": "3 hours", "zh": "3 小时"}[language] in found.text
+    for part in ("intent-2", "report-3"):
+        assert part in found.text
+    assert "intent" in found.subject
+    assert "vertune" in found.text
+    assert "{" not in found.text + found.subject
+    assert Message.read("x", found.payload()).text == found.text
+
+
 def test_both_languages_have_the_same_phrases_and_advice_for_every_monitor():
     from vertune.core import part
 
     en, zh = (messages._phrases(language) for language in ("en", "zh"))
     assert en.keys() == zh.keys()
+    assert {event: sorted(texts) for event, texts in en["retraining"].items()} == {
+        event: sorted(texts) for event, texts in zh["retraining"].items()
+    }
+    assert en["made"].keys() == zh["made"].keys()
     assert en["advice"].keys() == zh["advice"].keys() == {"default", *part.names("monitors")}
     assert set(part.names("monitors")) == set(zh["titles"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
+from tests import databases
 from tests.conftest import CITIES, FOODS
 from vertune.core import part
 from vertune.core.errors import ConfigError, DataError, UnknownName
@@ -229,7 +230,7 @@ def test_a_plan_follows_the_config():
 
 @pytest.fixture
 def database(home):
-    with closing(Database(home.folder / FILE)) as opened:
+    with closing(Database(databases.new(home.folder / FILE))) as opened:
         yield opened
 
 
@@ -271,6 +272,34 @@ def test_looks_at_stored_traffic_are_kept(model, home, database):
     assert kept[-1].evidence[0].keys() == {"word", "share in the window", "share in the reference"}
     assert quality.value == pytest.approx(0.1, abs=0.06)
     assert quality.p is None
+
+
+def test_no_transaction_is_open_while_a_model_computes(model, home, database, monkeypatch):
+    now = datetime.now(UTC) + timedelta(days=1)
+    store(database, model, requests(300, 300), now)
+    open_ones, computed = [], []
+
+    @contextmanager
+    def reading(real=database.reading):
+        open_ones.append(1)
+        with real() as connection:
+            yield connection
+        open_ones.pop()
+
+    def watched(real):
+        def compute(*given):
+            computed.append(len(open_ones))
+            return real(*given)
+
+        return compute
+
+    monkeypatch.setattr(database, "reading", reading)
+    monkeypatch.setattr("vertune.steps.monitor.reference.FEWEST", 5)
+    for name in ("complete", "answers"):
+        monkeypatch.setattr(Reader, name, watched(getattr(Reader, name)))
+    assert look({"support": Plan(FAST[:2], None, 200)}, home, database, now + timedelta(minutes=290))
+    assert len(computed) > 2
+    assert set(computed) == {0}
 
 
 def test_a_report_on_stored_traffic_keeps_its_figures(model, home, database):

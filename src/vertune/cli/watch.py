@@ -108,6 +108,7 @@ def _try(watching: Watching) -> None:
 def _once(watching: Watching) -> None:
     """Do what is due, and print the alerts that are open."""
     from vertune.core.errors import Busy
+    from vertune.core.sentence import written
     from vertune.store import alerts
 
     started = time.monotonic()
@@ -122,7 +123,7 @@ def _once(watching: Watching) -> None:
             found = [one for name in watching.watcher.watches() for one in alerts.unsolved(connection, name).values()]
     finally:
         watching.stop()
-    rows = [[one.vertical, one.rule, one.severity, one.began[:16].replace("T", " "), one.state, one.why] for one in found]
+    rows = [[one.vertical, one.rule, one.severity, one.began[:16].replace("T", " "), one.state, written(one.why, "en")] for one in found]
     if rows:
         output.table(["vertical", "rule", "severity", "since (UTC)", "state", "why"], rows)
     output.note(f"{len(rows)} open alerts; {sent} messages sent.", style="")

@@ -1,4 +1,4 @@
-"""The base class of channels, on which people are told of alerts, and the message that they carry; does not depend on what alerts are.
+"""The base class of channels, on which people are told of alerts and retrainings, and the message that they carry; independent of both.
 
 A channel comes from the operator's file alone, and never from a request or from the folder of a model: whoever names an address decides
 where texts of users may go, and whoever names a variable of the environment decides which secret is used there.
@@ -21,7 +21,9 @@ from vertune.core.part import Part
 FORMAT = 1
 """The version of the JSON form of messages."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
-Event = Literal["opened", "resolved", "test"]
+Event = Literal["opened", "resolved", "test", "refused", "waiting", "failed", "passed", "live"]
+"""What happened: to an alert, to nothing with `test`, and else to a retraining, whose new model was refused, waits for labels, could not be
+made, waits for a person after it has passed the gate, or is live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Message:
     """The same whenever this message is sent again, so that its receiver can leave out a repetition."""
     event: Event
     alert: str
-    """The id of the alert."""
+    """The id of the alert, or of the retraining."""
     vertical: str
     rule: str
     monitor: str
@@ -65,7 +67,7 @@ class Message:
 
 
 class Channel(Part):
-    """A component that brings messages about alerts to people or to other software."""
+    """A component that brings messages about alerts and retrainings to people or to other software."""
 
     folder: ClassVar[str] = "channels"
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,60}$")] = ""

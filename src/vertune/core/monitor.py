@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from vertune.core.part import Part
 from vertune.core.records import Answer, Record
+from vertune.core.sentence import said
 from vertune.core.task import Task
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Finding:
     changed: bool | None = None
     """Whether this is a change by this monitor alone: significant, and larger than its option `least`. None if that can't be told."""
     why: str = ""
-    """One sentence with the figures, or with the reason why nothing can be told."""
+    """One sentence with the figures, or with the reason why nothing can be told; `core.sentence.said` makes one for all languages."""
     evidence: list[dict[str, Any]] = field(default_factory=list)
     """Rows of a table that shows what has changed, as JSON values; all rows have the same keys, which are the titles of its columns."""
     n: int = 0
@@ -198,15 +199,5 @@ class Monitor(Part):
         for name, one, needs in (("window", window, self.needs | self.of_window), ("reference", reference, self.needs)):
             missing = sorted(needs - one.has)
             if missing:
-                return f"The {name} has no {_NAMES[missing[0]]}."
+                return said(f"lacks.{name}", what=said(f"need.{missing[0]}"))
         return ""
-
-
-_NAMES: dict[str, str] = {
-    "records": "texts, because they are not kept",
-    "answers": "answers",
-    "states": "vectors, because no model is at hand that computes them",
-    "feedback": "feedback",
-    "times": "times",
-    "shadow": "answers of a candidate in shadow",
-}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -20,6 +22,8 @@ LEVEL = 0.05
 """The largest expected share of false discoveries among those of one look, and the largest probability of any if nothing has changed."""
 LEAST = 200
 """Least number of requests of which a decision is made."""
+_FAR, _POINTS = 9.0, 6000
+"""How far from 0, and at how many points, normal variables are integrated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +146,34 @@ def episodes(looks: Sequence[Sequence[Outcome]], cool_down: float) -> list[Episo
     return sorted((one for listed in found.values() for one in listed), key=lambda one: (one.seen, one.monitor))
 
 
-def false_alarms(verticals: int, looks: float) -> float:
-    """Return the largest number of false alarms of one vertical that is to be expected in so many looks if nothing changes.
+def false_alarms(tests: int, looks: float, own: int | None = None, after: int = 2) -> float:
+    """Return how many false alarms are to be expected in so many looks if nothing changes.
 
-    In each look, the probability of any false discovery in all verticals is `LEVEL` at most, and a confirmed one needs two.
+    In each look, `tests` findings are corrected for one another; `own` of them are those whose alarms are counted, None counts all. An
+    alarm needs the same finding in `after` successive looks. Tests and requests are taken to be independent of each other, and each window
+    to overlap with the next one by half.
     """
-    return LEVEL * looks / max(1, verticals)
+    if tests < 1:
+        return 0.0
+    return looks * (tests if own is None else own) * _chance(LEVEL / tests, after)
+
+
+@cache
+def _chance(level: float, run: int) -> float:
+    """Return the probability that a test finds something, on the same side, at this level in each of `run` windows if nothing has changed.
+
+    Successive windows share a half, so each is the sum of two neighbours in a sequence of independent normal variables. The probability is
+    integrated from one variable to the next.
+    """
+    step = 2 * _FAR / _POINTS
+    at = (np.arange(_POINTS) + 0.5) * step - _FAR
+    density = np.exp(-0.5 * at**2) / math.sqrt(2 * math.pi) * step
+    limit = math.sqrt(2) * NormalDist().inv_cdf(1 - level / 2)
+    mass = density
+    for _ in range(run):
+        above = np.concatenate([np.cumsum(mass[::-1])[::-1], [0.0]])  # the mass from each point on
+        mass = density * above[np.searchsorted(at, limit - at)]
+    return 2 * float(mass.sum())
 
 
 def _counts(monitor: Monitor, found: Finding) -> bool:

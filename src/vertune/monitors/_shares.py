@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Window
+from vertune.core.sentence import said
 from vertune.metrics.drift import fisher, kolmogorov_smirnov, share_interval
 from vertune.metrics.normal import QUANTILE
 
@@ -32,14 +33,15 @@ def compare_shares(
 ) -> Finding:
     """Return the finding on a share of requests, which has changed if it is higher by `least` or more.
 
-    The arrays say for each request whether it counts, and `what` is the end of a sentence such as `of the requests failed`.
+    The arrays say for each request whether it counts, and `what` is the end of a sentence such as `of the requests failed`, which
+    `core.sentence.said` can give in several languages.
     """
     hits, counts = (int(window.sum()), int(reference.sum())), (len(window), len(reference))
     if not counts[0] or not counts[1]:
-        return Finding.silent("There is nothing to count.", counts[0])
+        return Finding.silent(said("shares.none"), counts[0])
     share, before = hits[0] / counts[0], hits[1] / counts[1]
     p, (low, high) = fisher(hits, counts), share_interval(hits[0], counts[0])
-    why = f"{per_cent(share)} {what}, {per_cent(before)} in the reference ({write_p(p)})."
+    why = said("shares", share=per_cent(share), what=what, before=per_cent(before), p=write_p(p))
     return Finding(share, low, high, p, changed=p < SIGNIFICANT and share - before >= least, why=why, evidence=evidence or [], n=counts[0])
 
 
@@ -50,7 +52,7 @@ def compare_means(reference: NDArray[np.float64], window: NDArray[np.float64], l
     """
     found, mean = kolmogorov_smirnov(reference, window), float(window.mean())
     reach = QUANTILE * float(window.std()) / np.sqrt(len(window))
-    why = f"{what}; the distributions differ by {found.size:.2f} ({write_p(found.p)})."
+    why = said("means", what=what, size=f"{found.size:.2f}", p=write_p(found.p))
     changed, evidence = found.p < SIGNIFICANT and found.size >= least, quantiles(reference, window, digits)
     return Finding(mean, mean - reach, mean + reach, found.p, changed=changed, why=why, evidence=evidence, n=len(window))
 

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.calibration import reliability
 from vertune.metrics.distributions import two_sided
 from vertune.metrics.drift import mean_difference
@@ -35,25 +36,22 @@ class Calibration(Monitor):
         gaps = [one.confidences[rows] - one.right[rows] for one, rows in zip((reference, window), known, strict=True)]
         count = len(gaps[1])
         if count < 2:
-            return Finding.silent("No answer has both a confidence and feedback.", count)
+            return Finding.silent(said("calibration.none"), count)
         sure, right = window.confidences[known[1]], window.right[known[1]]
         value, error = float(gaps[1].mean()), float(gaps[1].std(ddof=1)) / math.sqrt(count)
         if len(gaps[0]) >= 2:
             difference, _ = mean_difference(gaps[0], gaps[1])
-            size, p, before = difference.size, difference.p, per_cent(float(gaps[0].mean()))
-            compared = f"in the reference by {before}"
+            size, p = difference.size, difference.p
+            compared = said("calibration.reference", gap=per_cent(float(gaps[0].mean())))
         else:
             spread = math.sqrt(float((sure * (1 - sure)).sum())) / count
             size, p = value, two_sided(value / spread) if spread > 0 else 1.0
-            compared = "and nothing is known of the reference"
+            compared = said("calibration.unknown")
         found = reliability(sure, right)
         rows = [
             {"confidence": f"{part['low']:.1f} to {part['high']:.1f}", "right": per_cent(part["accuracy"]), "answers": part["count"]}
             for part in found["bins"]
         ]
-        why = (
-            f"Confidences exceed the share of right answers by {per_cent(value)} on average, {compared} ({write_p(p)}); the expected "
-            f"calibration error is {per_cent(found['ece'])}."
-        )
+        why = said("calibration", gap=per_cent(value), compared=compared, p=write_p(p), error=per_cent(found["ece"]))
         changed = p < SIGNIFICANT and abs(size) >= self.least
         return Finding(value, value - QUANTILE * error, value + QUANTILE * error, p, changed=changed, why=why, evidence=rows, n=count)

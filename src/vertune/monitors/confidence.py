@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.monitors._shares import compare_means, finite, per_cent
 
 
@@ -27,6 +28,6 @@ class Confidence(Monitor):
         """Return the mean confidence."""
         before, now = finite(reference.confidences), finite(window.confidences)
         if len(before) < 2 or len(now) < 2:
-            return Finding.silent("The answers have no confidence.", len(now))
-        means = [per_cent(float(values.mean())) for values in (now, before)]
-        return compare_means(before, now, self.least, f"The mean confidence is {means[0]}, {means[1]} in the reference")
+            return Finding.silent(said("answers.unsure"), len(now))
+        what = said("confidence.means", now=per_cent(float(now.mean())), before=per_cent(float(before.mean())))
+        return compare_means(before, now, self.least, what)

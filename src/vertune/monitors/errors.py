@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.monitors._shares import compare_shares
 
 
@@ -22,4 +23,4 @@ class Errors(Monitor):
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the share of failed requests."""
         before, now = (np.array([answer is None for answer in one.answers], bool) for one in (reference, window))
-        return compare_shares(before, now, self.least, "of the requests failed")
+        return compare_shares(before, now, self.least, said("errors.failed"))

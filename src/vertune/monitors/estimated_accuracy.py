@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.lexical.domain import known_words
 from vertune.metrics.estimated import Calibration, estimate
 from vertune.monitors._shares import examples, kept_rows, per_cent, write_p
@@ -45,23 +46,18 @@ class EstimatedAccuracy(Monitor):
         sure, now = np.isfinite(reference.confidences), np.isfinite(window.confidences)
         count = int(now.sum())
         if not count:
-            return Finding.silent("The answers have no confidence, so their accuracy can't be estimated.")
+            return Finding.silent(said("estimated_accuracy.unsure"))
         if known.sum() < _LABELLED:
-            return Finding.silent(
-                f"Of {int(known.sum())} answers of the reference it is known whether they are right; {_LABELLED} are needed to know "
-                "what a confidence means.", count,
-            )  # fmt: skip
+            return Finding.silent(said("estimated_accuracy.few", known=int(known.sum()), needed=_LABELLED), count)
         unlike, rows = self._unlike(reference, window)
         if unlike:
-            why = f"{unlike} A confidence in such answers means nothing: collect feedback or labels to know the accuracy."
+            why = said("estimated_accuracy.unlike", unlike=unlike)
             return Finding(None, why=why, evidence=examples(window, rows, "unlike the reference"), n=count)
         calibration = Calibration.fit(reference.confidences[known], reference.right[known])
         found = estimate(calibration, reference.confidences[sure], window.confidences[now])
         changed = found.p < SIGNIFICANT and found.before - found.accuracy >= self.least
-        why = (
-            f"If only inputs have changed, {per_cent(found.accuracy)} of the answers are right, {per_cent(found.before)} in the reference "
-            f"({write_p(found.p)})."
-        )
+        about = {"accuracy": per_cent(found.accuracy), "before": per_cent(found.before), "p": write_p(found.p)}
+        why = said("estimated_accuracy", **about)
         return Finding(found.accuracy, found.low, found.high, found.p, changed=changed, why=why, evidence=[], n=count)
 
     def _unlike(self, reference: Window, window: Window) -> tuple[str, NDArray[np.int64]]:
@@ -78,11 +74,12 @@ class EstimatedAccuracy(Monitor):
         if fall > self.words:
             order = np.argsort(known, kind="stable")
             least = rows[1][order][known[order] < np.quantile(own, _FEW_KNOWN)]
-            return f"{per_cent(1 - float(known.mean()))} of the words of a text are new, {per_cent(1 - float(own.mean()))} before.", least
+            shares = [per_cent(1 - float(one.mean())) for one in (known, own)]
+            return said("estimated_accuracy.words", now=shares[0], before=shares[1]), least
         before, now = reference.states(rows[0].tolist()), window.states(rows[1].tolist())
         far = np.zeros(len(rows[1]), bool) if before is None or now is None else _far(before, now)
         share = float(far.mean()) - _NEAREST
-        return (f"{per_cent(share)} of the texts are far from all of the reference." if share > self.far else ""), rows[1][far]
+        return (said("estimated_accuracy.far", share=per_cent(share)) if share > self.far else ""), rows[1][far]
 
 
 def _far(reference: NDArray[np.float32], window: NDArray[np.float32]) -> NDArray[np.bool_]:

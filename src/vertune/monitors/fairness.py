@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.distributions import two_sided
 from vertune.metrics.normal import QUANTILE
 from vertune.monitors._shares import per_cent, write_p
@@ -39,13 +40,13 @@ class Fairness(Monitor):
         """Return also whether no record has the column."""
         for name, one in (("window", window), ("reference", reference)):
             if self.column and not (_groups(one, self.column) != "").any():
-                return f"The {name} has no column '{self.column}'."
+                return said(f"fairness.{name}", column=self.column)
         return super().lacks(reference, window)
 
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the largest gap of a group in the window."""
         if not self.column:
-            return Finding.silent("No column is named by whose values requests are grouped.")
+            return Finding.silent(said("fairness.unnamed"))
         both = all("feedback" in one.has for one in (reference, window))
         scores = [one.right if both else one.confidences for one in (reference, window)]
         groups = [_groups(one, self.column) for one in (reference, window)]
@@ -54,20 +55,20 @@ class Fairness(Monitor):
         found = [one for one in (_gap(name, groups, rows) for name in named) if one is not None]
         count = int(rows[1][1].sum())
         if not found:
-            return Finding.silent(f"No group of '{self.column}' has {_FEWEST} records in the window and in the reference.", count)
+            return Finding.silent(said("fairness.few", column=self.column, least=_FEWEST), count)
         worst = max(found, key=lambda one: abs(one["change"]) / one["spread"] if one["spread"] else 0.0)
         z = worst["change"] / worst["spread"] if worst["spread"] else 0.0
         p = min(1.0, two_sided(z) * len(found))
-        what = "accuracy" if both else "mean confidence"
-        side = "above" if worst["now"] > 0 else "below"
-        why = (
-            f"The {what} of {self.column} = {worst['group']} is {per_cent(abs(worst['now']))} {side} that of the others; the gap has "
-            f"changed by {per_cent(worst['change'])} ({write_p(p)})."
-        )
+        what, side = said("fairness.accuracy" if both else "fairness.confidence"), "above" if worst["now"] > 0 else "below"
+        why = said(
+            "fairness", what=what, column=self.column, group=worst["group"], gap=per_cent(abs(worst["now"])), side=said(f"fairness.{side}"),
+            change=per_cent(worst["change"]), p=write_p(p),
+        )  # fmt: skip
         largest = max(found, key=lambda one: abs(one["now"]))
         value, reach = abs(largest["now"]), QUANTILE * largest["error"]
         shown = [
-            {"group": one["group"], what: per_cent(one["score"]), "gap": per_cent(one["now"]), "records": one["count"]} for one in found
+            {"group": one["group"], str(what): per_cent(one["score"]), "gap": per_cent(one["now"]), "records": one["count"]}
+            for one in found
         ]
         changed = p < SIGNIFICANT and abs(worst["change"]) >= self.least
         return Finding(value, max(0.0, value - reach), min(1.0, value + reach), p, changed=changed, why=why, evidence=shown, n=count)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.sequential import bounds
 from vertune.metrics.streams import Adwin, PageHinkley, last_change
 from vertune.monitors._shares import examples, per_cent
@@ -48,21 +49,23 @@ class FeedbackQuality(Monitor):
         low, high = bounds(int(recent.sum()), len(recent), _ALPHA)
         seen = self._seen(errors, recent, known if usual is not None else None)
         changed = bool(seen) and rate - before >= self.least
-        since = f"{per_cent(before)} in the reference" if usual is not None else f"{per_cent(before)} of all"
-        why = f"{per_cent(rate)} of the last {len(recent):,} answers with feedback are wrong, {since}"
-        why += f"; {' and '.join(seen)} sees a rise." if seen else "; there is no proof of a rise."
+        why = said(
+            "feedback_quality", rate=per_cent(rate), count=f"{len(recent):,}",
+            before=said(f"feedback_quality.{'all' if usual is None else 'reference'}", share=per_cent(before)),
+            seen=said("feedback_quality.rise", detectors=seen) if seen else said("feedback_quality.none"),
+        )  # fmt: skip
         wrong = rows[len(errors) - len(recent) :][recent == 1]
         return Finding(rate, low, high, None, changed=changed, why=why, evidence=_evidence(window, wrong), n=len(recent))
 
     def _seen(self, errors: NDArray[np.float64], recent: NDArray[np.float64], known: NDArray[np.float64] | None) -> list[str]:
         """Return the detectors that see a rise of the errors, in words."""
-        seen = []
+        seen: list[str] = []
         if len(recent) < len(errors) and recent.mean() > errors[: len(errors) - len(recent)].mean():
             seen.append("ADWIN")
         if known is None:
             return seen
         if bounds(int(recent.sum()), len(recent), _ALPHA / 2)[0] > bounds(int(known.sum()), len(known), _ALPHA / 2)[1]:
-            seen.insert(0, "the sequential interval")
+            seen.insert(0, said("feedback_quality.interval"))
         detector = PageHinkley.of_rate(float(known.mean()), self.least, self.between)
         place = last_change(errors, detector)
         if place is not None and place >= len(errors) - len(recent):

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.drift import chi_square, expected_index, index_interval, stability_index
 from vertune.monitors._shares import per_cent, write_p
 
@@ -28,7 +29,7 @@ class LabelShares(Monitor):
         before, now = Counter(reference.labels()), Counter(window.labels())
         names = sorted({*before, *now})
         if len(names) < 2 or not before or not now:
-            return Finding.silent("The answers contain fewer than two labels.", sum(now.values()))
+            return Finding.silent(said("label_shares.few"), sum(now.values()))
         one, other = (np.array([counts[name] for name in names], np.float64) for counts in (before, now))
         size, p = max(0.0, stability_index(one, other) - expected_index(one, other)), chi_square(one, other).p
         low, high = index_interval(one, other)
@@ -39,9 +40,6 @@ class LabelShares(Monitor):
             for row in order.tolist()
         ]
         moved = 0.5 * float(np.abs(shares[1] - shares[0]).sum())
-        why = (
-            f"The shares of labels have shifted by {size:.3f} (PSI, {write_p(p)}), most that of {names[order[0]]}; {per_cent(moved)} have "
-            "moved."
-        )
+        why = said("label_shares", size=f"{size:.3f}", p=write_p(p), label=names[order[0]], moved=per_cent(moved))
         answered = sum(answer is not None for answer in window.answers)
         return Finding(size, low, high, p, changed=p < SIGNIFICANT and size >= self.least, why=why, evidence=rows, n=answered)

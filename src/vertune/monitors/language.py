@@ -10,6 +10,7 @@ from pydantic import Field
 
 from vertune.core.language import language_of
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.drift import fisher, share_interval
 from vertune.monitors._shares import MOST_EXAMPLES, examples, per_cent, write_p
 
@@ -35,17 +36,14 @@ class Language(Monitor):
         usual = {"", *(language for language, count in known.items() if count >= _USUAL * sum(known.values()))}
         sizes = [sum(language is not None for language in one) for one in (now, before)]
         if not all(sizes):
-            return Finding.silent("There are no texts.", sizes[0])
+            return Finding.silent(said("texts.none"), sizes[0])
         foreign = [row for row, language in enumerate(now) if language is not None and language not in usual]
         hits = len(foreign), sum(language is not None and language not in usual for language in before)
         share, p = hits[0] / sizes[0], fisher(hits, (sizes[0], sizes[1]))
         low, high = share_interval(hits[0], sizes[0])
-        names = " and ".join(sorted(usual - {""})) or "no known language"
         earlier = hits[1] / sizes[1]
-        why = (
-            f"{per_cent(share)} of the texts are in other languages than the reference ({names}), where {per_cent(earlier)} are "
-            f"({write_p(p)})."
-        )
+        names = sorted(usual - {""}) or [said("language.unknown")]
+        why = said("language", share=per_cent(share), languages=names, before=per_cent(earlier), p=write_p(p))
         changed = p < SIGNIFICANT and share - earlier >= self.least
         return Finding(share, low, high, p, changed=changed, why=why, evidence=_evidence(window, now, foreign), n=sizes[0])
 

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.monitors._shares import compare_shares, finite, quantiles
 
 
@@ -27,7 +28,7 @@ class Latency(Monitor):
         """Return the share of slow requests."""
         before, now = finite(reference.seconds), finite(window.seconds)
         if not len(before) or not len(now):
-            return Finding.silent("The times that requests took are not known.", len(now))
+            return Finding.silent(said("latency.unknown"), len(now))
         limit = float(np.quantile(before, self.quantile))
-        what = f"of the requests took more than {limit:.3g} s"
+        what = said("latency.slow", limit=f"{limit:.3g}")
         return compare_shares(before > limit, now > limit, self.least, what, quantiles(before, now, digits=4))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.monitors._shares import compare_means
 
 
@@ -27,9 +28,8 @@ class Length(Monitor):
         counted = (reference.tokens >= 0).any() and (window.tokens >= 0).any()
         before, now = (_tokens(one) if counted else _characters(one) for one in (reference, window))
         if len(before) < 2 or len(now) < 2:
-            return Finding.silent("There are too few texts.", len(now))
-        unit = "tokens" if counted else "characters"
-        what = f"A text has {now.mean():.1f} {unit} on average, {before.mean():.1f} in the reference"
+            return Finding.silent(said("texts.few"), len(now))
+        what = said(f"length.{'tokens' if counted else 'characters'}", now=f"{now.mean():.1f}", before=f"{before.mean():.1f}")
         return compare_means(before, now, self.least, what, digits=1)
 
 

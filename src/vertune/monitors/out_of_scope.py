@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.monitors._shares import compare_shares, examples, finite
 
 
@@ -29,9 +30,9 @@ class OutOfScope(Monitor):
         """Return the share of unsure answers."""
         before, now = finite(reference.confidences), finite(window.confidences)
         if not len(before) or not len(now):
-            return Finding.silent("The answers have no confidence.", len(now))
+            return Finding.silent(said("answers.unsure"), len(now))
         limit = float(np.quantile(before, 0.05)) if self.below is None else self.below
         unsure = (window.confidences < limit).nonzero()[0]
         least_sure = unsure[np.argsort(window.confidences[unsure], kind="stable")]
-        what = f"of the answers have a confidence below {limit:.2f}"
+        what = said("out_of_scope.unsure", limit=f"{limit:.2f}")
         return compare_shares(before < limit, now < limit, self.least, what, examples(window, least_sure, "least sure of"))

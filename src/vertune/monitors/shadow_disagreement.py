@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.drift import binomial_tail, share_interval
 from vertune.monitors._shares import per_cent, write_p
 
@@ -30,6 +31,6 @@ class ShadowDisagreement(Monitor):
         p = binomial_tail(len(others), len(pairs), self.least)
         named = Counter((", ".join(window.task.named(mine)), ", ".join(window.task.named(other))) for mine, other in others)
         rows = [{"live": mine, "candidate": other, "requests": count} for (mine, other), count in named.most_common(_SHOWN)]
-        allowed = per_cent(self.least)
-        why = f"The candidate answers {per_cent(share)} of {len(pairs):,} requests otherwise; {allowed} are allowed ({write_p(p)})."
+        about = {"share": per_cent(share), "count": f"{len(pairs):,}", "allowed": per_cent(self.least), "p": write_p(p)}
+        why = said("shadow_disagreement", **about)
         return Finding(share, low, high, p, changed=p < SIGNIFICANT and share >= self.least, why=why, evidence=rows, n=len(pairs))

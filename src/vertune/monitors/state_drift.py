@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.drift import linear_separation, mean_discrepancy
 from vertune.monitors._shares import examples, kept_rows, per_cent, write_p
 
@@ -37,18 +38,18 @@ class StateDrift(Monitor):
         """Return the squared discrepancy."""
         rows = [kept_rows(reference, self.of_reference), kept_rows(window, self.sample)]
         if min(map(len, rows)) < _LEAST:
-            return Finding.silent("There are too few texts.", len(rows[1]))
+            return Finding.silent(said("texts.few"), len(rows[1]))
         before, now = reference.states(rows[0].tolist()), window.states(rows[1].tolist())
         if before is None or now is None:
-            return Finding.silent("No model is at hand that computes vectors.", len(rows[1]))
+            return Finding.silent(said("state_drift.unknown"), len(rows[1]))
         distance = mean_discrepancy(before[: self.sample], now)
         is_window = np.arange(len(before) + len(now)) >= len(before)
         explained = linear_separation(np.concatenate([before, now]), is_window, _PENALTY)
         p, cosine = min(1.0, 2 * min(distance.p, explained.p)), _cosine(before.mean(0), now.mean(0))
-        why = (
-            f"The vectors of both differ by {distance.size:.4f} (MMD²) and explain {per_cent(max(0.0, explained.size))} of the difference "
-            f"beyond chance ({write_p(p)}); the cosine of their means is {cosine:.3f}."
-        )
+        why = said(
+            "state_drift", distance=f"{distance.size:.4f}", explained=per_cent(max(0.0, explained.size)), p=write_p(p),
+            cosine=f"{cosine:.3f}",
+        )  # fmt: skip
         far = rows[1][np.argsort((now @ before.T).max(1), kind="stable")]
         evidence = examples(window, far, "least like before")
         changed = p < SIGNIFICANT and explained.size >= self.least

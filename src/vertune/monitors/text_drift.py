@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.lexical.domain import tell_apart
 from vertune.monitors._shares import write_p
 
@@ -30,16 +31,13 @@ class TextDrift(Monitor):
         before, now = (list(dict.fromkeys(text for text in one.texts() if text)) for one in (reference, window))
         before, now = self._sampled(before), self._sampled(now)
         if min(len(before), len(now)) < 20:
-            return Finding.silent("There are too few texts.", len(now))
+            return Finding.silent(said("texts.few"), len(now))
         found = tell_apart(before, now)
         words = [
             {"word": word.word, "share in the window": round(word.window, 4), "share in the reference": round(word.reference, 4)}
             for word in found.words
         ]
-        why = (
-            f"A classifier tells new texts from those of the reference with an area under the ROC curve of {found.area:.3f} "
-            f"({write_p(found.p)})."
-        )
+        why = said("text_drift", area=f"{found.area:.3f}", p=write_p(found.p))
         changed = found.p < SIGNIFICANT and found.area >= 0.5 + self.least
         return Finding(found.area, found.low, found.high, found.p, changed=changed, why=why, evidence=words, n=len(now))
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.monitors._shares import compare_shares
 
 
@@ -22,5 +23,5 @@ class Truncation(Monitor):
         """Return the share of truncated texts."""
         before, now = reference.cut[reference.cut >= 0], window.cut[window.cut >= 0]
         if not len(before) or not len(now):
-            return Finding.silent("Tokens were not counted, because no tokenizer is at hand.", len(now))
-        return compare_shares(before > 0, now > 0, self.least, "of the texts are longer than the model reads")
+            return Finding.silent(said("tokens.uncounted"), len(now))
+        return compare_shares(before > 0, now > 0, self.least, said("truncation.cut"))

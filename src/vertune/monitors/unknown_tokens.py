@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from vertune.core.monitor import Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.monitors._shares import compare_shares, examples, per_cent
 
 
@@ -22,7 +23,7 @@ class UnknownTokens(Monitor):
         """Return the share of texts with unknown tokens."""
         before, now = reference.unknown[reference.unknown >= 0], window.unknown[window.unknown >= 0]
         if not len(before) or not len(now):
-            return Finding.silent("Tokens were not counted, because no tokenizer is at hand.", len(now))
+            return Finding.silent(said("tokens.uncounted"), len(now))
         tokens = window.tokens[(window.unknown >= 0) & (window.tokens > 0)]
-        what = f"of the texts have unknown tokens ({per_cent(now.sum() / max(1, tokens.sum()))} of all tokens)"
+        what = said("unknown_tokens.found", share=per_cent(now.sum() / max(1, tokens.sum())))
         return compare_shares(before > 0, now > 0, self.least, what, examples(window, (window.unknown > 0).nonzero()[0]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertune.core.monitor import SIGNIFICANT, Finding, Monitor, Need, Unit, Window
+from vertune.core.sentence import said
 from vertune.metrics.distributions import two_sided
 from vertune.metrics.normal import QUANTILE
 from vertune.monitors._shares import write_p
@@ -40,11 +41,11 @@ class Volume(Monitor):
         total = window.total or len(now)
         length = float(now[-1] - now[0]) if len(now) > 1 else 0.0
         if len(hours) < _HOURS or length <= 0:
-            return Finding.silent(f"The reference has {len(hours)} complete hours; expected {_HOURS} or more.", len(now))
+            return Finding.silent(said("volume.few", hours=len(hours), needed=_HOURS), len(now))
         usual = _usual(hours)
         expected = _expected(usual, float(now[0]), float(now[-1]))
         if expected <= 0:
-            return Finding.silent("The reference has no requests at this time of the day.", len(now))
+            return Finding.silent(said("volume.none"), len(now))
         rates = np.array([usual[int(start // _HOUR % 24)] for start, _ in hours])
         counts = np.array([count for _, count in hours])
         freedom = max(1, len(hours) - (24 if _by_hour(hours) else 1))
@@ -56,7 +57,7 @@ class Volume(Monitor):
         per_hour = (total - 1) / (length / _HOUR)
         reach = QUANTILE * per_hour * math.sqrt(factor / max(1, total - 1))
         is_large = ratio >= 1 + self.least or ratio <= 1 / (1 + self.least)
-        why = f"{per_hour:.3g} requests in an hour, {ratio:.2f} times as many as in the reference at this time ({write_p(p)})."
+        why = said("volume", rate=f"{per_hour:.3g}", ratio=f"{ratio:.2f}", p=write_p(p))
         return Finding(
             per_hour, max(0.0, per_hour - reach), per_hour + reach, p, changed=p < SIGNIFICANT and is_large, why=why, evidence=[], n=total
         )

@@ -136,8 +136,8 @@ def _boxes(found: Found, monitors: Sequence[Mapping[str, Any]], confirmed: Seque
             "text": "; ".join(f"{one['title']}" for one in unknown) or "Every monitor had what it needs.",
         },
         {
-            "title": "How often is this a false alarm?", "figure": f"< 1 in {format_count(1 / rate) if rate else '–'}",
-            "text": "windows, if nothing changes: the figure is that of a change in one window, and only two in a row count.",
+            "title": "How often is this a false alarm?", "figure": f"1 in {format_count(round(1 / rate))}" if rate else "–",
+            "text": "windows is to be expected, if nothing changes: the same change must show in two in a row.",
         },
     ]  # fmt: skip
 
@@ -209,7 +209,7 @@ def _decided(found: Found) -> list[tuple[str, str]]:
         ),
         (
             "False alarms",
-            f"if nothing changes, at most {expected} in {plural(alarms['looks'], 'window')} are to be expected, and fewer because two "
-            "windows in a row must agree",
+            f"if nothing changes and requests do not depend on each other, {expected} in {plural(alarms['looks'], 'window')} are to be "
+            "expected; monitors that watch a stream by themselves come on top",
         ),
     ]

@@ -1,8 +1,11 @@
-"""Writes what people are told of an alert, in English or Chinese: what happened, since when, how bad, on what evidence, what to do."""
+"""Writes what people are told, in English or Chinese: of alerts and of retrainings.
+
+A message says what happened, since when, how bad it is, on what evidence, and what to do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -15,17 +18,19 @@ from vertune.core.errors import VertuneError
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Monitor
 from vertune.core.monitor import Unit
+from vertune.core.sentence import Language, stored, written
 from vertune.core.watch import Rule
 from vertune.steps.alert.rules import suggestion
 from vertune.store.alerts import Alert, Memory
 from vertune.store.database import format_time
+from vertune.store.retrainings import Retraining
 
 _ROWS, _CHARACTERS = 8, 120
 """How many rows of the evidence a message shows, and how many characters of each value."""
 
 
-def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: str) -> Message:
-    """Return the message about an alert, without an id. What monitors say of their figures is quoted in English."""
+def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: Language) -> Message:
+    """Return the message about an alert, without an id."""
     phrases = _phrases(language)
     title = _title(alert.monitor, phrases)
     about = {"vertical": alert.vertical, "rule": alert.rule, "title": title, "severity": phrases["severity"][alert.severity]}
@@ -35,19 +40,42 @@ def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: st
     if opened:
         parts += [
             (phrases["bad"], f"{about['severity']}. {phrases['value'].format(title=title, value=shown(alert.monitor, alert.value))}"),
-            (phrases["evidence"], "\n".join([alert.why, *_rows(alert.evidence, phrases)])),
+            (phrases["evidence"], "\n".join([written(alert.why, language), *_rows(alert.evidence, phrases)])),
             (phrases["do"], "\n".join(todo(alert.monitor, rule, memory, language))),
             (phrases["reply"], phrases["answer"].format(alert=alert.id)),
         ]
     subject = phrases["opened" if opened else "resolved"].format(**about)
     return Message(
         "", event, alert.id, alert.vertical, alert.rule, monitor=alert.monitor, severity=alert.severity, began=alert.began,
-        at=alert.changed, value=alert.value, subject=subject,
-        text="\n\n".join(f"{heading}\n{text}" for heading, text in parts) + "\n", evidence=alert.evidence,
+        at=alert.changed, value=alert.value, subject=subject, text=_joined(parts), evidence=alert.evidence,
     )  # fmt: skip
 
 
-def trial(language: str) -> Message:
+def of_retraining(event: Event, one: Retraining, why: str, made: Mapping[str, str | None], language: Language) -> Message:
+    """Return the message about a retraining, without an id: what happened and why, what it made, and what to do.
+
+    `made` has the ids of the model and of the report of the gate, where there are any.
+    """
+    phrases = _phrases(language)
+    of_event, now = phrases["retraining"][event], format_time(datetime.now(UTC))
+    began = phrases["began"].format(time=_minute(one.at), lasting=_lasting(one.at, now, phrases))
+    parts = [(phrases["happened"], written(stored(why), language)), (phrases["since"], began)]
+    found = [f"{phrases['made'][name]}: {made[name]}" for name in phrases["made"] if made.get(name)]
+    parts += [(phrases["evidence"], "\n".join(found))] if found else []
+    parts += [(phrases["do"], of_event["do"].format(vertical=one.vertical, model=made.get("model") or "MODEL"))]
+    severity = "info" if event in ("passed", "live") else "warning"
+    subject = of_event["subject"].format(vertical=one.vertical)
+    return Message(
+        "", event, one.id, one.vertical, rule="", monitor="", severity=severity, began=one.at, at=now, value=None, subject=subject,
+        text=_joined(parts),
+    )  # fmt: skip
+
+
+def _joined(parts: Sequence[tuple[str, str]]) -> str:
+    return "\n\n".join(f"{heading}\n{text}" for heading, text in parts) + "\n"
+
+
+def trial(language: Language) -> Message:
     """Return a message that says that a channel works."""
     phrases, now = _phrases(language), format_time(datetime.now(UTC))
     return Message(
@@ -70,18 +98,18 @@ def unit(monitor: str) -> Unit:
     return found
 
 
-def title(monitor: str, language: str) -> str:
+def title(monitor: str, language: Language) -> str:
     """Return what a monitor measures, in a few words."""
     return _title(monitor, _phrases(language))
 
 
-def todo(monitor: str, rule: Rule, memory: Memory, language: str) -> list[str]:
+def todo(monitor: str, rule: Rule, memory: Memory, language: Language) -> list[str]:
     """Return what to do about the findings of a monitor, in sentences, with what `advice` says of the rule."""
     phrases = _phrases(language)
     return [phrases["advice"].get(monitor, phrases["advice"]["default"]), *_weight(rule, memory, phrases)]
 
 
-def advice(rule: Rule, memory: Memory, language: str) -> list[str]:
+def advice(rule: Rule, memory: Memory, language: Language) -> list[str]:
     """Return sentences on the weight of a rule, and on what to change, after people called its alerts false; empty if none was."""
     return _weight(rule, memory, _phrases(language))
 
@@ -98,11 +126,19 @@ def _weight(rule: Rule, memory: Memory, phrases: Mapping[str, Any]) -> list[str]
 
 
 def _since(alert: Alert, phrases: Mapping[str, Any]) -> str:
-    began = datetime.fromisoformat(alert.began).astimezone(UTC)
-    lasting = max(timedelta(0), datetime.fromisoformat(alert.changed) - began)
+    return str(phrases["began"].format(time=_minute(alert.began), lasting=_lasting(alert.began, alert.changed, phrases)))
+
+
+def _minute(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _lasting(began: str, ended: str, phrases: Mapping[str, Any]) -> str:
+    """Return how long something lasted, in days, hours or minutes."""
+    lasting = max(timedelta(0), datetime.fromisoformat(ended) - datetime.fromisoformat(began))
     minutes = round(lasting.total_seconds() / 60)
     unit, number = ("days", minutes / 1440) if minutes >= 2 * 1440 else ("hours", minutes / 60) if minutes >= 120 else ("minutes", minutes)
-    return str(phrases["began"].format(time=f"{began:%Y-%m-%d %H:%M}", lasting=phrases["lasting"][unit].format(round(number))))
+    return str(phrases["lasting"][unit].format(round(number)))
 
 
 def _rows(evidence: list[dict[str, Any]], phrases: Mapping[str, Any]) -> list[str]:
@@ -129,6 +165,6 @@ def _monitor(name: str) -> Any:
 
 
 @cache
-def _phrases(language: str) -> dict[str, Any]:
+def _phrases(language: Language) -> dict[str, Any]:
     found: dict[str, Any] = read_yaml(Path(__file__).with_name(f"{language}.yaml"))
     return found

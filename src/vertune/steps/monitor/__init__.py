@@ -23,6 +23,7 @@ from vertune.core.errors import ConfigError, DataError, NotFound, StorageError
 from vertune.core.files import write_json, write_text
 from vertune.core.monitor import Monitor, Verdict, Window
 from vertune.core.parse import build
+from vertune.core.sentence import stored
 from vertune.evaluation.monitoring import LEAST, LEVEL, Outcome, Subject, carried, episodes, false_alarms, judge
 from vertune.reports import monitoring
 from vertune.steps.monitor.log import read_log
@@ -31,6 +32,7 @@ from vertune.steps.monitor.reference import MOST, labelled_reference
 
 if TYPE_CHECKING:
     from vertune.core.watch import Watch
+    from vertune.steps.monitor.traffic import Stored
     from vertune.store.database import Database
     from vertune.store.measurements import Measurement
 
@@ -83,7 +85,6 @@ def look(plans: Mapping[str, Plan], home: Home, database: Database, now: datetim
     `plans` names verticals that have a live model. One whose model can't be read, or of which too few requests are new since the last
     look, is left out.
     """
-    from vertune.steps.monitor.traffic import Traffic
     from vertune.store import measurements
 
     moment = now or datetime.now(UTC)
@@ -94,14 +95,11 @@ def look(plans: Mapping[str, Plan], home: Home, database: Database, now: datetim
         except (ConfigError, NotFound, StorageError) as error:  # one that is damaged must not keep others from being watched
             _log.warning("%s can't be monitored: %s", name, error)
             continue
-        with database.reading() as connection:
-            traffic = Traffic(connection, home, reader, name, moment)
-            before = measurements.latest(connection, name, 2)
-            window = traffic.window(plan.length)
-            if not len(window) or not _is_new(window, plan.length, before):
-                continue
-            subjects.append(_subject(plan, traffic, window))
-        for monitor, found in before.items():
+        stored_rows = _stored(plan, name, reader.artifact, database, moment)
+        if stored_rows is None:
+            continue
+        subjects.append(_subject(plan, name, reader, home, stored_rows))
+        for monitor, found in stored_rows.before.items():
             known = next((one.verdict for one in found if one.verdict != "unknown"), None)
             previous |= {} if known is None else {(name, monitor): known}
     outcomes = judge(subjects, previous)
@@ -120,32 +118,54 @@ def as_measurement(outcome: Outcome) -> Measurement:
     begin, end = (format_time(datetime.fromtimestamp(0 if np.isnan(at) else at, UTC)) for at in (outcome.begin, outcome.end))
     return Measurement(
         outcome.vertical, outcome.monitor.name, begin, end, found.value, low=found.low, high=found.high, p=found.p, n=found.n,
-        verdict=outcome.verdict, why=found.why, evidence=found.evidence[:_EVIDENCE],
+        verdict=outcome.verdict, why=stored(found.why), evidence=found.evidence[:_EVIDENCE],
     )  # fmt: skip
 
 
-def _subject(plan: Plan, traffic: Any, window: Window) -> Subject:
-    """Return one vertical with its reference and its last requests; `traffic` reads them from the store."""
-    monitors = plan.chosen
-    early = traffic.early()
-    reference = traffic.reference(plan.span) if plan.span else labelled_reference(traffic.reader, traffic.home)[0]
+def _stored(plan: Plan, name: str, model: Artifact, database: Database, now: datetime) -> Stored | None:
+    """Return what a look at a vertical needs of the store; None if there are too few new requests."""
+    from vertune.steps.monitor.traffic import Stored, Traffic
+    from vertune.store import measurements
+
+    with database.reading() as connection:
+        traffic = Traffic(connection, name, model, now)
+        before = measurements.latest(connection, name, 2)
+        window = traffic.window(plan.length)
+        if not len(window) or not _is_new(window.at, plan.length, before):
+            return None
+        labelled = traffic.labelled(float(window.at[0]), plan.span[1] if plan.span else None)
+        reference = traffic.reference(plan.span) if plan.span else None
+        return Stored(window, traffic.early(), labelled, reference, traffic.candidate(), before)
+
+
+def _subject(plan: Plan, name: str, reader: Reader, home: Home, found: Stored) -> Subject:
+    """Return one vertical with its reference and its last requests, as they are in the store; its models may compute here."""
+    from vertune.steps.monitor.traffic import joined, with_shadow
+
+    monitors, window = plan.chosen, found.window.window(reader)
+    early = found.early.window(reader) if len(found.early) else None
+    reference = labelled_reference(reader, home)[0] if found.reference is None else found.reference.window(reader)
     if any("shadow" in monitor.of_window for monitor in monitors):
-        window = traffic.with_shadow(window, traffic.candidate())
-    history = traffic.history(window, plan.span[1] if plan.span else None)
-    return Subject(
-        traffic.vertical, monitors, reference if reference is not None and len(reference) else early or window, window, history, early=early
-    )
+        window = with_shadow(window, _candidate(found.candidate, home))
+    history = joined(found.labelled.window(reader, counted=False), window)
+    return Subject(name, monitors, reference if reference is not None and len(reference) else early or window, window, history, early=early)
 
 
-def _is_new(window: Window, length: int | timedelta, before: Mapping[str, Sequence[Measurement]]) -> bool:
-    """Whether at least half of a window came after the end of the last one."""
+def _candidate(id: str | None, home: Home) -> Reader | None:
+    """Return what reads the candidate in shadow; None if there is none, or if it is not in the home."""
+    found = None if id is None else home.find("models", id)
+    return None if found is None else Reader(found)
+
+
+def _is_new(at: NDArray[np.float64], length: int | timedelta, before: Mapping[str, Sequence[Measurement]]) -> bool:
+    """Whether at least half of a window, of which these are the times, came after the end of the last one."""
     ends = [datetime.fromisoformat(one.window_end).timestamp() for found in before.values() for one in found]
     if not ends:
         return True
-    new = window.at > max(ends)
+    new = at > max(ends)
     if isinstance(length, timedelta):
-        return bool(new.any()) and float(window.at[-1]) - max(ends) >= length.total_seconds() / 2
-    return int(new.sum()) * 2 >= len(window)
+        return bool(new.any()) and float(at[-1]) - max(ends) >= length.total_seconds() / 2
+    return int(new.sum()) * 2 >= len(at)
 
 
 # ── A report on successive windows of one vertical ───────────────────────────────────────────────────────────────────────
@@ -159,7 +179,6 @@ class _Material:
     """All requests, oldest first."""
     source: str
     notes: list[str] = field(default_factory=list)
-    candidate: Reader | None = None
     reference: Window | None = None
     """The requests of the reference, if it is a time of the store."""
 
@@ -210,15 +229,13 @@ def _of_file(file: Path, reader: Reader, columns: Mapping[str, str] | None) -> _
 
 def _of_store(database: Database, home: Home, reader: Reader, name: str, plan: Plan) -> _Material:
     """Return the last requests that a server stored."""
-    from vertune.steps.monitor.traffic import Traffic
+    from vertune.steps.monitor.traffic import Traffic, with_shadow
 
     with database.reading() as connection:
-        traffic = Traffic(connection, home, reader, name, datetime.now(UTC))
-        window = traffic.window(_TRAFFIC)
-        candidate = traffic.candidate() if len(window) else None
-        window = traffic.with_shadow(window, candidate)
-        reference = traffic.reference(plan.span) if plan.span else None
-    return _Material(window, "requests that the server stored", candidate=candidate, reference=reference)
+        traffic = Traffic(connection, name, reader.artifact, datetime.now(UTC))
+        rows, reference, shadow = traffic.window(_TRAFFIC), traffic.reference(plan.span) if plan.span else None, traffic.candidate()
+    window = with_shadow(rows.window(reader), _candidate(shadow, home) if len(rows) else None)
+    return _Material(window, "requests that the server stored", reference=None if reference is None else reference.window(reader))
 
 
 def _references(plan: Plan, reader: Reader, home: Home, material: _Material) -> tuple[Window, Window, str]:
@@ -272,11 +289,12 @@ def _store(database: Database, looks: Sequence[Sequence[Outcome]]) -> None:
 def _findings(name: str, model: Artifact, looks: list[list[Outcome]], plan: Plan, material: _Material) -> dict[str, Any]:
     """Return the content of findings.json."""
     last = looks[-1]
+    tests = sum(one.adjusted is not None for one in last)
     return {
         "name": name, "model": model.id, "source": material.source, "requests": len(material.window),
         "window": plan.length if isinstance(plan.length, int) else f"{plan.length.total_seconds():.0f} s",
         "level": LEVEL, "least": LEAST, "version": __version__, "windows": len(looks),
-        "false_alarms": {"looks": len(looks), "expected": false_alarms(1, len(looks)), "tests": len(last)},
+        "false_alarms": {"looks": len(looks), "expected": false_alarms(tests, len(looks)), "tests": tests},
         "monitors": [_series(number, looks) for number in range(len(last))],
         "episodes": [
             {"monitor": one.monitor, "began": _finite(one.began), "seen": _finite(one.seen), "ended": _finite(one.ended)}

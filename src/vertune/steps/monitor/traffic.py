@@ -1,16 +1,21 @@
-"""Windows of the requests that a server stored: the last ones, the first ones, and those with feedback."""
+"""Windows of the requests that a server stored: the last ones, the first ones, and those with feedback.
+
+`Traffic` reads rows in a transaction, and computes nothing; `Rows.window` makes a window of them afterwards, with numbers of tokens and
+what else a model is needed for. So no transaction is open while a model computes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from vertune.core.artifact import Home
+from vertune.core.artifact import Artifact
 from vertune.core.ids import first_id_of
 from vertune.core.monitor import Window
 from vertune.steps.monitor.reader import Reader
@@ -29,74 +34,108 @@ _SHADOWED = 300
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """Stored requests of a stretch of time, oldest first."""
+
+    rows: Sequence[Row]
+    hours: Sequence[tuple[float, int]] = ()
+    """When each complete hour of the stretch began, with the true number of its requests, where the rows are a sample; else empty."""
+    total: int = 0
+    """Number of requests in the stretch, where the rows are a sample; else 0."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def at(self) -> NDArray[np.float64]:
+        """When each request arrived, in seconds since 1970."""
+        return np.array([row.at for row in self.rows], np.float64)
+
+    def window(self, reader: Reader, counted: bool = True) -> Window:
+        """Return the window of the rows, with numbers of tokens unless they are not to be `counted`."""
+        window = replace(window_of(reader, self.rows), hours=self.hours, total=self.total)
+        return reader.complete(window) if counted else window
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """What the store has of one vertical, of the requests that its live model answered."""
 
     connection: Connection
-    home: Home
-    reader: Reader
     vertical: str
+    model: Artifact
+    """The live model."""
     now: datetime
 
     @property
     def _since(self) -> str:
         """The first id that a request to this model can have."""
-        return first_id_of(self.reader.artifact.created)
+        return first_id_of(self.model.created)
 
     def _stretch(self, first: str, end: datetime | None = None) -> Stretch:
-        return Stretch(self.vertical, max(first, self._since), first_id_of(end or self.now), self.reader.artifact.id)
+        return Stretch(self.vertical, max(first, self._since), first_id_of(end or self.now), self.model.id)
 
-    def window(self, length: int | timedelta) -> Window:
+    def window(self, length: int | timedelta) -> Rows:
         """Return the last requests: so many answers, or those of the last time of this length."""
         if isinstance(length, int):
-            return self._window(last_rows(self.connection, self._stretch(""), length))
+            return Rows(last_rows(self.connection, self._stretch(""), length))
         stretch = self._stretch(first_id_of(self.now - length))
         return self._counted(sampled_rows(self.connection, stretch, _SAMPLED), stretch)
 
-    def reference(self, span: tuple[datetime, datetime]) -> Window:
+    def reference(self, span: tuple[datetime, datetime]) -> Rows:
         """Return the requests between two times, a sample of `MOST` if there are more."""
         stretch = Stretch.between(self.vertical, *span)
         return self._counted(sampled_rows(self.connection, stretch, MOST), stretch)
 
-    def early(self) -> Window | None:
-        """Return the first requests to the model; None if there are none."""
+    def early(self) -> Rows:
+        """Return the first requests to the model."""
         rows = first_rows(self.connection, self._stretch(""), MOST)
         if not rows:
-            return None
+            return Rows(rows)
         first = datetime.fromtimestamp(rows[0].at, UTC)
         counted = Stretch.between(self.vertical, first, min(self.now, first + timedelta(days=_EARLY_DAYS)))
-        return replace(self._window(rows), hours=counts_by_hour(self.connection, counted)[1:-1])
+        return Rows(rows, counts_by_hour(self.connection, counted)[1:-1])
 
-    def history(self, window: Window, since: datetime | None) -> Window:
-        """Return the requests with feedback since a time, or since the model began to answer, with those of the window."""
+    def labelled(self, before: float, since: datetime | None) -> Rows:
+        """Return the requests with feedback since a time, or since the model began to answer, that came before another time, in seconds."""
         rows = labelled_rows(self.connection, self._stretch("" if since is None else first_id_of(since)), _LABELLED)
-        at = window.at[np.isfinite(window.at)]
-        before = [row for row in rows if not len(at) or row.at < float(at[0])]
-        return joined(self._window(before, counted=False), window)
+        return Rows([row for row in rows if row.at < before])
 
-    def with_shadow(self, window: Window, candidate: Reader | None) -> Window:
-        """Return the window with the answers of a candidate to some of its requests."""
-        if candidate is None:
-            return window
-        rows = [row for row, record in enumerate(window.records) if record is not None and window.answers[row] is not None][-_SHADOWED:]
-        answers = candidate.answers([window.records[row] or {} for row in rows])
-        said = dict(zip(rows, answers, strict=True))
-        return replace(window, shadow=[said.get(row) for row in range(len(window))])
-
-    def candidate(self) -> Reader | None:
-        """Return the model that answers copies of the requests; None if there is none."""
+    def candidate(self) -> str | None:
+        """Return the id of the model that answers copies of the requests; None if there is none."""
         rollout = running(self.connection).get(self.vertical)
-        found = self.home.find("models", rollout.model) if rollout is not None and rollout.mode == "shadow" else None
-        return None if found is None else Reader(found)
+        return rollout.model if rollout is not None and rollout.mode == "shadow" else None
 
-    def _counted(self, rows: Sequence[Row], stretch: Stretch) -> Window:
-        """Return the window of a sample with the true numbers of requests; the first and the last hour are not complete."""
+    def _counted(self, rows: Sequence[Row], stretch: Stretch) -> Rows:
+        """Return a sample with the true numbers of requests; the first and the last hour are not complete."""
         hours = counts_by_hour(self.connection, stretch)
-        return replace(self._window(rows), hours=hours[1:-1], total=sum(count for _, count in hours))
+        return Rows(rows, hours[1:-1], sum(count for _, count in hours))
 
-    def _window(self, rows: Sequence[Row], counted: bool = True) -> Window:
-        window = window_of(self.reader, rows)
-        return self.reader.complete(window) if counted else window
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """All that one look at a vertical reads of the store."""
+
+    window: Rows
+    early: Rows
+    labelled: Rows
+    """The requests with feedback before the window."""
+    reference: Rows | None
+    """None if the reference is no stretch of time."""
+    candidate: str | None
+    """The id of the candidate in shadow, if there is one."""
+    before: dict[str, list[Any]] = field(default_factory=dict)
+    """The last measurements of each monitor, newest first."""
+
+
+def with_shadow(window: Window, candidate: Reader | None) -> Window:
+    """Return the window with the answers of a candidate to some of its requests."""
+    if candidate is None:
+        return window
+    rows = [row for row, record in enumerate(window.records) if record is not None and window.answers[row] is not None][-_SHADOWED:]
+    answers = candidate.answers([window.records[row] or {} for row in rows])
+    said = dict(zip(rows, answers, strict=True))
+    return replace(window, shadow=[said.get(row) for row in range(len(window))])
 
 
 def window_of(reader: Reader, rows: Sequence[Row]) -> Window:

@@ -1,0 +1,93 @@
+"""Sentences with figures that can be written in another language: the key of a pattern and what is put into it; knows no monitor.
+
+The patterns of each language are a file in `sentences/`, and a test checks that none lacks one. A text without a key, as a monitor of
+another package may give it, stays as it is in all languages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from vertune.core.bounded_yaml import read_yaml
+
+Language = Literal["en", "zh"]
+FOLDER = Path(__file__).with_name("sentences")
+"""The folder with the patterns, a file for each language."""
+_AND = "and"
+"""The key of what stands between the items of a list."""
+
+
+class Sentence(str):
+    """A sentence, or a part of one, in English; it also has the key of its pattern and its figures."""
+
+    key: str
+    figures: Mapping[str, Any]
+    """What is put into the pattern: texts and numbers, further sentences, and lists of these."""
+
+    def __new__(cls, text: str, key: str, figures: Mapping[str, Any]) -> Self:
+        """Return a sentence; `said` writes the text."""
+        made = super().__new__(cls, text)
+        made.key, made.figures = key, figures
+        return made
+
+
+def said(key: str, **figures: Any) -> Sentence:
+    """Return the sentence with this key and these figures; raise KeyError if there is no such pattern, or if it needs other figures."""
+    return Sentence(_filled(key, figures, "en"), key, figures)
+
+
+def stored(sentence: str) -> str:
+    """Return a sentence as databases keep it: with its key and its figures, as JSON; a text without a key as it is."""
+    return json.dumps(_plain(sentence), ensure_ascii=False) if isinstance(sentence, Sentence) else sentence
+
+
+def written(text: str, language: Language) -> str:
+    """Return a stored sentence in a language; in English if this version has no pattern for it, and a text without a key as it is."""
+    found = _read(text)
+    return text if found is None else _shown(found, language)
+
+
+def _plain(value: Any) -> Any:
+    """Return a figure as JSON has it."""
+    if isinstance(value, Sentence):
+        return {"key": value.key, "figures": {name: _plain(one) for name, one in value.figures.items()}, "text": str(value)}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    """Return what `stored` wrote; None for another text."""
+    if not text.startswith('{"key":'):
+        return None
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return None
+    return found
+
+
+def _shown(value: Any, language: Language) -> str:
+    """Return a figure as a text."""
+    if isinstance(value, Sentence):
+        return _shown(_plain(value), language)
+    if isinstance(value, dict):
+        try:
+            return _filled(value["key"], value["figures"], language)
+        except KeyError:  # another version wrote it
+            return str(value["text"])
+    if isinstance(value, list | tuple):
+        return _patterns(language)[_AND].join(_shown(one, language) for one in value)
+    return str(value)
+
+
+def _filled(key: str, figures: Mapping[str, Any], language: Language) -> str:
+    return _patterns(language)[key].format_map({name: _shown(value, language) for name, value in figures.items()})
+
+
+@cache
+def _patterns(language: Language) -> dict[str, str]:
+    found: dict[str, str] = read_yaml(FOLDER / f"{language}.yaml")
+    return found
