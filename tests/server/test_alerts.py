@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
@@ -10,9 +11,13 @@ import pytest
 from tests.server.conftest import admin
 from tests.server.running import problem
 from vertune.core.ids import time_ordered_id
+from vertune.core.sentence import said, stored
+from vertune.evaluation.monitoring import false_alarms
 from vertune.store import alerts, deliveries, measurements, retrainings, schema
 from vertune.store.alerts import Alert
+from vertune.store.audit import note
 from vertune.store.database import format_time
+from vertune.store.leases import Lease
 from vertune.store.measurements import Measurement
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -99,6 +104,70 @@ def test_people_decide_and_the_rule_is_believed_less_in_the_open(running) -> Non
     assert "误报" in chinese[0]["advice"][0]
     noted = running.ask.get("/v1/audit", params={"limit": 1000}).json()["entries"]
     assert [one["details"].get("weight") for one in noted if one["action"] in ("acknowledge", "call false")] == [None, 0.5]
+
+
+def test_sentences_of_monitors_are_written_in_the_language_that_is_asked_for(running) -> None:
+    why = stored(said("shares", share="9.0 %", what=said("errors.failed"), before="1.0 %", p="p = 0.01"))
+    with running.database.writing() as connection:
+        alerts.add(connection, replace(alert("intent"), why=why))
+        measurements.add(connection, [Measurement("intent", "errors", at(1), at(), 0.1, 0.0, 0.2, 0.01, 500, "changed", why, [])])
+    for language, words in (("en", "of the requests failed"), ("zh", "的请求失败")):
+        asked = {"language": language}
+        newest = running.bank.get("/v1/alerts", params=asked).json()["alerts"][0]
+        (shown,) = running.bank.get("/v1/verticals/intent/monitors/errors", params=asked).json()["points"]
+        (known,) = running.bank.get("/v1/monitoring", params=asked).json()["verticals"]
+        found = [newest, running.bank.get(f"/v1/alerts/{newest['id']}", params=asked).json(), shown]
+        found.append(next(one["latest"] for one in known["monitors"] if one["name"] == "errors"))
+        assert all(words in one["why"] for one in found)
+
+
+def test_the_expected_number_of_false_alarms_is_stated(running) -> None:
+    (known,) = running.bank.get("/v1/monitoring").json()["verticals"]
+    assert known["windows"] == 3
+    assert known["false_alarms"] == pytest.approx(false_alarms(3, 3, own=1, after=2)), "three verticals with one monitor each are tested"
+    (open_one,) = running.bank.get("/v1/alerts", params={"state": "open"}).json()["alerts"]
+    running.bank.post(f"/v1/alerts/{open_one['id']}/false", json={})
+    (after,) = running.bank.get("/v1/monitoring").json()["verticals"]
+    assert after["false_alarms"] < known["false_alarms"] / 10, "the rule now needs four windows in a row"
+
+
+def test_a_person_begins_a_retraining_that_somebody_leads(running) -> None:
+    with running.database.writing() as connection:
+        connection.execute(schema.retrainings.update().values(stage="refused", why=stored(said("retraining.no_live"))))
+    body = {"vertical": "intent"}
+    assert "No process watches" in problem(running.ask.post("/v1/retrainings", json=body), 422)
+    assert Lease(running.database, "watch").renew()
+    assert "no feedback" in problem(running.ask.post("/v1/retrainings", json=body), 422)
+    problem(running.ask.post("/v1/retrainings", json={"vertical": "nobody"}), 404)
+    problem(running.bank.post("/v1/retrainings", json=body), 403)
+    secret, _ = running.keys.create("trains", ["train", "feedback"], customer="bank")
+    asked = {**body, "on": [{"feedback": "intent"}]}
+    headers = {"Authorization": f"Bearer {secret}"}
+    problem(running.ask.post("/v1/retrainings", json=asked, headers=headers), 403)  # the model was trained on rows of another customer
+    begun = running.ask.post("/v1/retrainings", json=asked)
+    assert begun.status_code == 201
+    assert (begun.json()["stage"], begun.json()["reason"]) == ("assemble", "person")
+    assert "goes on already" in problem(running.ask.post("/v1/retrainings", json=asked), 409)
+    with running.database.reading() as connection:
+        one = retrainings.get(connection, begun.json()["id"])
+    assert one.request["on"] == [{"name": "feedback", "vertical": "intent", "customer": None}]
+    noted = running.ask.get("/v1/audit", params={"limit": 1000}).json()["entries"]
+    assert [entry["details"]["vertical"] for entry in noted if entry["action"] == "retrain"] == ["intent"]
+
+
+def test_the_stages_of_a_retraining_are_told_with_their_times(running) -> None:
+    with running.database.writing() as connection:
+        one = retrainings.find(connection, ["intent"], 1)[0]
+        wait = {"since": at(1), "labels": 40, "look": 2}
+        retrainings.move(connection, one, "waiting", request={**one.request, "wait": wait}, why=stored(said("retraining.no_live")))
+        for stage in ("train", "waiting"):
+            note(connection, "watch", f"retrain: {stage}", f"retraining {one.id}", {})
+    found = running.bank.get(f"/v1/retrainings/{one.id}", params={"language": "zh"}).json()
+    assert [stage["stage"] for stage in found["stages"]] == ["assemble", "train", "waiting"]
+    assert (found["labels"], found["given"], found["why"]) == (40, 0, "该模型名下已没有线上模型。")
+    hidden = next(one for one in running.ask.get("/v1/retrainings").json()["retrainings"] if one["vertical"] == "spans")
+    for id in (hidden["id"], "0" * 32, "none"):
+        assert "no retraining" in problem(running.bank.get(f"/v1/retrainings/{id}"), 404)
 
 
 def test_comments_are_stored_without_personal_data(running) -> None:

@@ -15,6 +15,7 @@ from tests.server.running import Running
 from tests.server.test_console_browser import CHINESE, ENGLISH, Person
 from vertune.core.artifact import Home
 from vertune.core.ids import time_ordered_id
+from vertune.core.sentence import said, stored
 from vertune.store import alerts, measurements, retrainings
 from vertune.store.alerts import Alert, Silence
 from vertune.store.database import format_time
@@ -28,7 +29,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory) -> Iterator[Running]:
+def watched(tmp_path_factory, _quick_start) -> Iterator[Running]:
     """A server without models, in whose database are alerts of every state, measurements, a silence and a retraining."""
     home = Home(tmp_path_factory.mktemp("watched") / "home")
     home.folder.mkdir(parents=True)
@@ -66,6 +67,21 @@ def test_the_page_shows_all_of_it_and_fits(chromium, watched, language, width, d
     chromium.click(".timeline summary")
     assert "refund 退款" in chromium.until("document.querySelector('.timeline td')?.textContent")
     assert problems(chromium, dark) == []
+    person.left_no_trace()
+
+
+def test_a_training_is_begun_and_its_stages_are_shown(chromium, watched) -> None:
+    with watched.database.writing() as connection:  # the one that the fixture began is over
+        (one,) = retrainings.unfinished(connection)
+        retrainings.move(connection, one, "refused", why=stored(said("retraining.outdated", live="intent-1")))
+    person = Person(chromium, watched, "root", language=CHINESE)
+    person.go("#/watch", ".timeline li")
+    assert "准入检查比较的不是现在的线上模型 intent-1。" in chromium.run("return document.querySelector('main').textContent")
+    chromium.click("td summary")
+    assert chromium.until("document.querySelector('td ol li')?.textContent").startswith("数据: ")
+    chromium.click("main header button", "重新训练")
+    assert chromium.until("document.querySelector('dialog select')?.value") == "intent"
+    chromium.click("dialog button[type=button]", "取消")
     person.left_no_trace()
 
 

@@ -137,7 +137,8 @@ def test_every_reference_of_the_document_leads_somewhere(document) -> None:
 
 SCOPES = {
     "/v1/datasets": "train", "/v1/jobs": "train", "/v1/users": "train", "/v1/keys": "admin", "/v1/parts": "train", "/v1/session": None,
-    "/health": None,
+    "/health": None, "/v1/desk": "review", "/v1/apps/{app}/incoming": None, "/v1/apps/{app}/try": "predict",
+    "/v1/apps/{app}/unanswered": "review", "/v1/apps/{app}/labels": "review", "/v1/apps": "chat",
 }  # fmt: skip
 """By the beginning of a path, the scope that all its operations need; None if they need no key."""
 MANAGED = [
@@ -160,6 +161,8 @@ def scope_of(verb: str, path: str) -> str | None:
     if beginning := next((one for one in SCOPES if path.startswith(one)), None):
         return SCOPES[beginning]
     if path.endswith("/nearest"):
+        return "train"
+    if (verb, path) == ("post", "/v1/retrainings"):
         return "train"
     changes = verb in ("put", "delete") or (verb == "post" and path.endswith(("/rollout", "/promote", "/rollback")))
     administered = changes or path in ("/v1/deletions", "/v1/audit") or path.endswith("/report") or (verb, path) == ("post", "/v1/silences")

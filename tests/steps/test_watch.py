@@ -6,15 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests import databases
 from vertune.core.artifact import Home
 from vertune.core.errors import Conflict, NotFound
 from vertune.core.ids import first_id_of, time_ordered_id
 from vertune.core.parse import build
+from vertune.core.sentence import written
 from vertune.core.watch import Watch, WatchFile
 from vertune.steps.deploy import Versions
-from vertune.steps.watch import Watcher, retraining
+from vertune.steps.watch import Watcher, begin, reasons, retraining
 from vertune.steps.watch.retraining import Ring
-from vertune.store import alerts, labels, measurements, projects, retrainings, rollouts, schema
+from vertune.store import alerts, deliveries, labels, measurements, projects, retrainings, rollouts, schema
 from vertune.store.alerts import Alert
 from vertune.store.audit import entries
 from vertune.store.database import FILE, Database, format_time
@@ -40,7 +42,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def database(home):
-    with closing(Database(home.folder / FILE)) as opened:
+    with closing(Database(databases.new(home.folder / FILE))) as opened:
         yield opened
 
 
@@ -197,7 +199,7 @@ def test_a_vertical_is_trained_again_for_a_reason_and_with_something_new(home, d
             alerts.add(connection, alert)
         wanted = build(Watch, {"retrain": retrain}).retrain
         later = datetime.now(UTC) + timedelta(seconds=2)
-        found = retraining.reason(connection, "intent", wanted, home.get("models", "intent@live"), later)
+        found = reasons.reason(connection, "intent", wanted, home.get("models", "intent@live"), later)
     assert (found or {}).get("reason") == reason
 
 
@@ -207,27 +209,38 @@ def test_failures_are_no_reason_and_two_trainings_are_a_day_apart(home, database
     live = home.get("models", "intent@live")
     with database.writing() as connection:
         alerts.add(connection, Alert(time_ordered_id(), "intent", "failures", "errors", "critical", "open", "", "", None, 1.0, "", []))
-        assert retraining.reason(connection, "intent", wanted, live, datetime.now(UTC))["reason"] == "labels"
+        assert reasons.reason(connection, "intent", wanted, live, datetime.now(UTC))["reason"] == "labels"
         retrainings.move(connection, retrainings.begin(connection, "intent", {}), "refused")
     feedback(database, 3)
     with database.reading() as connection:
         soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 25))
-        assert retraining.reason(connection, "intent", wanted, live, soon) is None
-        assert retraining.reason(connection, "intent", wanted, live, later)["new"] == 3
+        assert reasons.reason(connection, "intent", wanted, live, soon) is None
+        assert reasons.reason(connection, "intent", wanted, live, later)["new"] == 3
+
+
+def labelling(database, name, states, held=0):
+    """A project whose first records have labels in these states, and whose last `held` ones, which are held out, have decisions."""
+    project = Project(time_ordered_id(), "", "default", name, upload="", task={"name": "classify"}, settings={}, state="filling")
+    count = len(states) + held
+    rows = [
+        {"number": number, "record": "{}", "fingerprint": b"", "held": int(number >= len(states)), "places": 1, "rank": number}
+        for number in range(count)
+    ]
+    projects.add(database, project)
+    projects.add_records(database, project, [{**row, "suggestion": None, "confidence": None} for row in rows])
+    changes = [labels.Change(number, state, {"label": "food"}, None, 1) for number, state in enumerate(states)]
+    labels.save(database, project, "ann", changes, datetime.now(UTC))
+    for number in range(len(states), count):
+        labels.decide(database, project, labels.Decision(number, format_time(datetime.now(UTC)), "bob", {"label": "food"}, ""))
+    return project
 
 
 def test_labels_of_the_project_of_a_vertical_are_learnt_and_no_others(home, database):
-    for name in ("intent", "other"):
-        project = Project(time_ordered_id(), "", "default", name, upload="", task={"name": "classify"}, settings={}, state="filling")
-        rows = [{"number": number, "record": "{}", "fingerprint": b"", "held": 0, "places": 1, "rank": number} for number in range(4)]
-        projects.add(database, project)
-        projects.add_records(database, project, [{**row, "suggestion": None, "confidence": None} for row in rows])
-        states = ("done", "done", "done", "skipped") if name == "intent" else ("done",) * 4
-        changes = [labels.Change(number, state, {"label": "food"}, None, 1) for number, state in enumerate(states)]
-        labels.save(database, project, "ann", changes, datetime.now(UTC))
+    labelling(database, "intent", ("done", "done", "done", "skipped"))
+    labelling(database, "other", ("done",) * 4)
     wanted, live = build(Watch, {"retrain": {"labels": 3, "tolerance": 0.02}}).retrain, home.get("models", "intent@live")
     with database.writing() as connection:
-        found = retraining.reason(connection, "intent", wanted, live, datetime.now(UTC))
+        found = reasons.reason(connection, "intent", wanted, live, datetime.now(UTC))
         begun = retrainings.begin(connection, "intent", found)
     assert found == {"reason": "labels", "new": 3, "on": [{"name": "labels", "project": "intent", "customer": None}]}
     asked = retraining.training_request(begun, live, wanted)
@@ -247,7 +260,8 @@ def leading(home, database, around, monkeypatch):
 
     def lead(go_live="live", enough=3):
         (one,) = runs(database)
-        retraining.advance(around.ring, one, build(Watch, {"retrain": {"labels": 1, "go_live": go_live, "enough": enough}}))
+        options = {"retrain": {"labels": 1, "go_live": go_live, "enough": enough}, "channels": [{"name": "file", "path": "x.jsonl"}]}
+        retraining.advance(around.ring, one, build(Watch, options))
         return runs(database)[0].stage
 
     lead.work = f"{runs(database)[0].id}:retrain"
@@ -293,6 +307,7 @@ def test_a_model_that_passes_goes_from_shadow_to_canary_to_live(leading, around,
     assert all(made["report"] in one.reason for one in history[1:])
     (one,) = runs(database)
     assert (one.dataset, one.model, one.report) == ("d", made["model"], made["report"])
+    assert told(database) == [("live", "[retraining] intent: a new model is live")]
     with database.reading() as connection:
         noted = [(entry.action.removeprefix("retrain: "), entry.details["report"]) for entry in entries(connection)]
     assert noted == [("train", None), *((stage, made["report"]) for stage in ("gate", "shadow", "canary", "done"))]
@@ -311,15 +326,135 @@ def test_a_model_goes_no_further_than_wanted(leading, around, home, database, go
         assert running(database) is None
 
 
-@pytest.mark.parametrize("verdict", ["fail", "unknown"])
-def test_a_model_that_does_not_pass_goes_nowhere_and_is_kept(leading, around, home, database, verdict):
+@pytest.mark.parametrize(("checks", "why"), [(["gold rows", "my own"], "it fails on gold rows and my own."), (None, "It is better.")])
+def test_a_model_that_fails_goes_nowhere_and_is_kept(leading, around, home, database, checks, why):
     leading()
-    around.end(leading.work, result=(made := passed(home, verdict)))
+    around.end(leading.work, result=(made := {**passed(home, "fail"), "checks": checks}))
     assert leading() == "refused"
     (one,) = runs(database)
-    assert (one.why, one.model) == ("It is better.", made["model"])
+    assert written(one.why, "en").endswith(why)
+    assert one.model == made["model"]
     assert home.get("models", made["model"])
     assert running(database) is None
+    assert told(database) == [("refused", "[retraining] intent: the new model was refused")]
+
+
+def undecided(home, needed):
+    return {**passed(home, "unknown"), "checks": ["gold rows"], "labels_needed": needed}
+
+
+def told(database, language="en"):
+    with database.reading() as connection:
+        found = deliveries.of_alert(connection, runs(database)[0].id)
+    return [(one.payload["event"], one.payload["subject"]) for one in found]
+
+
+def test_a_model_of_which_the_gate_can_not_tell_waits_for_labels_and_is_looked_at_again(leading, around, home, database):
+    """Labels of annotators, and decisions on the hold-out, count from the time on at which the job began to read."""
+    project = labelling(database, "intent", ("done",))
+    leading()
+    started = format_time(datetime.now(UTC) + timedelta(microseconds=1))
+    around.jobs[leading.work] = replace(around.jobs[leading.work], started=started)
+    around.end(leading.work, result=(made := undecided(home, 3)))
+    assert [leading(), leading()] == ["waiting", "waiting"]
+    (one,) = runs(database)
+    assert "about 3 more labels would decide (gold rows)" in written(one.why, "en")
+    assert "再有约 3 个标签即可决定（金标准行）" in written(one.why, "zh")
+    assert one.model == made["model"]
+    labels.save(database, project, "bob", [labels.Change(0, "done", {"label": "food"}, None, 2)], datetime.now(UTC))
+    assert leading() == "waiting"
+    feedback(database, 10)
+    assert leading() == "waiting", "nobody was asked for feedback"
+    labels.save(database, project, "cid", [labels.Change(0, "done", {"label": "food"}, None, 2)], datetime.now(UTC))
+    labels.save(database, project, "dan", [labels.Change(0, "done", {"label": "food"}, None, 2)], datetime.now(UTC))
+    assert [leading(), leading()] == ["gate", "gate"], "the second look goes on"
+    look = leading.work.replace("retrain", "look 2")
+    (kind, request) = around.queued[-1]
+    assert (kind, request["model"]) == ("retrain", made["model"])
+    assert request["on"] == [{"name": "labels", "project": "intent", "customer": None}]
+    around.end(look, result={**made, "report": "another", "labels_needed": 50})
+    assert leading() == "waiting"
+    assert runs(database)[0].request["wait"]["look"] == 3
+    assert [event for event, _ in told(database)] == ["waiting", "waiting"]
+
+
+def test_a_second_look_that_passes_leads_on_with_its_report(leading, around, home, database):
+    labelling(database, "intent", ("done",), held=2)
+    leading()
+    around.end(leading.work, result=(made := undecided(home, 3)))
+    assert leading() == "waiting"
+    with database.writing() as connection:  # as if the job had begun before the labels
+        (one,) = runs(database)
+        retrainings.move(
+            connection, one, "waiting", request={**one.request, "wait": {**one.request["wait"], "since": "2020-01-01T00:00:00+00:00"}}
+        )
+    assert leading() == "gate"
+    assert [source.get("held") for source in around.queued[-1][1]["on"]] == [True, None]
+    live = home.get("models", "intent@live")
+    report = home.finish(home.begin("reports", "intent", step="gate", parents=[made["model"], live.id]))
+    around.end(leading.work.replace("retrain", "look 2"), result={**made, "verdict": "pass", "report": report.id})
+    assert [leading(), leading()] == ["gate", "shadow"]
+    assert runs(database)[0].report == report.id
+
+
+def test_a_model_that_labels_can_not_judge_waits_for_a_person_or_a_newer_training(leading, around, home, database):
+    leading()
+    around.end(leading.work, result=(made := undecided(home, None)))
+    assert [leading(), leading()] == ["waiting", "waiting"]
+    assert "labels would hardly decide" in written(runs(database)[0].why, "en")
+    with database.writing() as connection:
+        newer = begin(connection, "intent", {"reason": "labels"}, "watch")
+        assert begin(connection, "intent", {"reason": "labels"}, "watch") is None, "one that goes on is not replaced"
+    assert [(one.stage, one.model) for one in runs(database)] == [("assemble", None), ("refused", made["model"])]
+    assert runs(database)[0].id == newer.id
+    assert "newer training" in written(runs(database)[1].why, "en")
+
+
+@pytest.mark.parametrize(("promoted", "stage"), [(True, "done"), (False, "refused")])
+def test_a_person_may_decide_while_a_model_waits(leading, around, home, promoted, stage):
+    leading()
+    around.end(leading.work, result=(made := undecided(home, 3)))
+    assert leading() == "waiting"
+    home.alias("intent@live", made["model"] if promoted else model(home).id)
+    assert leading() == stage
+
+
+def test_reasons_to_train_again_replace_a_retraining_that_waits(home, database, around):
+    one = watcher(home, database, around, {"every": "1w", "retrain": {"labels": 2}})
+    with database.writing() as connection:
+        waiting = retrainings.begin(connection, "intent", {"reason": "labels"})
+        retrainings.move(connection, waiting, "waiting", request={"reason": "labels"}, model="m")
+    one.step()
+    assert [run.stage for run in runs(database)] == ["waiting"]
+    with database.writing() as connection:  # it began a day ago
+        connection.execute(schema.retrainings.update().values(at=format_time(datetime.now(UTC) - timedelta(days=1, hours=1))))
+    feedback(database, 2)
+    one._reasoned.clear()
+    one.step()
+    assert [run.stage for run in runs(database)] == ["train", "refused"]
+
+
+def test_people_are_told_in_their_language_and_only_of_what_was_moved(leading, around, home, database):
+    leading()
+    around.end(leading.work, result=passed(home, "fail"))
+    (one,) = runs(database)
+    options = build(Watch, {"language": "zh", "channels": [{"name": "file", "path": "x.jsonl"}]})
+    retraining.advance(around.ring, one, options)
+    retraining.advance(around.ring, one, options)  # as another process that saw the same stage
+    assert told(database) == [("refused", "[再训练] intent：新模型被拒绝")]
+
+
+def test_how_a_vertical_is_watched_is_read_once_for_a_model(home, database, around, monkeypatch):
+    one = watcher(home, database, around, {"every": "1w"})
+    read = []
+    monkeypatch.setattr(WatchFile, "watch", lambda self, name, own, before=WatchFile.watch: read.append(name) or before(self, name, own))
+    for _ in range(3):
+        one.step()
+        one.deliver()
+    assert read == ["intent"]
+    home.alias("intent@live", model(home, every="2h").id)
+    assert one.watches()["intent"].every == "1w", "what the operator wrote counts more"
+    assert read == ["intent", "intent"]
 
 
 @pytest.mark.parametrize(("state", "why"), [("failed", "There is nothing new to learn."), ("cancelled", None)])
@@ -327,7 +462,8 @@ def test_a_job_that_ends_badly_ends_the_retraining(leading, around, database, st
     leading()
     around.end(leading.work, state, why=why)
     assert leading() == "failed"
-    assert runs(database)[0].why == (why or "Its job was cancelled.")
+    assert written(runs(database)[0].why, "en") == (why or "Its job was cancelled.")
+    assert told(database) == [("failed", "[retraining] intent: the training failed")]
 
 
 def test_every_stage_is_begun_again_after_a_crash_and_nothing_twice(leading, around, home, database, monkeypatch):
@@ -371,7 +507,7 @@ def test_a_candidate_that_was_compared_with_another_live_model_is_refused(leadin
     around.end(leading.work, result=passed(home))
     home.alias("intent@live", model(home).id)
     assert [leading(), leading()] == ["gate", "refused"]
-    assert "which is live now" in runs(database)[0].why
+    assert "which is live now" in written(runs(database)[0].why, "en")
 
 
 def test_a_candidate_waits_while_a_person_compares_another_one(leading, around, home, database):

@@ -239,6 +239,40 @@ def test_labels_are_listed_with_the_last_changed_first(database, project):
         assert labels.decided_records(connection, project.id) == 0
 
 
+def test_the_revision_is_another_one_after_each_change_and_no_other(database):
+    project, other = made(database, held=2), made(database, name="other")
+    seen = []
+
+    def look():
+        with database.reading() as connection:
+            seen.append(labels.revision(connection, project.id))
+            return labels.decided_held(connection, project.id)
+
+    assert look() == 0
+    labels.save(database, project, "ann", [change(4)], NOW)
+    look()
+    labels.save(database, project, "ann", [change(4, "b", 2), change(5)], NOW)
+    look()
+    labels.decide(database, project, Decision(4, "2030-01-01T00:00:00", "bob", {"label": "a"}, ""))
+    look()
+    labels.decide(database, project, Decision(4, "2030-01-01T00:00:01", "bob", {"label": "b"}, ""))
+    assert look() == 0
+    labels.decide(database, project, Decision(0, "2030-01-01T00:00:02", "bob", {"label": "b"}, ""))
+    assert look() == 1
+    labels.withdraw(database, project, 4)
+    look()
+    labels.save(database, project, "ann", [change(5, None, 3, "skipped")], NOW)
+    look()
+    labels.remove_of(database, "ann", None)
+    look()
+    assert len(set(seen)) == len(seen)
+    labels.save(database, other, "ann", [change(4)], NOW)
+    labels.reserve(database, project, "cid", 2, NOW)
+    labels.save(database, project, "cid", [change(7, "b", 1, "draft")], NOW)
+    look()
+    assert seen[-1] == seen[-2], "what other projects, reservations and drafts contain changes nothing"
+
+
 def test_the_order_of_labels_and_spans_means_nothing():
     assert labels.as_text({"labels": ["b", "a"]}) == labels.as_text({"labels": ["a", "b"]})
     assert labels.as_text({"spans": [{"start": 5, "end": 6, "label": "x"}, {"label": "y", "end": 2, "start": 1}]}) == labels.as_text(

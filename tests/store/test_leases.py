@@ -3,7 +3,7 @@
 import pytest
 
 from vertune.core.errors import Conflict
-from vertune.store.leases import LEASE, Lease
+from vertune.store.leases import LEASE, Lease, is_held
 
 SECONDS = LEASE.total_seconds()
 
@@ -30,6 +30,17 @@ def test_one_process_holds_a_lease_as_long_as_it_gives_signs(opened):
     one, other = Lease(opened(), "watch", clock), Lease(opened(), "watch", clock)
     assert one.renew()
     assert wait(clock, one, other, seconds=3 * SECONDS) == [True, False]
+
+
+def test_whether_somebody_holds_a_lease_is_known_to_others(opened):
+    database = opened()
+    one = Lease(database, "watch")
+    known = []
+    for act in (lambda: None, one.renew, one.release):
+        act()
+        with database.writing() as connection:
+            known.append(is_held(connection, "watch"))
+    assert known == [False, True, False]
 
 
 def test_a_silent_holder_loses_its_lease_and_may_change_nothing(opened):

@@ -232,14 +232,18 @@ def _monitor(request: dict[str, Any], home: Home, progress: Callable[..., None])
 def _retrain(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:
     from vertune.core.kinds import Source
     from vertune.evaluation.release import Bounds
-    from vertune.steps.gate import Terms
-    from vertune.steps.retrain import Request, retrain
+    from vertune.steps.gate import Terms, read_release
+    from vertune.steps.retrain import Request, look_again, retrain
 
     sources = [build(Source, source) for source in request["on"]]
     terms = Terms(Bounds(tolerance=request["tolerance"])) if "tolerance" in request else None
-    done = retrain(request["vertical"], home, Request(sources, request["how"]), terms=terms, progress=progress)
+    if "model" in request:
+        done = look_again(home.get("models", request["model"]), home, sources, terms=terms, progress=progress)
+    else:
+        done = retrain(request["vertical"], home, Request(sources, request["how"]), terms=terms, progress=progress)
     verdict = {name: done.report.manifest[name] for name in ("verdict", "headline", "labels_needed")}
-    return {"dataset": done.dataset.id, "model": done.model.id, "report": done.report.id, **verdict}
+    checks = [one.name for one in read_release(done.report).checks if one.verdict == verdict["verdict"]]
+    return {"dataset": done.dataset.id, "model": done.model.id, "report": done.report.id, "checks": checks, **verdict}
 
 
 def _search(request: dict[str, Any], home: Home, progress: Callable[..., None]) -> dict[str, Any]:

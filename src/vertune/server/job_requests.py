@@ -189,13 +189,13 @@ def check_priority(request: JobRequest, administers: bool) -> None:
         raise AccessError("A priority above 4 needs the permission 'admin'. Send 4 or less, or use another key.")
 
 
-def check_rows(request: JobRequest, model: Artifact, home: Home, customer: str | None) -> None:
+def check_rows(sent: str, model: Artifact, home: Home, customer: str | None) -> None:
     """Raise AccessError if the rows that a model was trained on belong to another customer, because the report of a retraining shows some.
 
-    With None, all may be seen. Raises NotFound if a job of the kind `retrain` names another model than the live one of its vertical.
+    With None, all may be seen. `sent` is how the request names the model; raises NotFound if it is not the live one of its vertical.
     """
     name = str(model.manifest_or_empty.get("name"))
     if home.aliases().get(f"{name}@live") != model.id:
-        raise NotFound(f"The model '{str(request.model)[:80]}' is not live, but training goes on from live models. Send a vertical's name.")
+        raise NotFound(f"The model '{sent[:80]}' is not live, but training goes on from live models. Send a vertical's name.")
     if customer is not None and model.manifest_or_empty.get("customer") != customer:
         raise AccessError(f"The rows that '{name}' was trained on are not those of this customer. Ask the administrator to train it again.")

@@ -1,6 +1,9 @@
-"""What resources that read the database share: the database itself, and whose rows a request may see; does not depend on any table."""
+"""What resources that read the database share: the database itself, and whose rows and files a request may read; knows no resource."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -8,7 +11,9 @@ from vertune.core.errors import ConfigError
 from vertune.server.access import call_of
 from vertune.server.jobs import Jobs
 from vertune.server.people import People
+from vertune.store import uploads
 from vertune.store.database import Database
+from vertune.store.key import Scope
 
 
 def database_of(request: Request) -> Database:
@@ -28,6 +33,28 @@ def actor_of(request: Request) -> str:
     """Return who makes a change, for the audit: the id of the API key, or the address of a client without one."""
     call = call_of(request)
     return call.key or f"address {call.client}"
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """What the sources of a request may read: uploads of its customer, and feedback and labels as its permissions say."""
+
+    request: Request
+
+    def upload(self, dataset: str) -> Path:
+        """Return the file of an uploaded dataset."""
+        with database_of(self.request).reading() as connection:
+            found = uploads.get(connection, dataset, customer_of(self.request))
+        return uploads.path(self.request.app.state.service.home.folder, found)
+
+    def customer(self, scope: Scope, name: str) -> str | None:
+        """Return whose rows of a vertical or a project are meant; raise AccessError without the permission for them."""
+        access = self.request.app.state.access
+        if scope == "label":  # a project belongs to a customer, and not to a vertical
+            access.authorize(self.request, scope)
+            return call_of(self.request).customer
+        access.authorize(self.request, scope, [name])
+        return customer_of(self.request)
 
 
 def people_of(request: Request) -> People:

@@ -5,14 +5,17 @@ Monitors look at the requests of all customers together. So a customer sees what
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
+from fastapi import Query
 from pydantic import AfterValidator, Field
 from sqlalchemy import Connection
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound
-from vertune.core.watch import Watch, WatchFile
+from vertune.core.sentence import Language
+from vertune.core.watch import Rule, Watch, WatchFile
 from vertune.masking import standard_masker
 from vertune.runtime.live import read_live
 from vertune.server.access import call_of
@@ -21,6 +24,7 @@ from vertune.steps.watch import own_watch
 from vertune.store import measurements
 from vertune.store.ownership import used_by_one
 
+In = Annotated[Language, Query(description="The language of the texts.")]
 Comment = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
 """What a person writes about an alert, stored with placeholders for personal data."""
 
@@ -43,6 +47,13 @@ def require_visible(request: Request, connection: Connection, vertical: str) -> 
         raise NotFound(
             f"There are no measurements of '{vertical[:80]}' for this key. Ask the operator of the server, if several customers use it."
         )
+
+
+def rules_of(request: Request, vertical: str) -> list[Rule]:
+    """Return the rules of a vertical; none if it has no live model."""
+    with suppress(NotFound):
+        return watch_of(request, vertical).rules_in_force
+    return []
 
 
 def watch_of(request: Request, vertical: str) -> Watch:

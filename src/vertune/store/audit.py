@@ -38,6 +38,14 @@ def note(connection: Connection, actor: str, action: str, subject: str, details:
     connection.execute(schema.audit.insert().values(row))
 
 
+def about(connection: Connection, subject: str, after: str, limit: int = 1000) -> list[AuditEntry]:
+    """Return the entries about a subject, in the order in which they were made, at most `limit`, from the one after the id `after`."""
+    table = schema.audit
+    meant = [table.c.id > after, table.c.subject == subject]
+    rows = connection.execute(select(table).where(*meant).order_by(table.c.id).limit(limit))
+    return [AuditEntry(**{**row, "details": orjson.loads(row["details"])}) for row in rows.mappings()]
+
+
 def entries(connection: Connection, after: str = "", limit: int = 100) -> list[AuditEntry]:
     """Return entries in the order in which they were made, at most `limit`, from the one after the id `after`."""
     table = schema.audit

@@ -1,4 +1,4 @@
-"""Messages about alerts on their way to channels: rows as they are added, taken and finished; knows nothing of what a channel does."""
+"""Messages about alerts and retrainings on their way to channels: rows as they are added, taken and finished; knows no channel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from vertune.core.ids import time_ordered_id
 from vertune.store import schema
@@ -28,6 +28,7 @@ class Delivery:
     id: str
     """The receiver knows by it that a message was sent before, after a process died between sending and noting it."""
     alert: str
+    """The id of the alert, or of the retraining."""
     number: int
     channel: str
     payload: dict[str, Any]
@@ -48,6 +49,13 @@ def add(connection: Connection, alert: str, number: int, channels: Sequence[str]
     ]  # fmt: skip
     if rows:
         connection.execute(insert(connection, schema.deliveries).values(rows).on_conflict_do_nothing())
+
+
+def add_next(connection: Connection, about: str, channels: Sequence[str], payload: dict[str, Any]) -> None:
+    """Add one more message about an alert or a retraining, after those that there are."""
+    table = schema.deliveries.c
+    last = connection.execute(select(func.max(table.number)).where(table.alert == about)).scalar()
+    add(connection, about, (last or 0) + 1, channels, payload)
 
 
 def due(connection: Connection, channels: Collection[str], limit: int = 100) -> list[Delivery]:
@@ -95,7 +103,7 @@ def failed(connection: Connection, delivery: Delivery, error: str, final: bool =
 
 
 def of_alert(connection: Connection, alert: str) -> list[Delivery]:
-    """Return the messages about an alert, oldest first."""
+    """Return the messages about an alert or a retraining, oldest first."""
     table = schema.deliveries.c
     return [_delivery(row) for row in connection.execute(select(schema.deliveries).where(table.alert == alert).order_by(table.id))]
 

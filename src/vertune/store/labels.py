@@ -25,6 +25,8 @@ LabelState = Literal["pending", "draft", "done", "skipped", "rejected"]
 LEASE = timedelta(minutes=15)
 """How long a record stays reserved for an annotator who gives no sign."""
 _STEP = 500
+Revision = tuple[str | None, int, str | None, int]
+"""The id of the last label of a project, the number of its labels, the time of its last decision, and the number of its decisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,10 +348,31 @@ def count_done(connection: Connection, project: str, after: str) -> int:
     return int(connection.execute(select(func.count()).select_from(schema.labels).where(*meant)).scalar_one())
 
 
+def revision(connection: Connection, project: str) -> Revision:
+    """Return what is another one after each change of the labels that annotators gave, and of the decisions on a project's records.
+
+    A new or changed label has the largest id, and one that is deleted makes fewer of them; decisions have their times in the same way.
+    """
+    table, given, decided = schema.labels.c, schema.tallies.c, schema.decisions.c
+    last = select(table.id).where(table.project == project, table.state == "done").order_by(table.id.desc()).limit(1)
+    count = select(func.sum(given.count)).where(given.project == project, given.annotator != "", given.state == "done")
+    decisions = select(func.max(decided.at), func.count()).where(decided.project == project)
+    return (connection.scalar(last), int(connection.scalar(count) or 0), *connection.execute(decisions).one())
+
+
 def decided_records(connection: Connection, project: str) -> int:
     """Return how many records a reviewer has decided on."""
     table = schema.decisions.c
     return int(connection.scalar(select(func.count()).select_from(schema.decisions).where(table.project == project)) or 0)
+
+
+def decided_held(connection: Connection, project: str, since: str = "") -> int:
+    """Return how many records of the hold-out a reviewer has decided on, at a time or later."""
+    decided, known = schema.decisions.c, schema.records.c
+    both = (known.project == decided.project) & (known.number == decided.number)
+    meant = [decided.project == project, decided.at >= since, known.held == 1]
+    found = select(func.count()).select_from(schema.decisions.join(schema.records, both)).where(*meant)
+    return int(connection.execute(found).scalar_one())
 
 
 def _free_expired(connection: Connection, project: str, now: datetime) -> None:

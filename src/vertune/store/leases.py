@@ -24,6 +24,12 @@ LEASE = timedelta(seconds=15)
 """How long work stays with a process that gives no sign."""
 
 
+def is_held(connection: Connection, name: str) -> bool:
+    """Return whether a process has this work; until the end of the transaction, its holder waits in `Lease.check`."""
+    held = select(schema.leases.c.holder).where(schema.leases.c.name == name).with_for_update()
+    return connection.execute(held).scalar() is not None
+
+
 class Lease:
     """One process's claim to do some work; safe for use from several threads."""
 

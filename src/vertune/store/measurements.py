@@ -60,6 +60,16 @@ def latest(connection: Connection, vertical: str, number: int = 1) -> dict[str, 
     return found
 
 
+def tested(connection: Connection, since: str) -> dict[str, tuple[int, int]]:
+    """Return by vertical how many windows ended at a time or later in which something was tested, and how many monitors did so."""
+    table = schema.measurements.c
+    counts = func.count(table.window_end.distinct()), func.count(table.monitor.distinct())
+    rows = connection.execute(
+        select(table.vertical, *counts).where(table.window_end >= since, table.p.is_not(None)).group_by(table.vertical)
+    )
+    return {vertical: (windows, names) for vertical, windows, names in rows}
+
+
 def series(connection: Connection, vertical: str, monitor: str, since: str, limit: int = MOST) -> list[Measurement]:
     """Return the measurements of a monitor whose windows ended at a time or later, oldest first; the newest `limit` if there are more."""
     table = schema.measurements

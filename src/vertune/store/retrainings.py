@@ -18,9 +18,11 @@ from vertune.core.ids import time_ordered_id
 from vertune.store import schema
 from vertune.store.database import format_time
 
-Stage = Literal["assemble", "train", "gate", "shadow", "canary", "done", "refused", "failed"]
+Stage = Literal["assemble", "train", "waiting", "gate", "shadow", "canary", "done", "refused", "failed"]
 ENDED: tuple[Stage, ...] = ("done", "refused", "failed")
 """The stages after which nothing more happens."""
+WAITING: Stage = "waiting"
+"""The stage of a candidate of which the gate can't tell; it ends when enough labels have come, or when a newer training begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Retraining:
     at: str
     stage: Stage
     request: dict[str, Any]
-    """Why it began, and with what."""
+    """Why it began, with what, and in `wait` for how many labels since when it waits."""
     job: str | None
     """The id of the job that does the present stage, or did the last one."""
     dataset: str | None
@@ -44,13 +46,17 @@ class Retraining:
     changed: str
 
 
-def begin(connection: Connection, vertical: str, request: dict[str, Any]) -> Retraining | None:
+def begin(connection: Connection, vertical: str, request: dict[str, Any], replaced: str = "") -> Retraining | None:
     """Add a retraining of a vertical, and return it; None if one of the vertical has not ended.
 
-    Call it in a transaction that only one process can be in at a time, such as one that checks a lease.
+    One that only waits for labels is ended as refused, with the reason `replaced`. Two processes that begin one at the same time both may,
+    so call it in a transaction that only one can be in at a time, such as one that checks a lease.
     """
-    if unfinished(connection, vertical):
+    earlier = unfinished(connection, vertical)
+    if any(one.stage != WAITING for one in earlier):
         return None
+    for one in earlier:
+        move(connection, one, "refused", why=replaced or None)
     now = format_time(datetime.now(UTC))
     row = {
         "id": time_ordered_id(), "vertical": vertical, "at": now, "stage": "assemble", "changed": now,
@@ -83,19 +89,23 @@ def get(connection: Connection, id: str) -> Retraining:
     return _retraining(row)
 
 
-def move(connection: Connection, retraining: Retraining, stage: Stage, **about: str | None) -> bool:
+def move(
+    connection: Connection, retraining: Retraining, stage: Stage, request: dict[str, Any] | None = None, **about: str | None
+) -> bool:  # fmt: skip
     """Move a retraining on, and return whether it was still in its stage; `about` are `job`, `dataset`, `model`, `report` and `why`."""
     table = schema.retrainings.c
     same = (table.id == retraining.id) & (table.stage == retraining.stage)
     values = {"stage": stage, "changed": format_time(datetime.now(UTC)), **about}
+    values |= {} if request is None else {"request": orjson.dumps(request, default=str).decode()}
     return bool(connection.execute(update(schema.retrainings).where(same).values(values)).rowcount)
 
 
 def remove(connection: Connection, vertical: str) -> int:
-    """Delete the retrainings of a vertical that have ended, and return their number."""
+    """Delete the retrainings of a vertical that have ended, with the messages about them, and return their number."""
     table = schema.retrainings.c
-    gone = delete(schema.retrainings).where(table.vertical == vertical, table.stage.in_(ENDED))
-    return int(connection.execute(gone).rowcount)
+    meant = [table.vertical == vertical, table.stage.in_(ENDED)]
+    connection.execute(delete(schema.deliveries).where(schema.deliveries.c.alert.in_(select(table.id).where(*meant))))
+    return int(connection.execute(delete(schema.retrainings).where(*meant)).rowcount)
 
 
 def _retraining(row: RowMapping) -> Retraining:

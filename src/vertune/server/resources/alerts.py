@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -12,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound, UnknownName
+from vertune.core.sentence import Language, written
 from vertune.core.watch import Rule, Severity
 from vertune.runtime.live import read_live
 from vertune.server import problems
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
 from vertune.server.stored import actor_of, database_of
-from vertune.server.watched import Comment, require_visible, visible, watch_of
+from vertune.server.watched import Comment, In, require_visible, rules_of, visible, watch_of
 from vertune.steps.alert import decide, messages, rules
 from vertune.store import alerts, deliveries
 from vertune.store.alerts import Alert, Filter, Memory, Silence, State
@@ -26,7 +26,6 @@ from vertune.store.audit import note
 from vertune.store.database import format_time
 
 resource = Resource("monitoring")
-Language = Annotated[Literal["en", "zh"], Query(description="The language of the texts.")]
 
 
 class AlertInfo(BaseModel):
@@ -92,6 +91,8 @@ class AlertQuery(BaseModel):
     state: State | None = None
     before: Annotated[str | None, Field(max_length=32, pattern=r"^[0-9a-f]*$")] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
+    language: Language = "en"
+    """The language of the sentences."""
 
 
 class Verdict(BaseModel):
@@ -151,11 +152,12 @@ def list_alerts(request: Request, query: Annotated[AlertQuery, Query()]) -> Aler
         wanted = Filter(visible(request, connection, query.vertical), states, query.before)
         found = alerts.find(connection, wanted, query.limit + 1)
     more = len(found) > query.limit
-    return AlertPage(alerts=[_info(one) for one in found[: query.limit]], next=found[query.limit - 1].id if more else None)
+    shown = [_info(one, query.language) for one in found[: query.limit]]
+    return AlertPage(alerts=shown, next=found[query.limit - 1].id if more else None)
 
 
 @resource.get("/v1/alerts/{id}", scope="predict")
-def describe_alert(id: str, request: Request, language: Language = "en") -> AlertDetails:
+def describe_alert(id: str, request: Request, language: In = "en") -> AlertDetails:
     """Describe an alert, with what to do, in English or Chinese."""
     with database_of(request).reading() as connection:
         alert = _alert(request, connection, id)
@@ -165,7 +167,7 @@ def describe_alert(id: str, request: Request, language: Language = "en") -> Aler
     known = None if sent is None else [DeliveryInfo(**_chosen(one, DeliveryInfo)) for one in sent]
     about = {"title": messages.title(alert.monitor, language), "shown": messages.shown(alert.monitor, alert.value)}
     advice = messages.todo(alert.monitor, rule, memory, language)
-    return AlertDetails(**_chosen(alert, AlertInfo), **about, advice=advice, deliveries=known)
+    return AlertDetails(**_info(alert, language).model_dump(), **about, advice=advice, deliveries=known)
 
 
 @resource.post("/v1/alerts/{id}/acknowledge", scope="feedback", responses=problems.documented(409))
@@ -217,13 +219,13 @@ def end_silence(id: str, request: Request) -> None:
 
 
 @resource.get("/v1/verticals/{vertical}/rules", scope="predict")
-def list_rules(vertical: str, request: Request, language: Language = "en") -> list[RuleInfo]:
+def list_rules(vertical: str, request: Request, language: In = "en") -> list[RuleInfo]:
     """List the rules of a vertical, with how much each is believed and why; none if it has no live model."""
     with database_of(request).reading() as connection:
         require_visible(request, connection, vertical)
         known = alerts.memories(connection, vertical)
     found = []
-    for rule in _rules(request, vertical):
+    for rule in rules_of(request, vertical):
         memory = known.get(rule.name, Memory())
         about = {name: getattr(rule, name) for name in ("name", "monitors", "severity", "after", "calm", "cool_down")}
         advice = messages.advice(rule, memory, language)
@@ -233,14 +235,7 @@ def list_rules(vertical: str, request: Request, language: Language = "en") -> li
 
 def _rule(request: Request, alert: Alert) -> Rule:
     """Return the rule of an alert; one of the same name if it is not in force any more, or if the vertical has no live model."""
-    return next((one for one in _rules(request, alert.vertical) if one.name == alert.rule), Rule(name=alert.rule))
-
-
-def _rules(request: Request, vertical: str) -> list[Rule]:
-    """Return the rules of a vertical; none if it has no live model."""
-    with suppress(NotFound):
-        return watch_of(request, vertical).rules_in_force
-    return []
+    return next((one for one in rules_of(request, alert.vertical) if one.name == alert.rule), Rule(name=alert.rule))
 
 
 def _decide(request: Request, id: str, state: Literal["acknowledged", "false"], comment: str) -> AlertInfo:
@@ -260,8 +255,8 @@ def _alert(request: Request, connection: Any, id: str) -> Alert:
     return alert
 
 
-def _info(alert: Alert) -> AlertInfo:
-    return AlertInfo(**_chosen(alert, AlertInfo))
+def _info(alert: Alert, language: Language = "en") -> AlertInfo:
+    return AlertInfo(**{**_chosen(alert, AlertInfo), "why": written(alert.why, language)})
 
 
 def _chosen(value: Any, model: type[BaseModel]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -25,11 +24,10 @@ from vertune.server.access import call_of
 from vertune.server.job_requests import JobRequest, check_priority, check_rows, work
 from vertune.server.resource import Resource
 from vertune.server.service import Service
-from vertune.server.stored import actor_of, customer_of, database_of, jobs_of
-from vertune.store import jobs, outputs, uploads
+from vertune.server.stored import Readable, actor_of, customer_of, database_of, jobs_of
+from vertune.store import jobs, outputs
 from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job, Kind, State
-from vertune.store.key import Scope
 from vertune.store.outputs import OUTPUTS
 from vertune.store.traffic import fingerprint_key, idempotency_hash
 
@@ -127,29 +125,17 @@ def start(request: Request, response: Response, body: JobRequest, idempotency_ke
 
 def _work(body: JobRequest, request: Request, id: str) -> tuple[str, dict[str, Any]]:
     """Return the vertical that a job is about, and what its process reads."""
-    service, access, runner = request.app.state.service, request.app.state.access, jobs_of(request)
-
-    def upload(dataset: str) -> Path:
-        with database_of(request).reading() as connection:
-            return uploads.path(runner.home, uploads.get(connection, dataset, customer_of(request)))
-
-    def customer(scope: Scope, name: str) -> str | None:
-        if scope == "label":  # a project belongs to a customer, and not to a vertical
-            access.authorize(request, scope)
-            return call_of(request).customer
-        access.authorize(request, scope, [name])
-        return customer_of(request)
-
+    service, access, runner, may = request.app.state.service, request.app.state.access, jobs_of(request), Readable(request)
     if body.config is not None:
-        config = service.sources.config(body.config, upload, customer)
+        config = service.sources.config(body.config, may.upload, may.customer)
         return config.name, {"config": work(config, runner.threads), "accept": body.accept}
     model = _model(request, str(body.model))
     vertical = str(model.manifest["name"])
     if body.on is not None:
-        check_rows(body, model, service.home, None if access.administers(request) else call_of(request).customer)
-        return vertical, {"vertical": vertical, "on": service.sources.new_rows(body.on, upload, customer), "how": "auto"}
+        check_rows(str(body.model), model, service.home, None if access.administers(request) else call_of(request).customer)
+        return vertical, {"vertical": vertical, "on": service.sources.new_rows(body.on, may.upload, may.customer), "how": "auto"}
     wanted: dict[str, Any] = {"model": model.id, "accept": body.accept}
-    wanted |= {} if body.dataset is None else {"file": str(upload(body.dataset))}
+    wanted |= {} if body.dataset is None else {"file": str(may.upload(body.dataset))}
     wanted |= {"output": str(runner.home / OUTPUTS / f"{id}.jsonl")} if body.kind == "predict" else {}
     return vertical, wanted
 

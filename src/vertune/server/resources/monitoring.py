@@ -1,4 +1,4 @@
-"""`/v1/monitoring` and `/v1/retrainings`: what monitors measured over time, and how trainings go on; does not depend on monitors."""
+"""`/v1/monitoring`: what monitors measured over time, and how often they are wrong by chance; does not depend on monitors."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound
+from vertune.core.sentence import Language, written
+from vertune.evaluation.monitoring import false_alarms
 from vertune.reports.scales import Unit
 from vertune.reports.series import Point, Theme, draw
 from vertune.runtime.live import read_live
 from vertune.server import problems
-from vertune.server.feedback import Short
 from vertune.server.resource import Resource
 from vertune.server.stored import database_of
-from vertune.server.watched import require_visible, visible
-from vertune.steps.alert import messages
-from vertune.store import measurements, retrainings
+from vertune.server.watched import In, require_visible, rules_of, visible
+from vertune.steps.alert import messages, rules
+from vertune.store import alerts, measurements
+from vertune.store.alerts import Memory
 from vertune.store.database import format_time
 from vertune.store.measurements import Measurement, Verdict
 
 resource = Resource("monitoring")
 _LONGEST_DAYS = 366
-Language = Annotated[Literal["en", "zh"], Query(description="The language of the texts.")]
+_RECENT = timedelta(days=7)
+"""The time in which windows are counted, to say how many false alarms are to be expected."""
 Days = Annotated[float, Query(gt=0, le=_LONGEST_DAYS, description="The measurements of so many days, to now.")]
 
 
@@ -64,6 +67,11 @@ class MonitoredVertical(BaseModel):
 
     vertical: str
     monitors: list[MonitorInfo]
+    windows: int
+    """How many windows were compared in the last seven days."""
+    false_alarms: float
+    """How many false alarms are to be expected in so many windows if nothing changes. Monitors that watch a stream by themselves come on
+    top: their options say how often they are wrong."""
 
 
 class Monitoring(BaseModel):
@@ -84,42 +92,6 @@ class MonitorSeries(BaseModel):
     points: list[MeasurementInfo]
 
 
-class RetrainingInfo(BaseModel):
-    """One training of a vertical on what it learnt since."""
-
-    id: str
-    vertical: str
-    at: str
-    stage: retrainings.Stage
-    reason: str | None
-    """Why it began: labels, time, drift, or a person."""
-    job: str | None
-    dataset: str | None
-    model: str | None
-    report: str | None
-    why: str | None
-    """Why it ended."""
-    changed: str
-
-
-class RetrainingPage(BaseModel):
-    """Some retrainings, newest first."""
-
-    retrainings: list[RetrainingInfo]
-    next: str | None
-    """The value for `before` to get older ones; null if there are none."""
-
-
-class RetrainingQuery(BaseModel):
-    """Which retrainings are asked for."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    vertical: Short | None = None
-    before: Annotated[str | None, Field(max_length=32, pattern=r"^[0-9a-f]*$")] = None
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-
-
 class ChartQuery(BaseModel):
     """How a series is drawn."""
 
@@ -127,14 +99,14 @@ class ChartQuery(BaseModel):
 
     days: Annotated[float, Field(gt=0, le=_LONGEST_DAYS)] = 30
     """The measurements of so many days, to now."""
-    language: Literal["en", "zh"] = "en"
+    language: Language = "en"
     width: Annotated[int, Field(ge=240, le=1600)] = 640
     """Width of the picture in pixels."""
     theme: Theme = "light"
 
 
 @resource.get("/v1/monitoring", scope="predict")
-def list_monitors(request: Request, language: Language = "en") -> Monitoring:
+def list_monitors(request: Request, language: In = "en") -> Monitoring:
     """List what monitors found last.
 
     Monitors look at the requests of all customers together, so a customer sees this of verticals that no other customer uses.
@@ -144,20 +116,26 @@ def list_monitors(request: Request, language: Language = "en") -> Monitoring:
         names = visible(request, connection)
         known = sorted({*measurements.verticals(connection), *read_live(service.home).models}) if names is None else names
         latest = {name: measurements.latest(connection, name) for name in known}
-    verticals = [
-        MonitoredVertical(vertical=name, monitors=[_monitor(monitor, one[0], language) for monitor, one in sorted(found.items())])
-        for name, found in latest.items()
-    ]
-    return Monitoring(watching=service.watching is not None, verticals=verticals)
+        tested = measurements.tested(connection, format_time(datetime.now(UTC) - _RECENT))
+        memories = {name: alerts.memories(connection, name) for name in known}
+    tests = sum(monitors for _, monitors in tested.values())
+    tests, shown = sum(monitors for _, monitors in tested.values()), []
+    for name, found in latest.items():
+        monitors = [_monitor(monitor, one[0], language) for monitor, one in sorted(found.items())]
+        windows, names = tested.get(name, (0, 0))[0], [monitor for monitor, one in found.items() if one[0].p is not None]
+        ways = [(rule, rules.needed(rule, memories[name].get(rule.name, Memory()))) for rule in rules_of(request, name)]
+        expected = sum(false_alarms(tests, windows, sum(map(rule.covers, names)), after) for rule, after in ways)
+        shown.append(MonitoredVertical(vertical=name, monitors=monitors, windows=windows, false_alarms=expected))
+    return Monitoring(watching=service.watching is not None, verticals=shown)
 
 
 @resource.get("/v1/verticals/{vertical}/monitors/{monitor}", scope="predict")
-def read_measurements(vertical: str, monitor: str, request: Request, days: Days = 30, language: Language = "en") -> MonitorSeries:
+def read_measurements(vertical: str, monitor: str, request: Request, days: Days = 30, language: In = "en") -> MonitorSeries:
     """Return what a monitor measured over time, at most the newest 1,000 windows."""
     found = _series(request, vertical, monitor, days)
     return MonitorSeries(
         vertical=vertical, monitor=monitor, title=messages.title(monitor, language), unit=messages.unit(monitor),
-        points=[_measurement(one) for one in found],
+        points=[_measurement(one, language) for one in found],
     )  # fmt: skip
 
 
@@ -176,17 +154,6 @@ def draw_measurements(vertical: str, monitor: str, request: Request, query: Anno
     return Response(draw(points, messages.title(monitor, query.language), unit, query.width, query.theme), media_type="image/svg+xml")
 
 
-@resource.get("/v1/retrainings", scope="predict")
-def list_retrainings(request: Request, query: Annotated[RetrainingQuery, Query()]) -> RetrainingPage:
-    """List trainings of verticals on what was learnt since, with how far each has come."""
-    with database_of(request).reading() as connection:
-        names = visible(request, connection, query.vertical)
-        found = retrainings.find(connection, names, query.limit + 1, query.before)
-    more = len(found) > query.limit
-    shown = [_retraining(one) for one in found[: query.limit]]
-    return RetrainingPage(retrainings=shown, next=found[query.limit - 1].id if more else None)
-
-
 def _series(request: Request, vertical: str, monitor: str, days: float) -> list[Measurement]:
     since = format_time(datetime.now(UTC) - timedelta(days=days))
     with database_of(request).reading() as connection:
@@ -199,15 +166,10 @@ def _series(request: Request, vertical: str, monitor: str, days: float) -> list[
     return found
 
 
-def _monitor(name: str, latest: Measurement, language: str) -> MonitorInfo:
-    return MonitorInfo(name=name, title=messages.title(name, language), unit=messages.unit(name), latest=_measurement(latest))
+def _monitor(name: str, latest: Measurement, language: Language) -> MonitorInfo:
+    return MonitorInfo(name=name, title=messages.title(name, language), unit=messages.unit(name), latest=_measurement(latest, language))
 
 
-def _measurement(one: Measurement) -> MeasurementInfo:
-    about = {name: getattr(one, name) for name in MeasurementInfo.model_fields if name != "shown"}
-    return MeasurementInfo(**about, shown=messages.shown(one.monitor, one.value))
-
-
-def _retraining(one: retrainings.Retraining) -> RetrainingInfo:
-    about = {name: getattr(one, name) for name in RetrainingInfo.model_fields if name != "reason"}
-    return RetrainingInfo(**about, reason=one.request.get("reason"))
+def _measurement(one: Measurement, language: Language) -> MeasurementInfo:
+    about = {name: getattr(one, name) for name in MeasurementInfo.model_fields if name not in ("shown", "why")}
+    return MeasurementInfo(**about, why=written(one.why, language), shown=messages.shown(one.monitor, one.value))

@@ -6,14 +6,18 @@ retraining that was interrupted goes on when it is started again. No alias is mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from vertune.core.artifact import Artifact, Home, Progress
+from vertune.core.errors import NotFound
+from vertune.core.kinds import Source
 from vertune.data import dataset as stored
-from vertune.data.dataset import GOLD, ROUND
+from vertune.data.dataset import GOLD, ROUND, of_model
 from vertune.steps.gate import Terms, gate
+from vertune.steps.retrain import judging
 from vertune.steps.retrain.dataset import HELD as HELD
 from vertune.steps.retrain.dataset import Lineage as Lineage
 from vertune.steps.retrain.dataset import Request as Request
@@ -63,6 +67,25 @@ def judge(
         if manifest.get("step") == "gate" and list(report.parents) == [model.id, live.id]:
             return report
     return gate(model, live, home, sets(dataset), terms=terms, progress=progress)
+
+
+def look_again(
+    model: Artifact, home: Home, on: Sequence[Source], terms: Terms | None = None, progress: Progress | None = None
+) -> Retrained:  # fmt: skip
+    """Let the gate judge a candidate once more, with the labels that came since its dataset was made as further gold rows.
+
+    Rows whose inputs are in the dataset do not count again, nor do those that nobody reviewed. Raises NotFound if the vertical has no live
+    model or the dataset is missing, and DataError if there is no new label.
+    """
+    live, dataset = home.get("models", f"{model.manifest['name']}@live"), of_model(model.manifest, home)
+    if dataset is None:
+        raise NotFound(
+            f"The dataset that {model.id} was trained on is not in {home.folder}, but its gold rows are needed. Restore it from a backup, "
+            f"or train again: vertune retrain {model.manifest['name']}"
+        )
+    rows, later = sets(dataset), judging.labelled_since(model, dataset, on)
+    rows[GOLD] = pl.concat([rows[GOLD], _plain(later)], how="diagonal_relaxed") if GOLD in rows else _plain(later)
+    return Retrained(live, dataset, model, gate(model, live, home, rows, terms=terms, progress=progress))
 
 
 def sets(dataset: Artifact) -> dict[str, pl.DataFrame]:

@@ -11,15 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
 
 from vertune.core.artifact import Artifact, Home
 from vertune.core.channel import Channel
-from vertune.core.errors import Conflict, VertuneError
+from vertune.core.errors import ConfigError, Conflict, VertuneError
 from vertune.core.parse import build
+from vertune.core.sentence import said, stored
 from vertune.core.watch import Watch, WatchFile
 from vertune.runtime.live import read_live
 from vertune.steps.alert import channels_of, deliver, raise_alerts
-from vertune.steps.watch import retraining
+from vertune.steps.watch import reasons, retraining
 from vertune.steps.watch.retraining import Ring
 from vertune.store import alerts, deliveries, retrainings
 from vertune.store.alerts import Memory
@@ -54,8 +58,8 @@ class Watcher:
     only: frozenset[str] = frozenset()
     """The names of the verticals to watch; empty watches all that are live."""
     lease: Lease = field(init=False)
-    _configs: dict[str, Watch] = field(default_factory=dict)
-    """By the id of a model, what its config says."""
+    _watches: dict[tuple[str, str], Watch | VertuneError] = field(default_factory=dict)
+    """By the name of a vertical and the id of its model, how it is watched, or why it can't be."""
     _wrong: dict[str, str] = field(default_factory=dict)
     """By the name of a vertical, why it is not watched, so that this is logged once."""
     _reasoned: dict[str, float] = field(default_factory=dict)
@@ -67,26 +71,29 @@ class Watcher:
 
     def watches(self) -> dict[str, Watch]:
         """Return the options of the verticals to watch, by name; one whose model can't be read, or whose options are wrong, is left out."""
-        found, wrong = {}, {}
-        for name, model in self._live().items():
-            try:
-                found[name] = self.file.watch(name, self._own(model))
-            except VertuneError as error:
-                wrong[name] = str(error)
-                if self._wrong.get(name) != wrong[name]:
-                    _log.warning("'%s' is not watched: %s", name, error)
+        live = self._live()
+        read = {(name, model.id): self._watch(name, model) for name, model in live.items()}
+        self._watches = read
+        wrong = {name: str(one) for (name, _), one in read.items() if isinstance(one, VertuneError)}
+        for name, why in wrong.items():
+            if self._wrong.get(name) != why:
+                _log.warning("'%s' is not watched: %s", name, why)
         self._wrong = wrong
-        return found
+        return {name: one for (name, _), one in read.items() if isinstance(one, Watch)}
 
     def _live(self) -> dict[str, Artifact]:
         models = read_live(self.home).models
         return {name: model for name, model in models.items() if not self.only or name in self.only}
 
-    def _own(self, model: Artifact) -> Watch:
-        """Return what the config of a model says, which never changes."""
-        if model.id not in self._configs:
-            self._configs[model.id] = own_watch(model)
-        return self._configs[model.id]
+    def _watch(self, name: str, model: Artifact) -> Watch | VertuneError:
+        """Return how a vertical is watched, or why it can't be; neither its model nor the file of the operator ever changes."""
+        known = self._watches.get((name, model.id))
+        if isinstance(known, Watch | ConfigError):  # what can't be read now may be readable later
+            return known
+        try:
+            return self.file.watch(name, own_watch(model))
+        except VertuneError as error:
+            return error
 
     def channels(self) -> dict[str, Channel]:
         """Return the channels of all verticals by what they are called."""
@@ -111,8 +118,9 @@ class Watcher:
                 self._measure(due)
             for name in watches.keys() & (due.keys() | unheard):
                 raise_alerts(self.database, name, watches[name], self.lease.check)
-            for name in watches.keys() - {one.vertical for one in begun}:
-                begun += self._begin(name, watches[name])
+            for name in watches.keys() - {one.vertical for one in begun if one.stage != retrainings.WAITING}:
+                if newer := self._begin(name, watches[name]):
+                    begun = [*(one for one in begun if one.vertical != name), newer]
             for one in begun:
                 self._advance(one, watches.get(one.vertical, Watch()))
         except Conflict as error:
@@ -155,21 +163,17 @@ class Watcher:
             return set(due)
         return set()
 
-    def _begin(self, name: str, watch: Watch) -> list[Retraining]:
+    def _begin(self, name: str, watch: Watch) -> Retraining | None:
         """Begin a retraining if there is a reason; reasons are looked for once a minute."""
         now = time.monotonic()
         if not watch.retrain.wanted or now - self._reasoned.get(name, -_REASONING) < _REASONING:
-            return []
+            return None
         self._reasoned[name] = now
         live = self._live().get(name)
         with self.database.writing() as connection:
             self.lease.check(connection)
-            why = None if live is None else retraining.reason(connection, name, watch.retrain, live, datetime.now(UTC))
-            begun = None if why is None else retrainings.begin(connection, name, why)
-            if begun is None:
-                return []
-            note(connection, retraining.ACTOR, "retrain", f"retraining {begun.id}", {"vertical": name, **begun.request})
-        return [begun]
+            why = None if live is None else reasons.reason(connection, name, watch.retrain, live, datetime.now(UTC))
+            return None if why is None else begin(connection, name, why, retraining.ACTOR)
 
     def _advance(self, one: Retraining, watch: Watch) -> None:
         try:
@@ -178,6 +182,14 @@ class Watcher:
             raise
         except VertuneError as error:
             _log.warning("The retraining %s could not go on. The next attempt follows soon. %s", one.id, error)
+
+
+def begin(connection: Connection, vertical: str, request: dict[str, Any], actor: str) -> Retraining | None:
+    """Begin a retraining, tell the audit, and return it; None if one of the vertical goes on. One that waits for labels is replaced."""
+    begun = retrainings.begin(connection, vertical, request, stored(said("retraining.replaced")))
+    if begun is not None:
+        note(connection, actor, "retrain", f"retraining {begun.id}", {"vertical": vertical, **begun.request})
+    return begun
 
 
 def own_watch(model: Artifact) -> Watch:

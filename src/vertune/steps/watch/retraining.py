@@ -1,32 +1,33 @@
-"""Begins retrainings when there is a reason, and leads each from stage to stage: training, gate, shadow, canary, live.
+"""Leads retrainings from stage to stage: training, gate, shadow, canary, live; one of which the gate can't tell waits for labels.
 
-Each stage is left in one transaction. What a stage starts, such as a job or a rollout, is found again by whoever goes on after a crash, so
-it is started once. What a model learns and whether it passes is decided elsewhere: this module follows a job and a rollout.
+Each stage is left in one transaction, with the message to the channels if people are to be told. What a stage starts, such as a job or a
+rollout, is found again by whoever goes on after a crash, so it is started once. What a model learns and whether it passes is decided
+elsewhere: this module follows a job and a rollout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from vertune.core.artifact import Artifact, Home
+from vertune.core.channel import Event
 from vertune.core.errors import ConfigError, Conflict, NotFound
-from vertune.core.ids import first_id_of
-from vertune.core.watch import FAILURES, Retrain, Watch, duration
+from vertune.core.sentence import said, stored
+from vertune.core.watch import Retrain, Watch
 from vertune.runtime.live import read_live
+from vertune.steps.alert import messages
 from vertune.steps.deploy import Plan, Versions, is_prepared
-from vertune.store import alerts, feedback, labels, projects, retrainings, rollouts
-from vertune.store.alerts import UNSOLVED, Filter
+from vertune.steps.watch.reasons import feedback_on, judging_sources, labels_waited_for
+from vertune.store import deliveries, retrainings, rollouts
 from vertune.store.audit import note
-from vertune.store.database import Database
+from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job, Kind
-from vertune.store.key import DEFAULT_CUSTOMER
-from vertune.store.retrainings import Retraining
+from vertune.store.retrainings import Retraining, Stage
 from vertune.store.rollouts import Rollout, Rules
 
 ACTOR = "watch"
@@ -42,8 +43,9 @@ Find = Callable[[str], Job | None]
 """Returns the job with an id, or None."""
 Compared = Callable[[Rollout], int | None]
 """Returns the number of requests that the candidate of a rollout answered, None if this process does not compare it."""
-PASSED = "pass"
-"""The verdict of the gate on a candidate that may go on."""
+PASSED, UNDECIDED = "pass", "unknown"
+"""The verdicts of the gate on a candidate that may go on, and on one of which it can't tell."""
+_MADE = ("job", "dataset", "model", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,57 +65,40 @@ class Ring:
         """What moves models."""
         return Versions(self.home, self.database, ACTOR)
 
-    def move(self, one: Retraining, stage: retrainings.Stage, **about: str | None) -> None:
-        """Move a retraining on, unless another process did, and tell the audit."""
-        with self.database.writing() as connection:
-            self.check(connection)
-            if retrainings.move(connection, one, stage, **about):
-                made = {name: about.get(name) or getattr(one, name) for name in ("job", "dataset", "model", "report")}
-                note(connection, ACTOR, f"retrain: {stage}", f"retraining {one.id}", {"vertical": one.vertical, **made})
 
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """One retraining that is led on now."""
 
-def reason(connection: Connection, vertical: str, wanted: Retrain, live: Artifact, now: datetime) -> dict[str, Any] | None:
-    """Return why a vertical is to be trained again now, and on what; None if it is not.
+    ring: Ring
+    one: Retraining
+    watch: Watch
+    live: Artifact | None
 
-    What it learns is feedback, and the labels of the labelling project with its name. Nothing is trained without anything new to learn, nor
-    sooner than `least_pause` after the last time.
-    """
-    last = next(iter(retrainings.find(connection, [vertical], 1)), None)
-    since = live.created if last is None else datetime.fromisoformat(last.at)
-    if not wanted.wanted or (last is not None and now - since < duration(wanted.least_pause)):
-        return None
-    learnt = _learnt(connection, vertical, live.manifest.get("customer"), first_id_of(since))
-    new = sum(count for _, count in learnt)
-    if not new:
-        return None
-    found = {"new": new, "on": [source for source, count in learnt if count]}
-    if wanted.labels is not None and new >= wanted.labels:
-        return {"reason": "labels", **found}
-    if wanted.every is not None and now - since >= duration(wanted.every):
-        return {"reason": "time", **found}
-    alert = _drift(connection, vertical, first_id_of(since)) if wanted.on_drift else None
-    return None if alert is None else {"reason": "drift", "alert": alert, **found}
+    def move(self, stage: Stage, about: Mapping[str, Any] | None = None, event: Event | None = None, why: str = "") -> None:
+        """Move the retraining on, unless another process did, and tell the audit; with an event, tell people too.
 
+        `about` has what is to be stored of it: `job`, `dataset`, `model`, `report` and `request`.
+        """
+        one, about = self.one, about or {}
+        entries: dict[str, Any] = {**about, **({"why": stored(why)} if why else {})}
+        with self.ring.database.writing() as connection:
+            self.ring.check(connection)
+            if not retrainings.move(connection, one, stage, **entries):
+                return
+            made = {name: about.get(name) or getattr(one, name) for name in _MADE}
+            note(connection, ACTOR, f"retrain: {stage}", f"retraining {one.id}", {"vertical": one.vertical, **made})
+            if event is not None:
+                written = messages.of_retraining(event, one, why, made, self.watch.language)
+                deliveries.add_next(connection, one.id, [channel.called for channel in self.watch.channels], written.payload())
 
-def _learnt(connection: Connection, vertical: str, customer: str | None, after: str) -> list[tuple[dict[str, Any], int]]:
-    """Return each source of new rows, and how many of its rows came after an id."""
-    given = 0
-    with suppress(NotFound):
-        project = projects.get(connection, vertical, customer or DEFAULT_CUSTOMER)
-        given = labels.count_done(connection, project.id, after)
-    from_feedback = feedback.count_usable(connection, vertical, after)
-    return [(_feedback(vertical, customer), from_feedback), ({"name": "labels", "project": vertical, "customer": customer}, given)]
+    def fail(self, why: str) -> None:
+        """End the retraining, because something went wrong."""
+        self.move("failed", event="failed", why=why)
 
-
-def _feedback(vertical: str, customer: str | None) -> dict[str, Any]:
-    """Return the source that reads the feedback on a vertical."""
-    return {"name": "feedback", "vertical": vertical, "customer": customer}
-
-
-def _drift(connection: Connection, vertical: str, after: str) -> str | None:
-    """Return the id of an unsolved alert with a greater id than `after` that training can help against; None if there is none."""
-    found = alerts.find(connection, Filter(verticals=[vertical], states=UNSOLVED), 100)
-    return next((one.id for one in found if one.monitor not in FAILURES and one.id > after), None)
+    def refuse(self, why: str, about: Mapping[str, Any] | None = None) -> None:
+        """End the retraining, because its candidate is not good enough."""
+        self.move("refused", about, "refused", why)
 
 
 def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
@@ -121,45 +106,107 @@ def advance(ring: Ring, one: Retraining, watch: Watch) -> None:
     if one.stage in retrainings.ENDED:
         return
     live = read_live(ring.home).models.get(one.vertical)
+    lead = _Lead(ring, one, watch, live)
     if live is None:
-        ring.move(one, "failed", why="The vertical has no live model any more.")
+        lead.fail(said("retraining.no_live"))
     elif one.stage == "assemble":
         job = ring.queue("retrain", one.vertical, training_request(one, live, watch.retrain), f"{one.id}:retrain")
-        ring.move(one, "train", job=job.id)
+        lead.move("train", {"job": job.id})
     elif one.stage in ("train", "gate"):
-        _follow(ring, one, watch.retrain, live)
+        _follow(lead, live)
+    elif one.stage == retrainings.WAITING:
+        _wait(lead, live)
     else:
-        _compare(ring, one, watch.retrain, live)
+        _compare(lead, live)
 
 
 def training_request(one: Retraining, live: Artifact, wanted: Retrain) -> dict[str, Any]:
     """Return what the job that trains and judges a candidate reads: the vertical, where new rows come from, and what may be lost."""
-    on = one.request.get("on") or [_feedback(one.vertical, live.manifest.get("customer"))]
+    on = one.request.get("on") or [feedback_on(one.vertical, live.manifest.get("customer"))]
     return {"vertical": one.vertical, "on": on, "how": "auto", "tolerance": wanted.tolerance}
 
 
-def _follow(ring: Ring, one: Retraining, wanted: Retrain, live: Artifact) -> None:
+def _follow(lead: _Lead, live: Artifact) -> None:
     """Follow the job that trains a candidate and lets the gate judge it; then prepare the candidate, and begin its rollout."""
+    ring, one, wanted = lead.ring, lead.one, lead.watch.retrain
     job = None if one.job is None else ring.find(one.job)
     if job is None or job.state in ("failed", "cancelled"):
-        why = "Its job was deleted." if job is None else "Its job was cancelled." if job.state == "cancelled" else job.why
-        ring.move(one, "failed", why=why)
+        lead.fail(said(f"retraining.job_{'deleted' if job is None else 'cancelled'}") if job is None or job.why is None else job.why)
         return
     if job.result is None:
         return
     made = {name: job.result.get(name) for name in ("dataset", "model", "report")}
-    if job.result.get("verdict") != PASSED:
-        ring.move(one, "refused", why=str(job.result.get("headline") or "The gate did not let it pass."), **made)
-    elif one.stage == "train":
-        ring.move(one, "gate", **made)
-    elif wanted.go_live == "never":
-        ring.move(one, "done", why="The model has passed the gate, and waits for a person.")
+    verdict = job.result.get("verdict")
+    if verdict == UNDECIDED:
+        _begin_to_wait(lead, job, made)
+    elif verdict != PASSED:
+        lead.refuse(_judged("retraining.refused", job.result), made)
+    elif one.stage == "train" or one.report != made["report"]:
+        lead.move("gate", made)
     elif str(one.model) == live.id:
-        ring.move(one, "done", why="A person made the model live.")
+        lead.move("done", None, "live", said("retraining.by_person"))
+    elif wanted.go_live == "never":
+        lead.move("done", None, "passed", said("retraining.passed"))
     elif _is_outdated(ring.home, one, live):
-        ring.move(one, "refused", why=f"The gate compared it with another model than {live.id}, which is live now.")
-    elif _prepared(ring, one):
-        _begin(ring, one, "shadow")
+        lead.refuse(said("retraining.outdated", live=live.id))
+    elif _prepared(lead):
+        _begin(lead, "shadow")
+
+
+def _judged(key: str, result: Mapping[str, Any], **figures: Any) -> str:
+    """Return the verdict of the gate as a sentence that names the checks on which it depends."""
+    names = result.get("checks")
+    if not names:  # an earlier version did the job
+        return str(result.get("headline") or "The gate did not let it pass.")
+    return said(key, checks=[_check(str(name)) for name in names], **figures)
+
+
+def _check(name: str) -> str:
+    try:
+        return said(f"check.{name}")
+    except KeyError:
+        return name
+
+
+# ── Waiting for labels ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _begin_to_wait(lead: _Lead, job: Job, made: Mapping[str, Any]) -> None:
+    """Let a candidate wait for the labels with which the gate could tell.
+
+    They count from the time at which the job began, because what was labelled after it had read its rows is new to the gate.
+    """
+    result, earlier = job.result or {}, lead.one.request.get("wait") or {}
+    needed = result.get("labels_needed")
+    wait = {"since": job.started or format_time(datetime.now(UTC)), "labels": needed, "look": int(earlier.get("look", 1)) + 1}
+    figures = {"labels": f"{int(needed):,}"} if needed else {}
+    why = _judged("retraining.waiting" if needed else "retraining.undecided", result, **figures)
+    lead.move("waiting", {**made, "request": {**lead.one.request, "wait": wait}}, "waiting", why)
+
+
+def _wait(lead: _Lead, live: Artifact) -> None:
+    """Let the gate judge a candidate once more if there are enough labels; end the retraining if a person moved a model meanwhile."""
+    ring, one = lead.ring, lead.one
+    wait = one.request.get("wait") or {}
+    if one.model == live.id:
+        lead.move("done", None, "live", said("retraining.by_person"))
+        return
+    if _is_outdated(ring.home, one, live):
+        lead.refuse(said("retraining.outdated", live=live.id))
+        return
+    if not wait.get("labels"):
+        return  # labels would not decide, so a person does, or a newer training
+    customer = live.manifest.get("customer")
+    with ring.database.reading() as connection:
+        if labels_waited_for(connection, one, customer) < wait["labels"]:
+            return
+        on = judging_sources(connection, one.vertical, customer)
+    request = {"vertical": one.vertical, "on": on, "tolerance": lead.watch.retrain.tolerance, "model": one.model}
+    job = ring.queue("retrain", one.vertical, request, f"{one.id}:look {wait['look']}")
+    lead.move("gate", {"job": job.id})
+
+
+# ── From shadow to live ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _is_outdated(home: Home, one: Retraining, live: Artifact) -> bool:
@@ -168,22 +215,24 @@ def _is_outdated(home: Home, one: Retraining, live: Artifact) -> bool:
     return report is not None and live.id not in report.parents
 
 
-def _prepared(ring: Ring, one: Retraining) -> bool:
+def _prepared(lead: _Lead) -> bool:
     """Return whether the candidate can be served; if not, let a job prepare it, and end the retraining if that fails."""
+    ring, one = lead.ring, lead.one
     try:
         if is_prepared(ring.home, ring.home.get("models", str(one.model))):
             return True
         job = ring.queue("share", one.vertical, {"model": str(one.model)}, f"{one.id}:share")
     except NotFound as error:
-        ring.move(one, "failed", why=str(error))
+        lead.fail(str(error))
         return False
     if job.state in ("failed", "cancelled", "done"):
-        ring.move(one, "failed", why=job.why or "The model could not be prepared for serving.")
+        lead.fail(job.why or said("retraining.unprepared"))
     return False
 
 
-def _begin(ring: Ring, one: Retraining, mode: rollouts.Mode, promote_after: int | None = None) -> None:
+def _begin(lead: _Lead, mode: rollouts.Mode, promote_after: int | None = None) -> None:
     """Begin the rollout of the candidate, unless it has begun, and move the retraining on."""
+    ring, one = lead.ring, lead.one
     with ring.database.reading() as connection:
         running = rollouts.running(connection).get(one.vertical)
     if running is not None and running.model != one.model:
@@ -193,23 +242,24 @@ def _begin(ring: Ring, one: Retraining, mode: rollouts.Mode, promote_after: int 
         try:
             ring.versions.begin(one.vertical, str(one.model), plan, f"retraining {one.id}, report {one.report}")
         except (ConfigError, Conflict, NotFound) as error:
-            ring.move(one, "failed", why=str(error))
+            lead.fail(str(error))
             return
-    ring.move(one, mode)
+    lead.move(mode)
 
 
-def _compare(ring: Ring, one: Retraining, wanted: Retrain, live: Artifact) -> None:
+def _compare(lead: _Lead, live: Artifact) -> None:
     """Follow the rollout of the candidate, which ends it if it is worse, and makes it live if that is wanted."""
+    ring, one, wanted = lead.ring, lead.one, lead.watch.retrain
     with ring.database.reading() as connection:
         running = rollouts.running(connection).get(one.vertical)
         history = rollouts.history(connection, one.vertical, 10)
     if running is None or running.model != one.model:
         if live.id == one.model:
-            ring.move(one, "done", why="The model is live.")
+            lead.move("done", None, "live", said("retraining.live"))
         else:
             ended = next((entry for entry in history if entry.model == one.model and entry.action in ("cancel", "roll back")), None)
-            ring.move(one, "refused", why=(ended.reason if ended and ended.reason else "Its comparison with the live model was ended."))
+            lead.refuse(ended.reason if ended and ended.reason else said("retraining.ended"))
     elif running.mode != one.stage:
-        ring.move(one, running.mode)  # begun just before a crash, or by a person
+        lead.move(running.mode)  # begun just before a crash, or by a person
     elif one.stage == "shadow" and wanted.go_live in ("canary", "live") and (ring.compared(running) or 0) >= wanted.enough:
-        _begin(ring, one, "canary", wanted.enough if wanted.go_live == "live" else None)
+        _begin(lead, "canary", wanted.enough if wanted.go_live == "live" else None)

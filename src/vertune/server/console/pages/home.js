@@ -2,7 +2,7 @@
 
 import { at, get } from "../api.js";
 import { h, replace } from "../dom.js";
-import { moment, t } from "../phrases.js";
+import { language, moment, t } from "../phrases.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { kindName, stateBadge } from "../serving/job-view.js";
@@ -50,7 +50,7 @@ async function everything(signal) {
     ask(may("train"), "/v1/jobs", { state: "running", limit: 10 }, jobs),
     ask(may("train"), "/v1/jobs", { state: "failed", limit: 5 }, jobs),
     ask(may("label"), "/v1/projects", {}, { projects: [] }),
-    ask(may("predict"), "/v1/alerts", { state: "open", limit: ALERTS }, { alerts: [] }),
+    ask(may("predict"), "/v1/alerts", { state: "open", limit: ALERTS, language }, { alerts: [] }),
   ]);
   const open = projects.filter((project) => project.state === "open");
   const [versions, reviews] = await Promise.all([

@@ -9,7 +9,7 @@ import { keepQuery } from "../router.js";
 import { may } from "../session.js";
 import { every, PagedList } from "../serving/lists.js";
 import { alertList, strip } from "../watching/alerts.js";
-import { retrainingTable } from "../watching/retrainings.js";
+import { askRetraining, retrainingTable } from "../watching/retrainings.js";
 import { ruleTable } from "../watching/rules.js";
 import { monitorCards, redrawOnTheme } from "../watching/series.js";
 import { askSilence, silenceList } from "../watching/silences.js";
@@ -40,7 +40,7 @@ export default async function watch({ root, query, signal }) {
   const below = h("div", {});
   const alerts = new PagedList({
     load: (before) =>
-      get("/v1/alerts", { vertical: vertical.value, state: state.value, before, limit: PAGE }, { signal }).then((found) => ({
+      get("/v1/alerts", { vertical: vertical.value, state: state.value, before, limit: PAGE, language }, { signal }).then((found) => ({
         items: found.alerts,
         next: found.next,
       })),
@@ -49,8 +49,11 @@ export default async function watch({ root, query, signal }) {
   });
   const silence = h("button", { type: "button", onclick: () => askSilence(names, vertical.value).then((done) => done && load()) });
   silence.textContent = t("watch.silence");
+  const retrain = h("button", { type: "button", onclick: () => askRetraining(names, vertical.value).then((done) => done && load()) });
+  retrain.textContent = t("watch.retrain");
+  const buttons = [may("train") && names.length > 0 && retrain, may("admin") && silence];
   append(root, [
-    h("header", {}, h("h1", {}, t("watch.title")), may("admin") && h("div", { class: "buttons" }, silence)),
+    h("header", {}, h("h1", {}, t("watch.title")), h("div", { class: "buttons" }, buttons)),
     !monitoring.watching && h("p", { class: "notice" }, t("watch.off")),
     h("div", { class: "fields" }, field(t("watch.vertical"), vertical), field(t("watch.state"), state), field(t("watch.time"), days)),
     overview,
@@ -72,7 +75,7 @@ export default async function watch({ root, query, signal }) {
     const [found, silences, retrainings, rules] = await Promise.all([
       get("/v1/monitoring", { language }, { signal }),
       get("/v1/silences", {}, { signal }),
-      get("/v1/retrainings", { vertical: name, limit: 20 }, { signal }),
+      get("/v1/retrainings", { vertical: name, limit: 20, language }, { signal }),
       name ? get(`/v1/verticals/${encodeURIComponent(name)}/rules`, { language }, { signal }) : [],
       alerts.restart(),
     ]);

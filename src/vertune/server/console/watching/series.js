@@ -20,6 +20,7 @@ export function monitorCards(verticals, days) {
       "section",
       { class: "later" },
       h("h2", {}, t("watch.monitors.of", { vertical: one.vertical })),
+      one.windows > 0 && h("p", { class: "muted" }, t("watch.expected", { windows: one.windows, count: few(one.false_alarms) })),
       h(
         "div",
         { class: "charts" },
@@ -27,6 +28,11 @@ export function monitorCards(verticals, days) {
       ),
     ),
   );
+}
+
+/** Return a small number with two digits. */
+function few(value) {
+  return value < 0.001 ? `< ${number(0.001, 3)}` : number(Number(value.toPrecision(2)), 3);
 }
 
 function card(vertical, { name, title, latest }, days) {
