@@ -1,13 +1,15 @@
-"""Tables of what the defaults of training reach: on few rows, beside the cheap ways, and what the companion of words costs."""
+"""Tables of what the defaults reach: calibration, few rows, beside the cheap ways, and what the companion of words costs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from written import Figure, bar_figures, figures_table, machines, results, table
+from written import RESULTS, Figure, bar_figures, figures_table, machines, results, table
 
 _SHOTS = ("auto", "contrastive", "labels", "probe", "setfit")
 """Columns of the table of few rows."""
+_CALIBRATION = {"banking77-full": 0.015, "trec6-auto": 0.025, "waimai": 0.02, "phrasebank-auto": 0.03}
+"""The largest expected calibration error that was asked for, by row of the accuracy table."""
 
 
 def shots() -> str:
@@ -22,6 +24,25 @@ def shots() -> str:
         rows.append([f"`{name}`", str(found["rows_per_label"]), str(mean["auto"]["draws"]), *cells, seconds])
     parts = [side for found in results("shots").values() for draw in found["draws"].values() for side in draw.values()]
     return table(head, rows) + "\n" + figures_table(_shots_figures()) + "\n" + machines(*parts) + "\n"
+
+
+def calibration() -> str:
+    """The expected calibration error on the test rows of each row of the accuracy table, with its bar where there is one."""
+    head = ["row", "test rows", "expected calibration error", "bar"]
+    rows = [
+        [f"`{name}`", f"{number:,}", f"{error:.3f}", f"≤ {_CALIBRATION[name]}" if name in _CALIBRATION else "–"]
+        for name, number, error in _calibration_errors()
+    ]
+    return table(head, rows) + "\n"
+
+
+def _calibration_errors() -> Iterator[tuple[str, int, float]]:
+    """Each row whose error was measured, with its number of test rows and the mean error over its seeds."""
+    for file in sorted((RESULTS / "accuracy").glob("*.json")):
+        seeds = list(results(f"accuracy/{file.stem}")["seeds"].values())
+        errors = [seed.get("calibration_error") for seed in seeds]
+        if None not in errors:
+            yield file.stem, seeds[0]["rows"]["test"], sum(errors) / len(errors)
 
 
 def choosing() -> str:
@@ -53,7 +74,11 @@ def shifts() -> str:
 
 
 def defaults_figures() -> Iterator[Figure]:
-    """The bars of all three."""
+    """The bars of all of them."""
+    for name, _, error in _calibration_errors():
+        if name in _CALIBRATION:
+            bar = _CALIBRATION[name]
+            yield Figure(f"calibration/{name}", f"Calibration error, `{name}`", f"{error:.3f}", f"≤ {bar}", error > bar)
     yield from _shots_figures()
     yield from _choosing_figures()
     yield from _companion_figures()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from defaults import choosing, companion, defaults_figures, shifts, shots
+from defaults import calibration, choosing, companion, defaults_figures, shifts, shots
 from labelled import labelling, labelling_bars, labelling_figures
 from monitored import estimated_accuracy, watching, watching_bars, watching_feedback, watching_figures
 from operating import killing, operating, operating_figures
@@ -376,6 +376,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     for block in (
         accuracy,
         classes,
+        calibration,
         shots,
         choosing,
         companion,
