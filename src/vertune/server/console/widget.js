@@ -78,7 +78,7 @@ export function start(options) {
 const pause = (tries) => new Promise((done) => setTimeout(done, Math.min(15e3, 400 * 2 ** tries) * Math.random()));
 const anchor = (url, text) => node("a", { href: url, target: "_blank", rel: "noreferrer" }, text);
 
-/** Return a new element; functions become properties, everything else attributes. */
+/** Return a new element; functions become properties, and may not return false; everything else becomes attributes. */
 function node(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const name in attributes) {
@@ -103,7 +103,7 @@ function keep(changes) {
 
 function build(title) {
   const press = (text, onclick, more) => node("button", { onclick, ...more }, text);
-  const keys = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && write(event);
+  const keys = (event) => void (event.key === "Enter" && !event.shiftKey && !event.isComposing && write(event));
   const area = { rows: 2, maxlength: 2000, "aria-label": texts.write, placeholder: texts.write, onkeydown: keys };
   ui.status = node("p", { class: "note", role: "status" });
   const machine = node("p", { class: "note" }, texts.machine);
@@ -114,7 +114,7 @@ function build(title) {
   ui.foot = node("div", { class: "foot" }, ui.person, press(texts.end, () => send("close")));
   ui.last = node("div", {});
   const top = node("header", {}, node("div", {}, node("h2", {}, title), ui.status), press("×", close, { "aria-label": texts.close }));
-  const onkeydown = (event) => event.key === "Escape" && !event.isComposing && close();
+  const onkeydown = (event) => void (event.key === "Escape" && !event.isComposing && close());
   const about = { class: "panel", role: "dialog", "aria-label": title, hidden: "", onkeydown };
   ui.panel = node("section", about, top, ui.log, ui.last, ui.form, ui.foot);
   ui.launch = press(title, open, { class: "launch main" });
@@ -345,7 +345,7 @@ async function listen() {
     } catch (error) {
       if (!stop.signal.aborted) trouble(error);
       await pause((tries += 1));
-      streams &&= tries < 3;
+      streams &&= tries < 2;
     }
   }
   listening = false;

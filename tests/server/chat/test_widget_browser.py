@@ -1,0 +1,281 @@
+"""Customers chat on a page of another site in a real browser, people answer at the desk, and see what the app could not answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import reduce
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.server.accessibility import problems
+from tests.server.browser import PASSWORD, add_user
+from tests.server.chat.conftest import Visitor
+from tests.server.running import Running, until
+from vertune.testing.chromium import BROWSER, DRIVER, Chromium
+from vertune.testing.ledger import NAME, chained
+
+pytestmark = [
+    pytest.mark.allow_hosts(["127.0.0.1"]),
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver: make services"),
+]
+HOST = "vertune-chat"
+PHRASES = {
+    "en": {"hello": "Hello", "person": "Talk to a person", "end": "End chat", "rate": "Send rating", "thanks": "Thank you"},
+    "zh": {"hello": "您好", "person": "转人工", "end": "结束对话", "rate": "提交评价", "thanks": "感谢"},
+}
+DESK = {"en": {"close": "Close", "return": "Return to the machine"}, "zh": {"close": "结束对话", "return": "交还机器"}}
+
+
+class Site:
+    """A web site with another origin than the server, whose pages allow nothing but the chat."""
+
+    def __init__(self, server: Running) -> None:
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(server))
+        self._http.daemon_threads = True
+        self.url = f"http://localhost:{self._http.server_port}"
+        self.key = server.keys.create("shop", ["chat"], origin=self.url)[0]
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _handler(self, server: Running) -> type[BaseHTTPRequestHandler]:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                language = self.path.strip("/")
+                page = (
+                    f'<!doctype html><html lang="{language}"><meta name="viewport" content="width=device-width"><title>A shop</title>'
+                    f'<link rel="icon" href="data:,"><meta name="color-scheme" content="light dark"><h1>A shop</h1>'
+                    f'<script type="module" src="{server.url}/widget.js" data-app="{NAME}" data-key="{site.key}"></script>'
+                ).encode()
+                self.send_response(200)
+                policy = f"default-src 'none'; script-src {server.url}; connect-src {server.url}; img-src data:"
+                self.send_header("Content-Security-Policy", policy)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(page)))
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *given: Any) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture(scope="module")
+def site(server) -> Iterator[Site]:
+    add_user(server, "ann", "reviewer", "default")
+    add_user(server, "boss", "manager", "default")
+    made = Site(server)
+    yield made
+    made.close()
+
+
+class Customer:
+    """Somebody who chats on a page of the site, by keyboard."""
+
+    def __init__(self, browser: Chromium, site: Site, language: str = "en", width: int = 1280, dark: bool = False) -> None:
+        self.browser, self.language = browser, language
+        browser.fresh(site.url, width, dark)
+        self.open(f"{site.url}/{language}")
+
+    def open(self, url: str) -> None:
+        """Open a page, and then the chat."""
+        self.browser.open(url)
+        self.until("root.querySelector('.launch')")
+        self.browser.press("Tab", "Enter")
+        self.until("root.querySelector('.turn')")
+        assert self.run("root.activeElement.tagName") == "TEXTAREA"
+
+    def run(self, script: str) -> Any:
+        return self.browser.run(f"const root = document.querySelector('{HOST}').shadowRoot; return ({script})")
+
+    def until(self, script: str) -> Any:
+        return until(lambda: self.browser.run(f"const root = document.querySelector('{HOST}')?.shadowRoot; return root && ({script})"))
+
+    @property
+    def turns(self) -> list[list[str]]:
+        """The author and the text of each turn."""
+        return list(
+            self.run("[...root.querySelectorAll('.turn')].map((one) => [one.className.split(' ')[1], one.querySelector('p').innerText])")
+        )
+
+    @property
+    def id(self) -> str:
+        """The id of the conversation."""
+        return str(self.browser.run("return Object.values(localStorage).map(JSON.parse).find((one) => one.id).id"))
+
+    def say(self, text: str) -> None:
+        """Type a message and send it."""
+        self.browser.press(*text, "Enter")
+
+    def press(self, text: str) -> None:
+        """Press a button."""
+        button = f"[...root.querySelectorAll('button')].find((one) => one.textContent === '{text}' && one.checkVisibility())"
+        self.until(button)
+        self.run(f"{button}.click()")
+
+    def sees(self, *said: str) -> None:
+        """Wait for the reply that proves that the app has had these messages, each once and in this order."""
+        text = reply(*said)
+        self.until(f"[...root.querySelectorAll('.turn p')].at(-1).innerText === '{text}' && !root.querySelector('[id]')")
+
+
+def reply(*said: str) -> str:
+    return f"{len(said)} {reduce(chained, said, '')}"
+
+
+def sign_in(browser: Chromium, server: Running, name: str, language: str) -> None:
+    browser.open(f"{server.url}/?lang={language}")
+    browser.type("[name=username]", name)
+    browser.type("[name=password]", f"{PASSWORD}\ue007")
+    browser.until("document.querySelector('#menu a') && !document.querySelector('[name=username], main[aria-busy]')")
+
+
+def go(browser: Chromium, address: str, selector: str) -> None:
+    browser.run("location.hash = arguments[0]", address)
+    browser.until("!document.querySelector('main[aria-busy]') && document.querySelector(arguments[0])", selector)
+
+
+def fits(browser: Chromium) -> bool:
+    return bool(browser.run("return document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.mark.parametrize(("language", "width", "dark"), [("en", 1280, False), ("zh", 320, True)])
+def test_a_customer_is_understood_and_then_a_person_answers(chromium, server, site, language, width, dark) -> None:
+    """The page is loaded again in between; the person takes the conversation and a suggestion by one key each."""
+    words = PHRASES[language]
+    customer = Customer(chromium, site, language, width, dark)
+    assert customer.turns == [["bot", words["hello"]]]
+    customer.say("which")
+    customer.until("root.querySelectorAll('.choices button').length === 2")
+    assert problems(chromium, dark, HOST) == []
+    assert fits(chromium)
+    customer.press("two")
+    customer.sees("which", "two")
+    assert not customer.run("root.querySelector('.choices')")
+    before = customer.turns
+    customer.open(f"{site.url}/{language}")
+    assert until(lambda: customer.turns == before)
+    customer.press(words["person"])
+    customer.until("root.querySelector('[role=status]').textContent.length > 0 && root.querySelector('.foot button').hidden")
+    page = chromium.window()
+    chromium.size(width, 844)
+    chromium.theme(dark)
+    sign_in(chromium, server, "ann", language)
+    go(chromium, f"#/desk/{customer_id(server)}", ".conversation")
+    assert fits(chromium)
+    chromium.run("document.querySelector('.transcript').scrollTop = 0")
+    assert problems(chromium, dark) == []
+    chromium.press("t")
+    chromium.until("document.querySelector('.suggestion')")
+    chromium.press("1")
+    suggested = chromium.until("document.querySelector('.composer textarea').value")
+    chromium.press("Enter")
+    chromium.until("[...document.querySelectorAll('.turn.agent')].length === 1")
+    desk = chromium.window(page)
+    customer.until("root.querySelector('.turn.agent')")
+    assert customer.turns[-1] == ["agent", suggested]
+    chromium.run(f"document.querySelector('{HOST}').shadowRoot.querySelector('textarea').focus()")
+    customer.say("so be it")
+    chromium.window(desk)
+    chromium.until("[...document.querySelectorAll('.turn.visitor .turn-text')].at(-1)?.textContent === 'so be it'")
+    chromium.run("scrollTo(0, 0)")  # below the head of the page, which is sticky
+    chromium.click(".conversation-head button", DESK[language]["close"])
+    chromium.until("!document.querySelector('.composer').checkVisibility()")
+    chromium.close_window(page)
+    customer.until("root.querySelector('.rate')")
+    assert problems(chromium, dark, HOST) == []
+    customer.run("root.querySelector('[name=score][value=\"4\"]').click()")
+    customer.run("root.querySelector('.rate textarea').focus()")
+    chromium.press(*"quick")
+    customer.press(words["rate"])
+    assert words["thanks"] in customer.until("root.querySelector('.rate [role=status]')?.textContent")
+    stored = server.ask.get(f"/v1/desk/conversations/{customer.id}").json()
+    assert (stored["stage"], stored["satisfaction"], stored["comment"]) == ("closed", 4, "quick")
+    assert chromium.complaints(lambda message: "/v1/session" in message) == []
+
+
+def customer_id(server: Running) -> str:
+    """The conversation that waits."""
+    (found,) = server.ask.get("/v1/desk/conversations", params={"stage": "waiting"}).json()["conversations"]
+    return str(found["id"])
+
+
+def test_what_is_written_without_a_connection_is_sent_once_and_in_order(chromium, server, site) -> None:
+    customer = Customer(chromium, site)
+    customer.say("one")
+    customer.sees("one")
+    chromium.offline(True)
+    customer.say("two")
+    customer.say("three")
+    customer.until("root.querySelectorAll('.turn[id]').length === 2 && root.querySelector('[role=status]').textContent.includes('sent')")
+    chromium.offline(False)
+    chromium.run("dispatchEvent(new Event('online'))")
+    customer.sees("one", "two", "three")
+    turns = server.ask.get(f"/v1/desk/conversations/{customer.id}").json()["turns"]
+    assert [turn["text"] for turn in turns if turn["author"] == "visitor"] == ["one", "two", "three"]
+    assert [text for author, text in customer.turns if author == "visitor"] == ["one", "two", "three"]
+
+
+def test_where_streams_are_held_back_the_chat_asks_again_and_again(chromium, server, site) -> None:
+    customer = Customer(chromium, site)
+    chromium.cdp("Network.setBlockedURLs", urls=["*/events*"])
+    try:
+        customer.open(f"{site.url}/en")
+        customer.say("person")
+        customer.sees("person")
+        path = f"/v1/desk/conversations/{customer.id}"
+        assert server.ask.post(f"{path}/take", json={}).status_code == 200
+        assert server.ask.post(f"{path}/messages", json={"message": "a", "text": "I am here"}).status_code == 200
+        customer.until("root.querySelector('.turn.agent p')?.innerText === 'I am here'")
+    finally:
+        chromium.cdp("Network.setBlockedURLs", urls=[])
+    server.ask.post(f"{path}/close", json={})
+
+
+def test_a_conversation_that_was_deleted_begins_anew_with_what_was_written(chromium, server, site) -> None:
+    customer = Customer(chromium, site)
+    customer.say("one")
+    customer.sees("one")
+    token = chromium.run("return Object.values(localStorage).map(JSON.parse).find((one) => one.id).token")
+    headers = {"Authorization": f"Bearer {site.key}", "Origin": site.url, "X-Conversation-Token": token}
+    old = customer.id
+    assert server.stranger.delete(f"/v1/apps/{NAME}/conversations/{old}", headers=headers).status_code == 204
+    customer.say("two")
+    customer.sees("two")
+    assert customer.id != old
+
+
+def test_a_manager_tries_questions_and_deals_with_unanswered_ones(chromium, server, site, secrets) -> None:
+    for _ in range(3):
+        Visitor(server, server.keys.create("any", ["chat"])[0]).say("unknown colour of the moon")
+    chromium.fresh(server.url)
+    sign_in(chromium, server, "boss", "en")
+    go(chromium, "#/ask", ".asking")
+    chromium.type(".asking input", "which\ue007")
+    chromium.click(".turn.bot button", "one")
+    chromium.until("[...document.querySelectorAll('.turn.bot .turn-text')].at(-1).textContent === arguments[0]", reply("which", "one"))
+    assert problems(chromium) == []
+    go(chromium, "#/unanswered", ".cluster")
+    assert problems(chromium) == []
+    chromium.click(".cluster button", "Add to an intent")
+    chromium.type("dialog input[list]", "moon")
+    chromium.click("dialog button[type=submit]")
+    chromium.until("document.querySelector('.toast.good')")
+    labels = server.ask.get(f"/v1/apps/{NAME}/labels").json()["labels"]
+    assert [(one["text"], one["intent"]) for one in labels] == 3 * [("unknown colour of the moon", "moon")]
+    go(chromium, "#/canned", ".page-canned h1")
+    chromium.click("main button", "New reply")
+    chromium.type("dialog input", "Greeting")
+    chromium.type("dialog textarea", "Good day")
+    chromium.click("dialog button[type=submit]")
+    chromium.until("document.querySelector('table td')?.textContent === 'Greeting'")
+    assert problems(chromium) == []
+    assert chromium.complaints(lambda message: "/v1/session" in message) == []
