@@ -18,6 +18,7 @@ from labelled import labelling, labelling_bars, labelling_figures
 from monitored import estimated_accuracy, watching, watching_bars, watching_feedback, watching_figures
 from operating import killing, operating, operating_figures
 from released import gating, gating_figures
+from retrained import console, console_figures, retraining, retraining_bars, retraining_figures, ring_kills
 from robustness import bases, coverage, damage, damage_figures, guesses, hostile, masks, memory, proof, tables
 from serviced import service_answers, service_bars, service_behaviour, service_figures, service_slots
 from written import NOT_MEASURED, Figure, bar_figures, figures_table, machines, processor_of, results, table
@@ -324,7 +325,7 @@ def missed() -> str:
     reasons = yaml.safe_load((HERE / "missed.yaml").read_text(encoding="utf-8"))
     sections = (
         accuracy_figures, defaults_figures, training_figures, learning_figures, answering_figures, serving_figures, operating_figures,
-        labelling_figures, watching_figures, damage_figures, gating_figures, service_figures,
+        labelling_figures, console_figures, watching_figures, retraining_figures, damage_figures, gating_figures, service_figures,
     )  # fmt: skip
     figures = {figure.key: figure for section in sections for figure in section() if figure.missed}
     if figures.keys() != reasons.keys():
@@ -392,10 +393,14 @@ BLOCKS: dict[str, Callable[[], str]] = {
         killing,
         labelling,
         labelling_bars,
+        console,
         watching_bars,
         watching,
         watching_feedback,
         estimated_accuracy,
+        retraining_bars,
+        retraining,
+        ring_kills,
         gating,
         service_bars,
         service_answers,
