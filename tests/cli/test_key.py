@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests import databases
 from vertune.cli import key as command
 from vertune.core.errors import AccessError, ConfigError, NotFound, StorageError, UnknownName
 from vertune.store.database import FILE, Database
@@ -35,7 +36,7 @@ def run(home, capsys):
 
 @pytest.fixture
 def keys(home):
-    made = Keys(Database(home / FILE))
+    made = Keys(Database(databases.new(home / FILE)))
     yield made
     made.close()
 

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import pytest
 
+from tests import databases
 from tests.store.test_deletion import TEXT, entry
 from vertune.cli import main
 from vertune.core.errors import ConfigError, Conflict
@@ -15,7 +16,7 @@ from vertune.store.traffic import write
 @pytest.fixture
 def home(tmp_path):
     """A home whose database contains two answers, one of them to the text of a person."""
-    with closing(Database(tmp_path / "home" / FILE)) as database, database.writing() as connection:
+    with closing(Database(databases.new(tmp_path / "home" / FILE))) as database, database.writing() as connection:
         write(connection, [entry(database), entry(database, text=TEXT)])
     return tmp_path / "home"
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests import databases
 from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.ids import first_id_at, time_ordered_id
 from vertune.sources.feedback import Feedback
@@ -18,7 +19,7 @@ def store(folder, text, label="card", **changes):
         "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "customer": "default", "vertical": "support", "trust": 1.0,
         "record": text and json.dumps({"text": text}), "target": label and json.dumps({"label": label}), "digest": b"", **changes,
     }  # fmt: skip
-    with closing(Database(file_in(folder))) as database:
+    with closing(Database(databases.new(file_in(folder)))) as database:
         add(database, row)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from tests import databases
 from tests.store.conftest import cluster, server_url  # noqa: F401 - fixtures
 from tests.store.test_writer import entry
 from vertune.core.artifact import Home
@@ -56,7 +57,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def database(home):
-    with closing(Database(home.folder / FILE)) as opened:
+    with closing(Database(databases.new(home.folder / FILE))) as opened:
         yield opened
 
 

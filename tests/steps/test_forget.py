@@ -12,6 +12,7 @@ import orjson
 import polars as pl
 import pytest
 
+from tests import databases
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, StorageError
 from vertune.core.ids import first_id_at, time_ordered_id
@@ -104,7 +105,7 @@ def _id(age: float) -> str:
 
 @pytest.fixture
 def served(tmp_path):
-    with closing(Database(tmp_path / "home" / FILE)) as database:
+    with closing(Database(databases.new(tmp_path / "home" / FILE))) as database:
         yield Served(Home(tmp_path / "home"), database)
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from tests import databases
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, Conflict, DataError, UnknownName
 from vertune.core.kinds import Source, Task
@@ -26,7 +27,7 @@ AB = ProjectSettings(labels=[LabelHelp(name="a"), LabelHelp(name="b")])
 
 @pytest.fixture
 def database(tmp_path):
-    opened = Database(tmp_path / FILE)
+    opened = Database(databases.new(tmp_path / FILE))
     yield opened
     opened.close()
 

@@ -5,6 +5,7 @@ from contextlib import closing
 import polars as pl
 import pytest
 
+from tests import databases
 from vertune.core.errors import ConfigError, DataError, NotFound, UnknownName
 from vertune.steps.label.file import Wanted, project_of_file
 from vertune.store import labels, projects
@@ -15,7 +16,7 @@ TEXTS = [f"Please tell me where my card number {number} is, I have waited for we
 
 @pytest.fixture
 def database(tmp_path):
-    with closing(Database(tmp_path / FILE)) as opened:
+    with closing(Database(databases.new(tmp_path / FILE))) as opened:
         yield opened
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests import databases
 
 from vertune.core.errors import NotFound
 from vertune.store.database import FILE, Database
@@ -25,21 +26,40 @@ def cluster() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def server_url(cluster: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database."""
-    name = f"test_{abs(hash(request.node.nodeid))}"
+@pytest.fixture(scope="session")
+def without_rows(cluster: str) -> str:
+    """The name of a PostgreSQL database that has all tables and no rows, of which others are copies."""
+    name = "without_rows"
     with psycopg.connect(cluster.format("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
+    Database(cluster.format(name)).close()
+    return name
+
+
+@pytest.fixture
+def server_url(cluster: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, or of one with tables for tests that begin with one."""
+    name = f"test_{abs(hash(request.node.nodeid))}"
+    template = f"TEMPLATE {request.getfixturevalue('without_rows')}" if begins_with_tables(request) else ""
+    with psycopg.connect(cluster.format("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} {template}")
     yield cluster.format(name)
     with psycopg.connect(cluster.format("postgres"), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def begins_with_tables(request: pytest.FixtureRequest) -> bool:
+    """Whether a test asks for a database, and not only for a place; making the tables takes longer than most tests."""
+    return "database" in request.fixturenames
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    """Where an empty database is, of either kind."""
-    return tmp_path / "home" / FILE if request.param == "sqlite" else request.getfixturevalue("server_url")
+    """Where an empty database is, of either kind, or one with tables for tests that begin with one."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("server_url")
+    file = tmp_path / "home" / FILE
+    return databases.new(file) if begins_with_tables(request) else file
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def noted(database):
         return sorted(int(details) for details in connection.scalars(sqlalchemy.select(schema.audit.c.details)))
 
 
-def test_the_last_migration_makes_the_tables_of_the_schema(database):
+def test_the_last_migration_makes_the_tables_of_the_schema(opened):
+    database = opened()
     scripts = Config()
     scripts.set_main_option("script_location", "vertune.store:migrations")
     scripts.set_main_option("path_separator", "os")

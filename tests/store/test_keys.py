@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy
+from tests import databases
 
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, StorageError, UnknownName
 from vertune.store import cached
@@ -41,7 +42,7 @@ def open_keys(file):
 
 @pytest.fixture
 def keys(file):
-    made = open_keys(file)
+    made = open_keys(databases.new(file))
     yield made
     made.close()
 
