@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests import databases
 from vertune.cli import user as command
 from vertune.core.errors import AccessError, ConfigError, Conflict, NotFound, UnknownName
 from vertune.server.people import People
@@ -12,6 +13,8 @@ from vertune.store.database import FILE, Database
 from vertune.store.user import ROLES
 
 TYPED = "correct horse battery"
+CHEAP = SessionSettings(password_kibibytes=8, password_rounds=1)
+"""Passwords are hashed in a moment; tests/server/test_session.py looks at what it costs otherwise."""
 
 
 @pytest.fixture
@@ -23,6 +26,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def run(home, capsys, monkeypatch):
     """Run a verb and give its exit code, output and errors; what is typed is `typed`."""
+    monkeypatch.setattr("vertune.server.people.SessionSettings", lambda: CHEAP)
 
     def call(*words, typed=()):
         answers = iter(typed)
@@ -38,8 +42,8 @@ def run(home, capsys, monkeypatch):
 
 @pytest.fixture
 def people(home):
-    database = Database(home / FILE)
-    yield People(database, SessionSettings(password_kibibytes=8, password_rounds=1))
+    database = Database(databases.new(home / FILE))
+    yield People(database, CHEAP)
     database.close()
 
 
