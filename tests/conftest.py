@@ -1,9 +1,11 @@
 """A small trained vertical that the tests of commands, steps and the Python interface share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forks import Forks
 from vertune.core.artifact import Home
 
 CITIES = ["london", "paris", "rome", "oslo", "cairo", "lima"]
@@ -18,6 +20,14 @@ def rows(count: int = 60) -> list[dict[str, str]]:
         first, second = words[place % 6], words[(place * 5 + 1) % 6]
         found.append({"query": f"tell me {place} of {first} and {second}", "kind": label, "channel": "web" if place % 3 else "mail"})
     return found
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory) -> Iterator[Forks]:
+    """Runs modules in processes of their own that import nothing, which else takes each of them seconds."""
+    made = Forks(tmp_path_factory.mktemp("forks"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,10 @@ LIMITED = """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are those of Linux")
-def test_a_batch_of_long_texts_is_trained_in_little_memory_and_too_little_is_told(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(LIMITED), str(tmp_path)]
+def test_a_batch_of_long_texts_is_trained_in_little_memory_and_too_little_is_told(forks, tmp_path):
+    script = tmp_path / "limited.py"
+    script.write_text(textwrap.dedent(LIMITED))
+    command = [sys.executable, *forks.words(str(script)), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["True"], done.stderr[-2000:]
     assert done.returncode == 1

@@ -1,10 +1,12 @@
-"""Two processes on one machine, started as a user starts them, learn what one learns."""
+"""Two processes on one machine learn what one learns."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +20,12 @@ from vertune.core.artifact import Home
 from vertune.learning import team
 from vertune.testing import tiny
 
-LAUNCH = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+Launch = Callable[[Sequence[str], Path], None]
+"""Runs `vertune` with some words in a folder, in some processes."""
+LAUNCHER = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port"]
+ENVIRONMENT = {
+    **os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +35,55 @@ def still(tmp_path_factory) -> Path:
     return tiny.write("bert", tmp_path_factory.mktemp("still") / "bert", words, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
-def trained(folder: Path, base: Path, config: str, launch: list[str]) -> tuple[list[float], dict[str, torch.Tensor], dict]:
-    """Losses, delta and manifest of a training in the processes that `launch` starts, or in this one."""
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return str(found.getsockname()[1])
+
+
+def alone(words: Sequence[str], folder: Path) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+
+
+@pytest.fixture
+def pair(forks) -> Launch:
+    """Two processes with the variables that launchers set."""
+
+    def start(words: Sequence[str], folder: Path) -> None:
+        shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        command = [sys.executable, *forks.words("vertune"), *words]
+        both = [
+            subprocess.Popen(
+                command, cwd=folder, env={**ENVIRONMENT, **shared, "RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True,
+            )
+            for rank in "01"
+        ]  # fmt: skip
+        said = [one.communicate(timeout=100)[0] for one in both]
+        assert [one.returncode for one in both] == [0, 0], said
+
+    return start
+
+
+@pytest.fixture
+def launched() -> Launch:
+    """Two processes that a launcher starts, as a user does it."""
+
+    def start(words: Sequence[str], folder: Path) -> None:
+        command = [sys.executable, *LAUNCHER, free_port(), "-m", "vertune", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=folder, timeout=200, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return start
+
+
+def trained(folder: Path, base: Path, config: str, launch: Launch) -> tuple[list[float], dict[str, torch.Tensor], dict]:
+    """Losses, delta and manifest of a training in the processes that `launch` starts."""
     folder.mkdir()
     pl.DataFrame(sentences(90)).write_csv(folder / "rows.csv")
     device = "device: {threads: 1, precision: float32, tokens: 64}"
     (folder / "run.yaml").write_text(f"name: topics\ndata: {{source: rows.csv}}\nbase: {base}\n{device}\n{config}\n")
-    command = ["train", str(folder / "run.yaml"), "--home", str(folder / "home")]
-    if launch:
-        _in_processes(launch, command, folder)
-    else:
-        with pytest.raises(SystemExit, match="0"):
-            main(command)
+    launch(["train", str(folder / "run.yaml"), "--home", str(folder / "home")], folder)
     home = Home(folder / "home")
     (model,) = home.shelf("models")
     assert not home.runs()
@@ -47,33 +91,28 @@ def trained(folder: Path, base: Path, config: str, launch: list[str]) -> tuple[l
     return losses, load_file(model.folder / "delta.safetensors"), model.manifest
 
 
-def _in_processes(launch: list[str], command: list[str], folder: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(
-        [sys.executable, *launch, "-m", "vertune", *command],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=folder,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-@pytest.mark.parametrize("method", ["full", pytest.param("{name: top_layers, n: 1}", marks=pytest.mark.matrix)])
-def test_two_processes_learn_what_one_learns(tmp_path, still, method):
+@pytest.mark.parametrize(
+    ("method", "launch"),
+    [
+        ("full", "pair"),
+        pytest.param("full", "launched", marks=pytest.mark.matrix),
+        pytest.param("{name: top_layers, n: 1}", "pair", marks=pytest.mark.matrix),
+    ],
+)
+@pytest.mark.enable_socket
+def test_two_processes_learn_what_one_learns(tmp_path, still, request, method, launch):
     config = f"method: {method}\ncompanion: none\ntraining: {{epochs: 2, start: random}}"
-    one = trained(tmp_path / "one", still, config, [])
-    two = trained(tmp_path / "two", still, config, LAUNCH)
+    one = trained(tmp_path / "one", still, config, alone)
+    two = trained(tmp_path / "two", still, config, request.getfixturevalue(launch))
     assert len(one[0]) == len(two[0]) > 4
     assert two[0] == pytest.approx(one[0], rel=2e-3)
     for name, tensor in one[1].items():
         assert torch.allclose(tensor, two[1][name], atol=2e-4), name
 
 
-def test_two_processes_agree_on_what_a_clock_decides(tmp_path, still):
-    losses, _, manifest = trained(tmp_path / "both", still, "method: auto\ntraining: {time_limit: 20, epochs: 3}", LAUNCH)
+@pytest.mark.enable_socket
+def test_two_processes_agree_on_what_a_clock_decides(tmp_path, still, pair):
+    losses, _, manifest = trained(tmp_path / "both", still, "method: auto\ntraining: {time_limit: 20, epochs: 3}", pair)
     assert manifest["chosen"]["why"]
     assert manifest["chosen"]["refit"] == 72
     assert len(losses) > 0

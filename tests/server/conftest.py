@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import databases
 from tests.conftest import CITIES, FOODS, MEASURED, rows
+from tests.forks import ForkedModule
 from tests.server.running import Running
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config
 from vertune.core.parse import build
-from vertune.store.database import Database
+from vertune.store.database import FILE, Database
 from vertune.store.keys import Keys
 from vertune.testing.chromium import Chromium
 
@@ -106,9 +108,10 @@ def alone_in(fleet: Home) -> Callable[..., list[dict]]:
 
 
 @pytest.fixture(scope="module")
-def _quick_start():
-    """Servers time no batches when they start, which takes 0.8 s each, and look at their home more often."""
+def _quick_start(forks):
+    """Servers time no batches when they start (0.8 s each), look at their home often, and fork jobs."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.server.jobs.ARGUMENTS", ForkedModule(forks, "vertune.server.job_process"))
         patch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
         patch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
         patch.setattr("vertune.server.following.INTERVAL", 0.15)
@@ -137,7 +140,7 @@ def start(_quick_start):
 
 def admin(home: Home) -> str:
     """The secret of a new key that may do all."""
-    keys = Keys(Database(home.folder / "server.db"))
+    keys = Keys(Database(databases.new(home.folder / FILE)))
     try:
         return keys.create("admin", ["admin"])[0]
     finally:

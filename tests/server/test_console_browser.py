@@ -165,13 +165,13 @@ def test_thirty_records_are_labelled_by_keyboard_though_the_connection_is_lost(
     person.left_no_trace(lost=True)
 
 
-def test_no_label_is_lost_or_doubled_though_the_server_is_killed(chromium, tmp_path) -> None:
+def test_no_label_is_lost_or_doubled_though_the_server_is_killed(chromium, forks, tmp_path) -> None:
     """It is killed while labels are on their way, and starts again on the same port and home, while the network is cut, too."""
     pl.DataFrame({"text": TEXTS}).write_csv(tmp_path / "mails.csv")
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     command = [
-        sys.executable, "-m", "vertune", "label", "mails.csv", "--labels", "place,food", "--port", str(port), "--no-browser",
+        sys.executable, *forks.words("vertune"), "label", "mails.csv", "--labels", "place,food", "--port", str(port), "--no-browser",
         "--set", "jobs.cores=0",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"

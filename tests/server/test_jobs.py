@@ -30,6 +30,8 @@ from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 LONG = 120.0
+ARGUMENTS = runner.ARGUMENTS
+"""Those with which servers start the processes of jobs; in the tests, nearly all of these are forks."""
 WORDS = (("rome", "place"), ("soup", "food"))
 ROWS = [{"text": f"tell me {number} of {word}", "label": label} for number in range(15) for word, label in WORDS]
 
@@ -89,6 +91,11 @@ def test_an_upload_tells_what_is_in_it(working, content, kind) -> None:
     assert working.ask.delete(f"/v1/datasets/{found['id']}").status_code == 204
     assert not list((working.service.home.folder / "uploads").iterdir())
     problem(working.ask.get(f"/v1/datasets/{found['id']}"), 404)
+
+
+def test_the_process_of_a_job_is_python_itself(working, monkeypatch) -> None:
+    monkeypatch.setattr(runner, "ARGUMENTS", ARGUMENTS)
+    assert upload(working.ask)["report"]["rows"] == 30
 
 
 def test_rows_that_cannot_be_read_are_named(working) -> None:

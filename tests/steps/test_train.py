@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.forks import Forks
 from tests.learning.conftest import FILLERS, TOPICS, sentences
 from vertune.core import part
 from vertune.core.artifact import Artifact, Home
@@ -171,32 +172,36 @@ def test_tensorboard_holds_the_curves(home, base):
 
 
 _CHILD = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config, build
 from vertune.steps.train import train
+print(os.getpid(), flush=True)
 train(build(Config, json.loads(sys.argv[1])), Artifact(Path(sys.argv[3])), Home(sys.argv[2]))
 """
 
 
-def _spawn(config: Config, home: Home, data: Artifact) -> subprocess.Popen[bytes]:
+def _spawn(forks: Forks, config: Config, home: Home, data: Artifact) -> subprocess.Popen[bytes]:
+    script = home.folder.parent / "child.py"
+    script.write_text(_CHILD)
     arguments = [json.dumps(dump(config)), str(home.folder), str(data.folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", _CHILD, *arguments], env=environment)
+    return subprocess.Popen([sys.executable, *forks.words(str(script)), *arguments], env=environment, stdout=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("name", ["auto", pytest.param("full", marks=pytest.mark.matrix)])
-def test_a_process_killed_at_a_random_step_goes_on_to_the_same_weights(home, base, name):
+def test_a_process_killed_at_a_random_step_goes_on_to_the_same_weights(forks, home, base, name):
     options = {"checkpoint": 0, "epochs": 4, "refit": "never"}
     config = config_of(base, method=name, training=options, companion="none")
     data = dataset_of(home)
-    with _spawn(config, home, data) as child:
+    with _spawn(forks, config, home, data) as child:
+        training = int(child.stdout.readline())
         until = int(np.random.default_rng().integers(3, 15))
         deadline = time.monotonic() + 300
         while child.poll() is None and time.monotonic() < deadline:
             if sum(event["event"] == "step" for run in home.runs() for event in run.events()) >= until:
-                child.send_signal(signal.SIGKILL)
+                os.kill(training, signal.SIGKILL)
                 break
             time.sleep(0.005)
         assert child.wait() == -signal.SIGKILL

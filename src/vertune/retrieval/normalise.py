@@ -1,7 +1,7 @@
 """Brings texts into one form, and reads the terms by which search finds them; knows nothing of passages and indexes.
 
-A term is an English word without its ending, a Chinese character, a pair of adjacent Chinese characters, or a pair of adjacent syllables as
-they sound. Syllables let a text be found that was written with other characters of the same sound, or in pinyin.
+A term is an English word without its ending, a Chinese character, a pair of adjacent ones, or a syllable or pair of syllables as they
+sound. Syllables let a text be found that was written with other characters of the same sound, or in pinyin.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\ufeff]")
 _VARIANTS = {"帐": "账"}
 """A character that both scripts have, by that which simplified texts write for most of its meanings: 帳號 becomes 帐号, and is 账号."""
 SOUND = "@"
-"""The beginning of a term that is a pair of syllables; no word begins with it."""
+"""The beginning of a term that is a syllable or a pair of them; no word begins with it."""
 _PASSES = 4
 
 
@@ -44,9 +44,9 @@ def forms(text: str) -> str:
 
 
 def terms(text: str) -> list[str]:
-    """Return all terms of a text, with repetitions: words, characters, pairs of characters, and pairs of syllables after `@`."""
+    """Return all terms of a text, with repetitions: words, characters, pairs of characters, and after `@` syllables and their pairs."""
     plain = forms(text)
-    return [*written(plain), *(SOUND + pair for pair in pinyin.pairs(plain))]
+    return [*written(plain), *(SOUND + sound for sound in pinyin.sounds(plain))]
 
 
 def written(plain: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from vertune.core.errors import MissingExtra
@@ -31,61 +31,58 @@ _VOWELS = frozenset({"a", "e", "o"})
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two adjacent syllables of a question."""
-
-    written: str | None
-    """The two Chinese characters; None if one of the syllables is written in Latin letters."""
-    heard: tuple[str, ...]
-    """What they may sound like, the most likely first: several pairs where a character has several readings."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Edge:
+class Syllable:
     """A syllable that a question may have between two of its places."""
 
     start: int
     end: int
-    syllables: tuple[str, ...]
+    sounds: tuple[str, ...]
+    """What it may sound like, the most likely first; several where a character has several readings."""
     character: str | None
+    """The Chinese character; None if it is written in Latin letters."""
 
 
-def pairs(plain: str) -> list[str]:
-    """Return the pairs of adjacent syllables of the Chinese characters of a text in normal form, such as `yin han` for 银行.
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a question sounds like."""
+
+    syllables: list[Syllable]
+    pairs: list[tuple[int, int]]
+    """The places in `syllables` of those that may follow one another."""
+
+
+def sounds(plain: str) -> list[str]:
+    """Return the syllables of the Chinese characters of a text in normal form, and their pairs, such as `yin`, `han`, `yin han` for 银行.
 
     Of a character with several frequent readings, all of them are followed, because words around it don't always tell: 还款.
     """
-    return [
-        f"{one} {other}"
-        for run in _HAN_RUN.findall(plain)
-        if len(run) > 1
-        for first, second in pairwise(_readings(run))
-        for one in first
-        for other in second
-    ]
+    found: list[str] = []
+    for run in _HAN_RUN.findall(plain):
+        readings = _readings(run)
+        found += chain.from_iterable(readings)
+        found += (f"{one} {other}" for first, second in pairwise(readings) for one in first for other in second)
+    return found
 
 
 def syllables(plain: str) -> list[str]:
-    """Return the syllables of the Chinese characters of a text in normal form."""
+    """Return one syllable for each Chinese character of a text in normal form."""
     return [syllable for run in _HAN_RUN.findall(plain) for syllable in _read(run)]
 
 
-def heard(plain: str) -> list[Pair]:
-    """Return the pairs of adjacent syllables of a question in normal form, whose Latin letters may be pinyin.
+def heard(plain: str) -> Heard:
+    """Return the syllables of a question in normal form, whose Latin letters may be pinyin.
 
     A word in Latin letters is read as pinyin if it can be divided into syllables completely, into as few as possible. Where several
     divisions have as few, all of them are followed.
     """
-    found: list[Pair] = []
+    found = Heard([], [])
     for run in _runs(_unaccented(plain)):
-        following: dict[int, list[_Edge]] = {}
-        for edge in run:
-            following.setdefault(edge.start, []).append(edge)
-        for edge in run:
-            for other in following.get(edge.end, ()):
-                characters = edge.character + other.character if edge.character and other.character else None
-                sounds = dict.fromkeys(f"{first} {second}" for first in edge.syllables for second in other.syllables)
-                found.append(Pair(characters, tuple(sounds)))
+        first = len(found.syllables)
+        found.syllables.extend(run)
+        following: dict[int, list[int]] = {}
+        for place, one in enumerate(run, first):
+            following.setdefault(one.start, []).append(place)
+        found.pairs.extend((place, other) for place, one in enumerate(run, first) for other in following.get(one.end, ()))
     return found
 
 
@@ -95,9 +92,9 @@ def is_pinyin(word: str) -> bool:
     return bool(edges) and edges[0][:2] != (0, len(word))
 
 
-def _runs(plain: str) -> Iterator[list[_Edge]]:
+def _runs(plain: str) -> Iterator[list[Syllable]]:
     """Yield the runs of syllables without anything else in between but spaces and apostrophes."""
-    run: list[_Edge] = []
+    run: list[Syllable] = []
     last = 0
     for piece in _PIECE.finditer(plain):
         start, end = piece.span()
@@ -105,7 +102,7 @@ def _runs(plain: str) -> Iterator[list[_Edge]]:
             yield run
             run = []
         place = run[-1].end if run else 0
-        edges = _edges(piece[0], place)
+        edges = _possible(piece[0], place)
         if not edges and run:
             yield run
             run = []
@@ -115,12 +112,12 @@ def _runs(plain: str) -> Iterator[list[_Edge]]:
         yield run
 
 
-def _edges(piece: str, place: int) -> list[_Edge]:
+def _possible(piece: str, place: int) -> list[Syllable]:
     """Return the syllables that a run of characters or a word in Latin letters may have, the first one at `place`; none for other words."""
     if "a" <= piece[0] <= "z":
-        return [_Edge(place + start, place + end, (_alike(syllable),), None) for start, end, syllable in _divided(piece)]
+        return [Syllable(place + start, place + end, (_alike(syllable),), None) for start, end, syllable in _divided(piece)]
     read = zip(piece, _readings(piece), strict=True)
-    return [_Edge(place + number, place + number + 1, heard, character) for number, (character, heard) in enumerate(read)]
+    return [Syllable(place + number, place + number + 1, heard, character) for number, (character, heard) in enumerate(read)]
 
 
 @lru_cache(maxsize=1 << 12)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ from vertune.retrieval.segment import Segment, text_hash
 
 K1, B = 1.5, 0.75
 """How fast further occurrences of a term count less, and how much long texts are held against them (Robertson and Zaragoza 2009)."""
-SINGLE, SOUND = 0.3, 0.4
-"""What a single Chinese character counts, and a pair of syllables whose characters are known too, beside a pair of characters."""
+SINGLE, SOUND, SYLLABLE = 0.6, 0.4, 0.6
+"""What these count beside a pair of Chinese characters: one character; a pair of syllables whose characters are known too; a syllable of
+which nothing but its sound is known."""
 _FREQUENT = 0.1
 """Share of units from which a term alone makes no unit a result, if others do. Such terms take most of the time and say least."""
 _CLOSE = 1_000
@@ -38,7 +40,9 @@ class Query:
     """What a question asks of words and sounds."""
 
     weights: dict[int, float]
-    """By the hash of a term: how much it counts."""
+    """By the hash of a term: how much it counts, with its inverse document frequency."""
+    bound: float
+    """The score that no unit exceeds: that of one which holds all terms often."""
     misheard: float
     """Share of the pairs of syllables that are known by their sound alone. It is high for a question in pinyin, or in wrong characters of
     the same sound, of which a vector says little."""
@@ -74,41 +78,64 @@ class Ranker:
         words = [token for token in normalise.tokens(plain) if not normalise.is_ideographic(token)]
         for term in normalise.written(plain):
             weights[term] += SINGLE if len(term) == 1 and normalise.is_ideographic(term) else 1.0
-        pairs = pinyin.heard(plain) if self.chinese else []
-        known_words = sum(self.frequency(normalise.stem(word)) > 0 for word in words)
-        if 2 * known_words > len(words):  # Latin letters are words here, not pinyin
-            pairs = [pair for pair in pairs if pair.written]
-        misheard = 0
-        for pair in pairs:
-            sound = next((term for one in pair.heard if self.frequency(term := normalise.SOUND + one)), None)
-            known = bool(pair.written and self.frequency(pair.written))
-            if sound is not None:
-                weights[sound] += SOUND if known else 1.0
-                misheard += not known
-        return Query({text_hash(term): weight for term, weight in weights.items()}, misheard / max(1, len(pairs) + known_words))
+        misheard = self._add_sounds(weights, plain, words) if self.chinese else 0.0
+        rare = {term: weight * self._rarity(self.frequency(term)) for term, weight in weights.items() if weight > 0}
+        return Query({text_hash(term): weight for term, weight in rare.items()}, (K1 + 1) * sum(rare.values()), misheard)
 
-    def by_words(self, query: Query, allowed: Sequence[NDArray[np.bool_]], number: int) -> list[Place]:
+    def _rarity(self, units: int) -> float:
+        """Return the inverse document frequency of a term that so many units have; it is positive for all."""
+        return float(np.log1p((self.size - units + 0.5) / (units + 0.5)))
+
+    def _add_sounds(self, weights: defaultdict[str, float], plain: str, words: Sequence[str]) -> float:
+        """Add the terms of the sound of a question with its words in Latin letters, and return what is `misheard` of it.
+
+        A pair of syllables counts more where the index lacks the two characters, because these are then wrong ones. So does a syllable that
+        is in no pair of known characters; its character counts nothing.
+        """
+        heard = pinyin.heard(plain)
+        known_words = sum(self.frequency(normalise.stem(word)) > 0 for word in words)
+        latin = 2 * known_words <= len(words)  # otherwise Latin letters are words here, and no pinyin
+        trusted, followed = [False] * len(heard.syllables), [False] * len(heard.syllables)
+        pairs = misheard = 0
+        for places in heard.pairs:
+            first, second = (heard.syllables[place] for place in places)
+            characters = first.character + second.character if first.character and second.character else None
+            if not (characters or latin):
+                continue
+            pairs += 1
+            sounds = (f"{normalise.SOUND}{one} {other}" for one in first.sounds for other in second.sounds)
+            sound = next((term for term in sounds if self.frequency(term)), None)
+            known = bool(characters and self.frequency(characters))
+            if sound is not None:
+                weights[sound] += SOUND if known else 1.0 + SOUND
+                misheard += not known
+            for place in places:
+                trusted[place] = trusted[place] or known
+                followed[place] = followed[place] or sound is not None
+        for syllable, is_trusted, is_followed in zip(heard.syllables, trusted, followed, strict=True):
+            if is_followed and not is_trusted:
+                weights[normalise.SOUND + syllable.sounds[0]] += SYLLABLE
+                if syllable.character:
+                    weights[syllable.character] -= SINGLE
+        return misheard / max(1, pairs + known_words)
+
+    def by_words(self, query: Query, allowed: Sequence[NDArray[np.bool_]], number: int) -> dict[Place, float]:
         """Return the places of at most `number` passages with any term of a question, the best one first.
 
-        `allowed` says of each segment which passages may be found.
+        Their scores are the share of the largest possible score, from 0 to 1. `allowed` says of each segment which passages may be found.
         """
-        postings = [{term: segment.postings(term) for term in query.weights} for segment in self.segments]
-        weights: dict[int, float] = {}
-        for term, weight in query.weights.items():
-            units = sum(found[term].stop - found[term].start for found in postings)
-            if units:
-                weights[term] = weight * float(np.log1p((self.size - units + 0.5) / (units + 0.5)))
         results = []
-        for place, (segment, found) in enumerate(zip(self.segments, postings, strict=True)):
-            weighted = sorted(((found[term], weight) for term, weight in weights.items()), key=lambda one: one[0].stop - one[0].start)
+        for place, segment in enumerate(self.segments):
+            postings = ((segment.postings(term), weight) for term, weight in query.weights.items())
+            weighted = sorted(postings, key=lambda one: one[0].stop - one[0].start)
             scores = _scores(segment, self._penalties[place], weighted, _UNITS * number)
             scores[~allowed[place][segment.owners]] = 0
             best = _best(scores, np.flatnonzero(scores), _UNITS * number)
-            results += [(float(scores[unit]), Place(place, int(segment.owners[unit]))) for unit in best]
+            results += [(float(scores[unit]) / query.bound, Place(place, int(segment.owners[unit]))) for unit in best]
         return _distinct(results, number)
 
-    def by_vector(self, vector: NDArray[np.float32], allowed: Sequence[NDArray[np.bool_]], number: int) -> list[Place]:
-        """Return the places of at most `number` passages by the cosines of their vectors with one of length 1, the best one first."""
+    def by_vector(self, vector: NDArray[np.float32], allowed: Sequence[NDArray[np.bool_]], number: int) -> dict[Place, float]:
+        """Return the places of at most `number` passages with the cosines of their vectors with one of length 1, the best one first."""
         results = []
         for place, segment in enumerate(self.segments):
             if segment.short is None or not len(segment.lengths):
@@ -159,7 +186,9 @@ def _best(scores: NDArray[np.float32], chosen: NDArray[np.int64], number: int) -
     return chosen[np.argpartition(-scores[chosen], number - 1)[:number]]
 
 
-def _distinct(results: list[tuple[float, Place]], number: int) -> list[Place]:
-    """Return the places of the best results, each once; of equal ones, the first in the index comes first."""
-    results.sort(key=lambda one: (-one[0], one[1]))
-    return list(dict.fromkeys(place for _, place in results))[:number]
+def _distinct(results: list[tuple[float, Place]], number: int) -> dict[Place, float]:
+    """Return the places of the best results, each with its best score; of equal ones, the first in the index comes first."""
+    best: dict[Place, float] = {}
+    for score, place in sorted(results, key=lambda one: (-one[0], one[1])):
+        best.setdefault(place, score)
+    return dict(islice(best.items(), number))
