@@ -13,11 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import databases
 from vertune.core.artifact import Home
 from vertune.server import run
 from vertune.server.service import Service
 from vertune.server.settings import RequestLimits, SessionSettings, Settings
-from vertune.store.database import Database
+from vertune.store.database import FILE, Database
 from vertune.store.keys import Keys
 
 LONG = 20.0
@@ -35,7 +36,7 @@ class Running:
         cheap = SessionSettings(password_kibibytes=8, password_rounds=1)
         given = {"host": "127.0.0.1", "port": 0, "threads": 1, "cache": 0, "open": key is None, "open_scope": "admin", "sessions": cheap}
         given |= settings
-        self.database = Database(home.folder / ("open.db" if key is None else "server.db"))
+        self.database = Database(databases.new(home.folder / ("open.db" if key is None else FILE)))
         self.service = Service(Settings(**given, limits=RequestLimits(**(limits or {}))), home, self.database, frozenset(only))
         self._good = good
         self.keys = None if key is None else Keys(self.database)
@@ -213,10 +214,11 @@ def problem(response: httpx.Response, status: int) -> str:
 
 def until(condition: Callable[[], Any], seconds: float = LONG) -> Any:
     """Wait for what no event tells."""
-    end = time.monotonic() + seconds
+    began, pause = time.monotonic(), 0.002
     while not (found := condition()):
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.005)
+        assert time.monotonic() < began + seconds, "what was waited for did not come"
+        time.sleep(pause)
+        pause = min(0.05, 1.2 * pause)  # what asks a server takes time from it
     return found
 
 

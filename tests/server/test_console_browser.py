@@ -36,7 +36,7 @@ LOST = "net::ERR_INTERNET_DISCONNECTED"
 
 
 @pytest.fixture(scope="module")
-def console(tmp_path_factory) -> Iterator[Running]:
+def console(tmp_path_factory, _quick_start) -> Iterator[Running]:
     """A server without models, with keys, an annotator, a manager, and an administrator."""
     home = Home(tmp_path_factory.mktemp("console") / "home")
     home.folder.mkdir(parents=True)
@@ -122,7 +122,12 @@ def right(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("language", "width", "annotator"),
-    [(ENGLISH, 1280, "ann0"), (CHINESE, 390, "ann1"), (CHINESE, 1280, "ann2"), (ENGLISH, 390, "ann3")],
+    [
+        (ENGLISH, 1280, "ann0"),
+        (CHINESE, 390, "ann1"),
+        pytest.param(CHINESE, 1280, "ann2", marks=pytest.mark.matrix),
+        pytest.param(ENGLISH, 390, "ann3", marks=pytest.mark.matrix),
+    ],
 )
 def test_thirty_records_are_labelled_by_keyboard_though_the_connection_is_lost(
     chromium, console, tmp_path, language, width, annotator

@@ -66,6 +66,7 @@ def test_the_page_shows_all_of_it_and_fits(chromium, watched, language, width, d
     assert about[0] <= about[1]
     chromium.click(".timeline summary")
     assert "refund 退款" in chromium.until("document.querySelector('.timeline td')?.textContent")
+    assert chromium.run("return document.querySelector('.timeline th').textContent") == {ENGLISH: "word", CHINESE: "词"}[language]
     assert problems(chromium, dark) == []
     person.left_no_trace()
 
