@@ -36,6 +36,7 @@ ALL = {
     },
     "plans": "plans:\n  free: {requests: 50000000, rate: 60/minute}\ndefault: free\n",
     "sources": "news: {name: csv, path: /data/news.csv}\n",
+    "watch": "every: 30m\nchannels:\n  - {name: webhook, url: 'https://chat.example.com/hook', secret_env: ALERT_SECRET}\n",
     "extraArgs": ["support"],
     "environment": [{"name": "NEWS_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "news", "key": "password"}}}],
     "tls": {"secret": "vertune-tls"},
@@ -92,6 +93,7 @@ REFUSED = {
     "a text as number": ({"autoscaling": {"cpu": "80"}}, "/autoscaling/cpu"),
     "a port that the chart sets": ({"settings": {"port": 9000}}, "invalid propertyName 'port'"),
     "a list as setting": ({"settings": {"jobs": {"cores": [2]}}}, "/settings/jobs"),
+    "a file of the watch as setting": ({"settings": {"watch": "watch.yaml"}}, "invalid propertyName 'watch'"),
     "plans that are no text": ({"plans": {"default": "free"}}, "/plans"),
     "an ingress without a host": ({"ingress": {"enabled": True}}, "/ingress/host"),
     "a monitor without a key": ({"monitoring": {"serviceMonitor": {"enabled": True}}}, "/monitoring/serviceMonitor/secret"),
@@ -314,6 +316,7 @@ def test_the_monitor_reads_metrics_with_a_key_as_the_job_of_the_alerts(everythin
 
 
 def test_the_server_understands_its_settings_and_files(everything, tmp_path) -> None:
+    from vertune.core.watch import Watch, WatchFile
     from vertune.server.job_requests import Sources
     from vertune.store.plans import read_plans
 
@@ -327,7 +330,9 @@ def test_the_server_understands_its_settings_and_files(everything, tmp_path) -> 
     files = everything["ConfigMap", "vertune"]["data"]
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert {Path(mounted, name) for name in files} == {settings.plans, settings.jobs.sources}
+    watch = Path(args[args.index("--watch") + 1])
+    assert {Path(mounted, name) for name in files} == {settings.plans, settings.jobs.sources, watch}
+    assert [one.called for one in WatchFile.read(tmp_path / watch.name).watch("support", Watch()).channels] == ["webhook"]
     assert read_plans(tmp_path / "plans.yaml").plans["free"].requests == 50_000_000
     assert Sources.read(tmp_path / "sources.yaml").declared["news"]["path"] == "/data/news.csv"
     assert args[-1] == "support"

@@ -11,6 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import problem
+from vertune.core.ids import time_ordered_id
+from vertune.store import alerts
+from vertune.store.alerts import Alert
 from vertune.store.database import Database
 from vertune.store.keys import Keys
 
@@ -20,7 +23,7 @@ KINDS = {
     "vertune_tokens": "counter", "vertune_confidence": "histogram", "vertune_waiting_seconds": "histogram",
     "vertune_tokenizing_seconds": "histogram", "vertune_inference_seconds": "histogram", "vertune_request_seconds": "histogram",
     "vertune_batch_fill": "histogram", "vertune_batch_items": "histogram", "vertune_queued_tokens": "gauge", "vertune_verticals": "gauge",
-    "vertune_vertical_ready": "gauge", "vertune_vertical_pending": "gauge",
+    "vertune_vertical_ready": "gauge", "vertune_vertical_pending": "gauge", "vertune_open_alerts": "gauge",
 }  # fmt: skip
 
 
@@ -109,6 +112,18 @@ def test_refusals_are_counted_once_by_their_reason(running) -> None:
     assert running.metric("vertune_rejections_total", reason="stopping") == 1, "a look at the health is no request that was refused"
     running.service.draining = False
     assert reasons == dict.fromkeys(reasons, 1)
+
+
+def test_open_alerts_are_counted_by_vertical_and_severity(running) -> None:
+    with running.database.writing() as connection:
+        for vertical, severity, state in [
+            ("intent", "critical", "open"), ("intent", "critical", "open"), ("spans", "info", "open"), ("spans", "warning", "acknowledged"),
+        ]:  # fmt: skip
+            alert = Alert(time_ordered_id(), vertical, "drift", "errors", severity, state, "", "", None, 1.0, "", [])
+            alerts.add(connection, alert)
+    running.service.open_alerts.update()
+    assert running.metric("vertune_open_alerts", vertical="intent", severity="critical") == 2
+    assert running.metric("vertune_open_alerts") == 3
 
 
 def test_a_look_at_the_health_is_no_traffic(running) -> None:

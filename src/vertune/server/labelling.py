@@ -15,10 +15,9 @@ from vertune.core.errors import Conflict, VertuneError
 from vertune.core.format import Labelled
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Task
-from vertune.metrics.agreement import agreement
-from vertune.metrics.consensus import accuracies
 from vertune.metrics.right_answers import probable_values, right_answers
-from vertune.steps.label import FROM_FILE, checked_label, task_of
+from vertune.server.compared import several
+from vertune.steps.label import checked_label, task_of
 from vertune.steps.label.settings import ProjectSettings
 from vertune.steps.record_states import remove_states
 from vertune.store import jobs, labels, projects
@@ -29,8 +28,6 @@ from vertune.store.labels import Change, LabelledRecord
 from vertune.store.projects import Project, StoredRecord
 from vertune.store.traffic import fingerprint_key, idempotency_hash
 
-_COMPARED = 10_000
-"""Largest number of records on which the agreement of annotators is measured: those that were labelled by several last."""
 MOST_FREE = 10_000
 """Number of free records from which they are no longer counted."""
 _STEP = 500
@@ -128,11 +125,8 @@ def ask_for_ranking(database: Database, project: Project, key: str | None, again
     return jobs.add(database, row, mark)[0]
 
 
-def progress(database: Database, project: Project, compared: bool = True) -> dict[str, Any]:
-    """Return how far a project is: each annotator's share and speed, the learning curve and the labels still needed.
-
-    With `compared`, labels of several annotators are compared for their agreement, which takes a second for many labels.
-    """
+def progress(database: Database, project: Project) -> dict[str, Any]:
+    """Return how far a project is: each annotator's share and speed, the learning curve and the labels still needed."""
     with database.reading() as connection:
         counted = labels.counts(connection, project.id)
         people = [
@@ -142,51 +136,11 @@ def progress(database: Database, project: Project, compared: bool = True) -> dic
         ]  # fmt: skip
         labelled, decided = labels.labelled_records(connection, project.id), labels.decided_records(connection, project.id)
         free = projects.free_records(connection, project.id, MOST_FREE)
-        several = _several(connection, project) if compared else []
     return {
         "records": project.records, "labelled": labelled, "open": free, "held": project.held, "decided": decided, "annotators": people,
-        "agreement": _agreement(task_of(project), several), "ranked_at": project.found.get("at"),
-        "curve": project.found.get("curve", []), **{name: project.found.get(name) for name in ("needed", "worth", "advice")},
+        "ranked_at": project.found.get("at"), "curve": project.found.get("curve", []),
+        **{name: project.found.get(name) for name in ("needed", "worth", "advice")},
     }  # fmt: skip
-
-
-def quality(database: Database, project: Project) -> list[dict[str, Any]]:
-    """Return how often each annotator is right, by the model of Dawid and Skene; decisions of reviewers count as the truth."""
-    with database.reading() as connection:
-        several = _several(connection, project)
-        counted = labels.counts(connection, project.id)
-    (column, *_) = task_of(project).target_columns
-    votes = _judgements(several, column.name)
-    known = {place: one.decision.target.get(column.name) for place, one in enumerate(several) if one.decision is not None}
-    found = accuracies(votes, column.type, known) if votes else {}  # type: ignore[arg-type]  # a target has a type of targets
-    return [
-        {"name": name, "labels": states.get("done", 0), "accuracy": found.get(name)}
-        for name, states in sorted(counted.items())
-        if name != FROM_FILE
-    ]
-
-
-def _several(connection: Any, project: Project) -> list[LabelledRecord]:
-    """Return the records that several annotators labelled last, or that a reviewer decided on after an annotator."""
-    return labels.read(connection, project.id, labels.shared_records(connection, project.id, _COMPARED))
-
-
-def _judgements(records: Sequence[LabelledRecord], field: str) -> list[dict[str, Any]]:
-    return [
-        {label.annotator: label.target[field] for label in one.labels if label.state == "done" and label.target and field in label.target}
-        for one in records
-    ]
-
-
-def _agreement(task: Task, several: Sequence[LabelledRecord]) -> dict[str, Any] | None:
-    (column, *_) = task.target_columns
-    judgements = [row for row in _judgements(several, column.name) if len(row) > 1]
-    if not judgements:
-        return None
-    found = agreement(judgements, column.type)  # type: ignore[arg-type]  # a target has a type of targets
-    if not found.is_defined:
-        return None
-    return {"measure": found.measure, "value": found.value, "low": found.low, "high": found.high, "records": found.records}
 
 
 def _speed(seconds: Sequence[float]) -> dict[str, float | None]:
@@ -239,7 +193,7 @@ def consensus(database: Database, project: Project, records: Sequence[LabelledRe
     if ProjectSettings.model_validate(project.settings).consensus == "majority":
         return {one.record.number: Consensus(target, None) for one, target in with_answers(project, shared) if target is not None}
     with database.reading() as connection:
-        others = _several(connection, project)
+        others = several(connection, project)
     there = {one.record.number for one in shared}
     everything = [*shared, *(one for one in others if one.record.number not in there)]
     (column, *_) = task_of(project).target_columns

@@ -16,12 +16,14 @@ from vertune.core.errors import ConfigError
 from vertune.core.watch import WatchFile
 from vertune.server import following
 from vertune.server.chat.chats import Chats
+from vertune.server.compared import Comparisons
 from vertune.server.feedback import FeedbackBox
 from vertune.server.following import AliasFollower
 from vertune.server.job_requests import Sources
 from vertune.server.jobs import Jobs
 from vertune.server.logs import log_request
 from vertune.server.nearest import TrainingRows
+from vertune.server.open_alerts import OpenAlerts
 from vertune.server.openid import Provider
 from vertune.server.people import People
 from vertune.server.prometheus import PrometheusMetrics
@@ -74,6 +76,8 @@ class Service:
     """What stores the finished calls; None if they are not stored."""
     rollouts: Rollouts | None = field(init=False)
     """What compares candidates with live models; None without a database."""
+    open_alerts: OpenAlerts | None = field(init=False)
+    """What counts the open alerts for the metrics; None without a database."""
     jobs: Jobs | None = field(init=False)
     """What runs jobs; None without a database, or without processors for them."""
     watching: Watching | None = field(init=False)
@@ -90,6 +94,8 @@ class Service:
     """Who may sign in; None without a database, or if requests need no key."""
     openid: Provider | None = field(init=False)
     """The provider by which people sign in; None without one."""
+    comparisons: Comparisons = field(default_factory=Comparisons)
+    """What the labels of several annotators say, compared with each other."""
     chats: Chats | None = field(init=False)
     """The apps and their conversations; None without a database."""
     training_rows: TrainingRows = field(init=False)
@@ -109,7 +115,10 @@ class Service:
             self.listeners.append(self.tracer)
         self.recorder = None
         self.rollouts = None
+        self.open_alerts = None
         if self.database is not None:
+            self.open_alerts = OpenAlerts(self.database)
+            self.metrics.registry.register(self.open_alerts)
             self.rollouts = Rollouts(self.answers.fleet, self.database, self.try_update, self._shadows.ask)
             self.listeners.append(self.rollouts)
             self.metrics.registry.register(RolloutStates(self.rollouts))
@@ -152,7 +161,7 @@ class Service:
         self._shadows.start(loop)
         if self.database is not None:
             self.database.hold()
-        for follower in (self.rollouts, self.quotas, self.jobs):
+        for follower in (self.rollouts, self.open_alerts, self.quotas, self.jobs):
             if follower is not None:
                 follower.polling.start()
         if self.people is not None:
@@ -174,7 +183,7 @@ class Service:
         """Stop the threads that compute batches, and the process that prepares models if it is running."""
         if self.watching is not None:
             self.watching.stop()
-        for follower in (self.rollouts, self.quotas):
+        for follower in (self.rollouts, self.open_alerts, self.quotas):
             if follower is not None:
                 follower.polling.stop()
         if self.jobs is not None:

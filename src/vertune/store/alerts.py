@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, RowMapping, delete, or_, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
 
 from vertune.core.errors import Conflict, NotFound
 from vertune.core.ids import time_ordered_id
@@ -119,6 +119,13 @@ def unheard(connection: Connection) -> set[str]:
     """Return the verticals with an open alert of which nobody was told, because of a silence or a crash."""
     table = schema.alerts.c
     return set(connection.scalars(select(table.vertical).where(table.state == "open", table.messages == 0)))
+
+
+def count_open(connection: Connection) -> dict[tuple[str, str], int]:
+    """Return the numbers of open alerts, by vertical and severity."""
+    table = schema.alerts.c
+    rows = select(table.vertical, table.severity, func.count()).where(table.state == "open").group_by(table.vertical, table.severity)
+    return {(vertical, severity): count for vertical, severity, count in connection.execute(rows)}
 
 
 def decide(connection: Connection, alert: Alert, state: Literal["acknowledged", "false"], actor: str, comment: str) -> None:

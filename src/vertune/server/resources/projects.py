@@ -322,15 +322,18 @@ def train_on_project(project: str, body: Training, request: Request, response: R
 def describe_progress(project: str, request: Request, agreement: bool = True) -> Progress:
     """Return how far a project is: each annotator's share, agreement, the learning curve, and how many labels are still needed.
 
-    Without `agreement`, which takes a second for a million labels, the response comes at once.
+    Without `agreement`, which takes a second for a million labels if one has changed since, the response comes at once.
     """
-    return Progress(**labelling.progress(database_of(request), project_of(request, project), agreement))
+    found, database = project_of(request, project), database_of(request)
+    compared = request.app.state.service.comparisons.agreement(database, found) if agreement else None
+    return Progress(**labelling.progress(database, found), agreement=compared)
 
 
 @resource.get("/v1/projects/{project}/quality", scope="train")
 def describe_quality(project: str, request: Request) -> Quality:
     """Return how often each annotator is right, estimated from records that several people labelled."""
-    return Quality(annotators=[AnnotatorQuality(**one) for one in labelling.quality(database_of(request), project_of(request, project))])
+    found = request.app.state.service.comparisons.quality(database_of(request), project_of(request, project))
+    return Quality(annotators=[AnnotatorQuality(**one) for one in found])
 
 
 def project_of(request: Request, name: str) -> Project:
