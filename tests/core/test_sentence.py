@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vertune
-from vertune.core.sentence import FOLDER, Sentence, _patterns, said, stored, written
+from vertune.core.sentence import FOLDER, Sentence, _patterns, said, stored, titled, written
 
 LANGUAGES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(vertune.__file__).parent.rglob("*.py")))
@@ -33,7 +33,7 @@ def test_the_code_says_what_is_in_the_catalogue_and_nothing_is_there_for_nothing
     assert named <= known
     named |= set(re.findall(r'"([a-z_]+\.[a-z_]+)"', SOURCES)) & known  # one of two keys
     composed = set(re.findall(r'\bsaid\(f"([a-z_]+\.[a-z_]*)\{', SOURCES))
-    unused = {key for key in known - named if not key.startswith(tuple(composed))}
+    unused = {key for key in known - named if not key.startswith((*composed, "column."))}
     assert unused == set()
 
 
@@ -46,6 +46,14 @@ def test_a_stored_sentence_is_written_in_both_languages_with_its_figures():
     kept = stored(sentence)
     assert written(kept, "en") == sentence
     assert written(kept, "zh") == "最近 1,000 个有反馈的答案中，12.0 % 是错的，总体为 8.0 %；ADWIN、序贯区间发现错误增多。"
+
+
+def test_titles_of_evidence_are_in_the_language_and_unknown_ones_stay():
+    rows = [{"": "half are below", "word": "word", "my own": 1}]
+    assert titled(rows, "en") == rows
+    assert titled(rows, "zh") == [{"": "一半低于", "词": "word", "my own": 1}]
+    titles = {key.removeprefix("column.") for key in _patterns("en") if key.startswith("column.")}
+    assert all(f'"{name}"' in SOURCES for name in titles - {"accuracy", "mean confidence"}), "each is a title that a monitor gives"
 
 
 def test_figures_may_look_like_patterns_and_are_quoted_as_they_are():

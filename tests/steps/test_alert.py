@@ -213,7 +213,7 @@ def test_a_message_says_what_happened_since_when_how_bad_why_and_what_to_do(lang
         "2030-01-01 00:00",
         "12.5 %",
         "12.5 % failed.",
-        "word: refund, share: 0.123",
+        {"en": "word: refund, share: 0.123", "zh": "词: refund, share: 0.123"}[language],
         "13",
         "0.5",
         "10.0 %",

@@ -7,7 +7,7 @@ another package may give it, stays as it is in all languages.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,8 +17,8 @@ from vertune.core.bounded_yaml import read_yaml
 Language = Literal["en", "zh"]
 FOLDER = Path(__file__).with_name("sentences")
 """The folder with the patterns, a file for each language."""
-_AND = "and"
-"""The key of what stands between the items of a list."""
+_AND, _COLUMN = "and", "column."
+"""The key of what stands between the items of a list, and the beginning of those of titles of evidence."""
 
 
 class Sentence(str):
@@ -49,6 +49,16 @@ def written(text: str, language: Language) -> str:
     """Return a stored sentence in a language; in English if this version has no pattern for it, and a text without a key as it is."""
     found = _read(text)
     return text if found is None else _shown(found, language)
+
+
+def titled(rows: Sequence[Mapping[str, Any]], language: Language) -> list[dict[str, Any]]:
+    """Return rows of evidence with the titles of their columns, and of rows where there is such a column, in a language."""
+    patterns = _patterns(language)
+
+    def title(name: Any) -> Any:
+        return patterns.get(f"{_COLUMN}{name}", name)
+
+    return [{title(name): title(value) if name == "" else value for name, value in row.items()} for row in rows]
 
 
 def _plain(value: Any) -> Any:

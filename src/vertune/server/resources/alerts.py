@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound, UnknownName
-from vertune.core.sentence import Language, written
+from vertune.core.sentence import Language, titled, written
 from vertune.core.watch import Rule, Severity
 from vertune.runtime.live import read_live
 from vertune.server import problems
@@ -256,7 +256,8 @@ def _alert(request: Request, connection: Any, id: str) -> Alert:
 
 
 def _info(alert: Alert, language: Language = "en") -> AlertInfo:
-    return AlertInfo(**{**_chosen(alert, AlertInfo), "why": written(alert.why, language)})
+    said = {"why": written(alert.why, language), "evidence": titled(alert.evidence, language)}
+    return AlertInfo(**{**_chosen(alert, AlertInfo), **said})
 
 
 def _chosen(value: Any, model: type[BaseModel]) -> dict[str, Any]:

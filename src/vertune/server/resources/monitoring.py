@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound
-from vertune.core.sentence import Language, written
+from vertune.core.sentence import Language, titled, written
 from vertune.evaluation.monitoring import false_alarms
 from vertune.reports.scales import Unit
 from vertune.reports.series import Point, Theme, draw
@@ -171,5 +171,6 @@ def _monitor(name: str, latest: Measurement, language: Language) -> MonitorInfo:
 
 
 def _measurement(one: Measurement, language: Language) -> MeasurementInfo:
-    about = {name: getattr(one, name) for name in MeasurementInfo.model_fields if name not in ("shown", "why")}
-    return MeasurementInfo(**about, why=written(one.why, language), shown=messages.shown(one.monitor, one.value))
+    about = {name: getattr(one, name) for name in MeasurementInfo.model_fields if name != "shown"}
+    said = {"why": written(one.why, language), "evidence": titled(one.evidence, language)}
+    return MeasurementInfo(**{**about, **said}, shown=messages.shown(one.monitor, one.value))

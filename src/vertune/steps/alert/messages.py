@@ -18,7 +18,7 @@ from vertune.core.errors import VertuneError
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Monitor
 from vertune.core.monitor import Unit
-from vertune.core.sentence import Language, stored, written
+from vertune.core.sentence import Language, stored, titled, written
 from vertune.core.watch import Rule
 from vertune.steps.alert.rules import suggestion
 from vertune.store.alerts import Alert, Memory
@@ -40,7 +40,7 @@ def message(event: Event, alert: Alert, rule: Rule, memory: Memory, language: La
     if opened:
         parts += [
             (phrases["bad"], f"{about['severity']}. {phrases['value'].format(title=title, value=shown(alert.monitor, alert.value))}"),
-            (phrases["evidence"], "\n".join([written(alert.why, language), *_rows(alert.evidence, phrases)])),
+            (phrases["evidence"], "\n".join([written(alert.why, language), *_rows(titled(alert.evidence, language), phrases)])),
             (phrases["do"], "\n".join(todo(alert.monitor, rule, memory, language))),
             (phrases["reply"], phrases["answer"].format(alert=alert.id)),
         ]
