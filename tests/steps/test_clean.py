@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import closing
 
 import pytest
 
@@ -9,6 +10,9 @@ from vertune.core.artifact import Home
 from vertune.core.errors import Conflict, UnknownName
 from vertune.steps.clean import clean
 from vertune.steps.remove import everything, find, remove
+from vertune.store import retrainings, rollouts
+from vertune.store.database import FILE, Database
+from vertune.store.rollouts import Rollout, Rules
 
 
 @pytest.fixture
@@ -41,6 +45,21 @@ def test_unused_keeps_what_an_alias_needs(shelves):
     home, dataset, model, report, other = shelves
     assert [item.id for item in clean(home, unused=True)] == [other.id]
     assert {artifact.id for artifact in everything(home)} == {dataset.id, model.id, report.id}
+
+
+def test_unused_keeps_what_a_retraining_and_a_rollout_go_on_with(shelves):
+    home, _, live, _, other = shelves
+    dataset, candidate, report = (home.finish(home.begin(shelf, "a", parents=[])) for shelf in ("datasets", "models", "reports"))
+    with closing(Database(home.folder / FILE)) as database:
+        with database.writing() as connection:
+            one = retrainings.begin(connection, "a", {})
+            retrainings.move(connection, one, "gate", dataset=dataset.id, model=candidate.id, report=report.id)
+            rollouts.start(connection, Rollout("b", other.id, live.id, "canary", 0.1, Rules(), "", "", "ann"))
+        assert clean(home, unused=True, database=database) == []
+        with database.writing() as connection:
+            rollouts.end(connection, "b")
+            retrainings.move(connection, retrainings.get(connection, one.id), "refused")
+        assert {item.id for item in clean(home, unused=True, database=database)} == {dataset.id, candidate.id, report.id, other.id}
 
 
 def test_rests_of_a_removal_go(shelves):

@@ -21,16 +21,24 @@ def run(
     ] = False,
     dry: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
     home: options.Home = None,
+    database: options.Database = None,
 ) -> None:
     """Delete failed and stopped runs.
 
     A run is the folder of a training, or of another step, that did not finish. Once it is deleted, the step can't be
-    resumed. A model that an alias points to is never deleted, and neither is anything that a running command needs.
+    resumed. A model that an alias points to is never deleted, and neither is anything that a running command, or a
+    retraining or a rollout of the server, needs.
     """
+    from contextlib import closing, nullcontext
+
     from vertune.core.artifact import Home
     from vertune.steps.clean import clean
+    from vertune.store.database import Database, file_in
 
-    freed = clean(Home(home), unused, dry)
+    where = Home(home)
+    there = unused and (database or file_in(where.folder).exists())
+    with closing(Database.of_home(where.folder, database)) if there else nullcontext() as opened:
+        freed = clean(where, unused, dry, opened)
     if not freed:
         output.say("Nothing to clean.")
         return

@@ -2,7 +2,8 @@
 
 Artifacts are datasets, models, reports and backbones (pretrained models that several models share). An alias, such as
 `messages@live`, is a name that points to a model. The alias needs this model, the dataset of the model, the reports on
-the model, and the backbones with it. What a running command reads is never deleted.
+the model, and the backbones with it. What a running command reads is never deleted, nor what a retraining that has not ended
+made, nor the candidate of a rollout.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vertune.core.artifact import ALIASED, SHELVES, Home
-from vertune.core.errors import Conflict, UnknownName
+from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.core.files import folder_size, storage_errors
 from vertune.steps import in_use
 from vertune.steps.remove import remove
+
+if TYPE_CHECKING:
+    from vertune.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Freed:
     why: str
 
 
-def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
+def clean(home: Home, unused: bool = False, dry: bool = False, database: Database | None = None) -> list[Freed]:
     """Delete failed and stopped runs, and folders that interrupted removals left behind; return the deleted items.
 
     With `unused`, also delete all datasets, models, reports and backbones that no alias needs, and the cached outputs
@@ -40,11 +45,12 @@ def clean(home: Home, unused: bool = False, dry: bool = False) -> list[Freed]:
     A run is kept while a process is working on it, and while its result waits for the user to accept it. A run with the
     status `running` is also kept if one of its files changed in the last ten minutes. What a kept run was made from is
     kept too, and so is what another running process finished in the last ten minutes, because it may be about to use
-    it.
+    it. `database` is that of the server of this home, if there is one: what its unfinished retrainings and rollouts need
+    is kept.
     """
     unneeded = [(run, in_use.status(run)) for run in home.runs() if not in_use.is_alive(run)]
     if unused:
-        needed = _needed(home)
+        needed = _needed(home, set() if database is None else _in_progress(database))
         unneeded += [
             (artifact, "no alias needs it")
             for shelf in SHELVES
@@ -73,17 +79,32 @@ def _trunk_caches(home: Home, dry: bool) -> list[Freed]:
     return freed
 
 
-def _needed(home: Home) -> set[str]:
+def _needed(home: Home, more: set[str]) -> set[str]:
     """Return the ids of all artifacts that must not be deleted, because an alias or a running command needs them.
 
     An alias needs the model that it points to, the reports on this model, the backbones with it, and everything from
-    which this model and these reports were made. A running command needs everything from which it makes something.
+    which this model and these reports were made. A running command needs everything from which it makes something. The
+    artifacts with the ids `more` are kept as if an alias pointed to them.
     """
-    live = {target for shelf in ALIASED for target in home.all_aliases(shelf).values()}
+    live = more | {target for shelf in ALIASED for target in home.all_aliases(shelf).values()}
     parents = in_use.parents_of(home)
     reports = {report.id for report in home.shelf("reports") if live & set(parents[report.id])}
     needed = in_use.ancestors(live | reports, parents) | set(in_use.needed_by_runs(home))
     return needed | in_use.backbones_of(home, needed)
+
+
+def _in_progress(database: Database) -> set[str]:
+    """Return the ids of what unfinished retrainings made, and of the candidates of rollouts."""
+    from vertune.store import jobs, retrainings, rollouts
+
+    found: set[str] = set()
+    with database.reading() as connection:
+        for one in retrainings.unfinished(connection):
+            with suppress(NotFound):  # its job may have been deleted
+                result = jobs.get(connection, str(one.job), jobs.Filter()).result or {}
+                found |= {str(result[name]) for name in ("dataset", "model", "report") if result.get(name)}
+            found |= {id for id in (one.dataset, one.model, one.report) if id}
+        return found | {one.model for one in rollouts.running(connection).values()}
 
 
 def finish_removals(home: Home, dry: bool = False) -> list[Freed]:
