@@ -94,7 +94,7 @@ def test_a_button_asks_for_an_intent(chat):
 
 
 def test_what_is_not_sure_is_asked_back_and_a_button_answers(chat):
-    reply = chat.say("return invoice")
+    reply = chat.say("return card open")
     assert reply.action == "clarify"
     values = [one.value for one in reply.choices]
     assert {"intent:returns", "intent:payment"} <= set(values)
@@ -221,18 +221,18 @@ def test_outside_of_hours_it_is_said_when_people_are_there(chat):
 
 
 def test_not_that_offers_something_else(chat):
-    chat.say("return invoice")
+    chat.say("return card open")
     chat.say(choice="intent:payment")
     reply = chat.say("no, that's not what I meant")
     assert reply.action == "clarify"
     assert "intent:payment" not in [one.value for one in reply.choices]
 
 
-def test_none_of_these(chat):
-    chat.say("return invoice")
+def test_none_of_what_was_offered(chat):
+    chat.say("return card open")
     reply = chat.say(choice="none")
-    assert reply.action == "clarify"
-    assert not {"intent:payment", "intent:returns"} & {one.value for one in reply.choices}
+    assert reply.reasons == ["not_understood"]  # the message fitted nothing, and so did what was offered
+    assert {"payment", "returns"} <= set(chat.state.rejected)
 
 
 def test_courtesies_are_returned(chat):

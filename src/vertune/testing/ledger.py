@@ -65,8 +65,10 @@ class Ledger(App):
         state.count += 1
         state.chain = chained(state.chain, said)
         text, slots = f"{state.count} {state.chain}", {"count": state.count, "last": said}
+        if said.startswith("lost"):
+            return Reply(action="handoff", text=text, reasons=["not_understood"], slots=slots)
         if said in PERSON:
-            return Reply(action="handoff", text=text, reasons=["asked"], slots=slots)
+            return Reply(action="handoff", text=text, reasons=["asked_for"], slots=slots)
         if said.startswith("act "):
             return Reply(action="act", text=text, slots=slots, call=ActionCall(name=said[4:].strip(), arguments={"said": said}))
         if said.startswith("which"):

@@ -123,13 +123,12 @@ def _asked(words: Sequence[str], beside: int) -> list[str]:
 
 
 def _mixed() -> list[tuple[str, str]]:
-    """Return messages with words of two intents, of which now the first, now the second is meant, so that nobody can be sure of them."""
+    """Return messages with a word of each of two intents; nothing shows that the last one in the alphabet is meant, so none is sure."""
     intents = list(_WORDS)
     found = []
-    for number, intent in enumerate(intents):
-        other = intents[(number + 1) % len(intents)]
-        for place, (one, two) in enumerate(zip(_WORDS[intent], _WORDS[other], strict=True)):
-            found.append((f"{one} {two}" if one.isascii() else f"{one}{two}", intent if place % 2 else other))
+    for intent, other in zip(intents, [*intents[1:], intents[0]], strict=True):
+        for one, two in zip(_WORDS[intent], _WORDS[other], strict=True):
+            found.append((f"{one} {two}" if one.isascii() else f"{one}{two}", max(intent, other)))
     return found
 
 

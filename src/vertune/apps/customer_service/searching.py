@@ -128,7 +128,7 @@ def kind_of(found: Sequence[Found], thresholds: Mapping[str, Any]) -> Kind:
     if not found:
         return "nothing"
     if not thresholds:
-        return "several"
+        return "several" if found[0].fit > 0 else "nothing"
     answer, offer = thresholds.get("answer"), thresholds.get("offer")
     if answer is not None and found[0].fit >= answer:
         return "answer"

@@ -29,6 +29,10 @@ _COURTESIES = ("thanks", "goodbye", "greeting")
 _MOST_REJECTED = 50
 _DECLINED = frozenset({"joke"})
 """Small talk that asks for something the app doesn't do."""
+_LIKELY = 3
+"""Intents that are offered at most where none is sure enough to be offered by itself."""
+_EVEN = 0.5
+"""Probability below which a message rather belongs to an intent than to none."""
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _SILENT = 2
 """After how many silences in a row nothing more is asked."""
@@ -161,11 +165,12 @@ class Turn(Wording):
             return self._found(found[0])
         if decision.kind == "clarify":
             return self._clarify(decision.intents, decision.confidence, found if kind == "several" else [])
+        likely = understood.others[:_LIKELY] if understood.outside < _EVEN else ()
         if kind == "several":
-            return self._offer_found(found)
+            return self._clarify(likely, decision.confidence, found) if likely else self._offer_found(found)
         if reading.has("not_that"):
             return self._not_that(understood.others)
-        return self._not_understood()
+        return self._not_understood(likely)
 
     def _turn(self, intent: str | None, reading: Reading | None = None, tags: Mapping[str, str] | None = None) -> engine.Turn:
         return engine.Turn(
@@ -295,10 +300,11 @@ class Turn(Wording):
         self.state.offered = known
         self._keep(found)
         offers = [Choice(title=self.know.intent_title(intent, self.language), value=f"{ASK_INTENT}{intent}") for intent in known]
-        offers += searching.offers(self.know, found[:1], self.language)
+        shown = found[: max(1, searching.OFFERED - len(known))]
+        offers += searching.offers(self.know, shown, self.language)
         return Reply(
             action="clarify", text=self.text("did_you_mean"), choices=self.ended(offers), confidence=confidence,
-            evidence=[*self.listed(known), *map(searching.evidence, found[:1])], reasons=["several_intents"], slots=self.slots(),
+            evidence=[*self.listed(known), *map(searching.evidence, shown)], reasons=["several_intents"], slots=self.slots(),
         )  # fmt: skip
 
     def _offer_found(self, found: Sequence[Found]) -> Reply:
@@ -330,11 +336,13 @@ class Turn(Wording):
         reply = self.say("clarify", "not_that", choices=self.ended(choices), reasons=["rejected"])
         return reply.model_copy(update={"evidence": self.listed(offered)})
 
-    def _not_understood(self) -> Reply:
-        """Nothing fits: ask for other words once, then hand over."""
+    def _not_understood(self, likely: Sequence[str] = ()) -> Reply:
+        """Nothing fits: offer what is likely, or ask for other words, once, then hand over."""
         self.state.not_understood += 1
         if self.state.not_understood >= self.know.handoff.misunderstood:
             return self.hand_over("not_understood")
+        if likely:
+            return self._clarify(likely, None, [])
         return self.say("refuse", "not_understood", choices=self.person(), reasons=["not_understood"])
 
     def _courtesy(self, reading: Reading) -> Reply:

@@ -64,6 +64,8 @@ class Understood:
     """Intents that parts of the message may mean besides, which can be offered."""
     others: tuple[str, ...] = ()
     """The most probable intents, of which one can be offered if the reply was not what was meant."""
+    outside: float = 1.0
+    """The probability that the message belongs to no intent."""
     angry: float = 0.0
     """The probability of anger, as far as a model says it."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -108,7 +110,7 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
         wishes = tuple(one.intents[0] for one in found) if len(found) > 1 else ()
         meant = {*wishes, *(main.intents[:1] if main.kind == "answer" else ())}
         maybe = tuple(dict.fromkeys(one.intents[0] for one in parts if one.intents and one.intents[0] not in meant))
-    return Understood(main, wishes, maybe, beliefs.likely(0, rejected), angry, tags)
+    return Understood(main, wishes, maybe, beliefs.likely(0, rejected), float(beliefs.outside[0]), angry, tags)
 
 
 def _share(answers: Sequence[Answer] | None, labels: Sequence[str]) -> float:
