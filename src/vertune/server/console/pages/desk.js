@@ -24,7 +24,8 @@ export default async function desk({ root, params, query, signal, title }) {
 
 async function showConversation(id, place, inbox, signal) {
   const found = await get(at`/v1/desk/conversations/${id}`, { after: 0 }, { signal });
-  const view = new ConversationView(found, () => inbox.renew().catch(showError), signal);
+  const changed = (mine) => (mine ? inbox.show("mine") : inbox.renew()).catch(showError);
+  const view = new ConversationView(found, changed, signal);
   const back = h("a", { class: "back", href: link("/desk", {}, { list: inbox.name }) }, t("desk.back"));
   replace(place, back, view.element);
   view.follow();

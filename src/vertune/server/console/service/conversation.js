@@ -15,7 +15,7 @@ const WAIT = 20;
 const TONES = { waiting: "warn", agent: "accent", closed: "", bot: "good" };
 
 export class ConversationView {
-  /** `found` is the conversation with all its turns; `changed` is called when it moves to another list. */
+  /** `found` has all turns; `changed` is called when it moves to another list, with whether it is now one of this person. */
   constructor(found, changed, signal) {
     Object.assign(this, { conversation: found, changed, signal });
     this.path = at`/v1/desk/conversations/${found.id}`;
@@ -62,7 +62,7 @@ export class ConversationView {
     this.#show(); // which may change how much of the transcript is in sight
     if (low || added.some((one) => one.author === "agent")) this.log.scrollTop = this.log.scrollHeight;
     if (added.some((one) => one.author === "visitor") && this.#mine) this.composer.suggest();
-    if (before !== this.conversation.stage) this.changed();
+    if (before !== this.conversation.stage) this.changed(this.#mine);
   }
 
   #tools(turn) {

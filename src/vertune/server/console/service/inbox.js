@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { say } from "../messages.js";
 import { duration, moment, t } from "../phrases.js";
-import { link } from "../router.js";
+import { keepQuery, link } from "../router.js";
 import { every, PagedList } from "../serving/lists.js";
 import { reasonName } from "./turn.js";
 
@@ -34,6 +34,13 @@ export class Inbox {
   async start() {
     await this.list.restart();
     every(LOOKING, () => this.renew(), this.signal);
+  }
+
+  /** Show another list. */
+  show(name) {
+    this.name = name;
+    keepQuery({ list: name });
+    return this.list.restart();
   }
 
   /** Look again; what was loaded further down stays. */
