@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from vertune.core.errors import DataError
 from vertune.dialogue import outside
-from vertune.dialogue.outside import SIGNALS, Outside, Reference, signals
+from vertune.dialogue.outside import SIGNALS, Outside, Reference, own_places, signals
 
 WIDTH, INTENTS = 8, 4
 
@@ -27,8 +27,8 @@ def data() -> dict[str, Any]:
     probabilities = np.exp(logits - logits.max(1, keepdims=True))
     probabilities /= probabilities.sum(1, keepdims=True)
     is_outside = np.arange(300) >= 150
-    reference = Reference.of(train, labels)
-    rows = signals(probabilities, logits=logits, vectors=vectors, reference=reference)
+    reference = Reference.of(train, labels, vectors[is_outside])
+    rows = signals(probabilities, logits=logits, vectors=vectors, reference=reference, own=own_places(is_outside))
     return locals()
 
 
@@ -47,6 +47,24 @@ def test_signals_of_vectors_are_those_of_a_direct_computation(data: dict[str, An
     assert column(data, "own") == pytest.approx(np.array(own), abs=1e-3)
     agreement = (data["labels"][order] == predicted[:, None]).mean(1)
     assert np.abs(column(data, "agreement") - agreement).mean() < 0.01  # of equal neighbours in half precision, another may be the tenth
+
+
+def test_messages_that_are_known_to_be_outside_are_compared_with_all_others_of_them(data: dict[str, Any]) -> None:
+    train, vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (data["train"], data["vectors"]))
+    inside = -np.sort(-(vectors @ train.T), axis=1)[:, :5]
+    places = np.arange(150, 300)
+    outside = np.array([-np.sort(-(vectors[places[places != row]] @ vectors[row]))[:5] for row in range(300)])
+    assert column(data, "outside_nearest") == pytest.approx(outside[:, 0], abs=1e-3)
+    assert column(data, "outside_neighbours") == pytest.approx(outside.mean(1), abs=1e-3)
+    assert column(data, "contrast") == pytest.approx(inside[:, 0] - outside[:, 0], abs=1e-3)
+    assert column(data, "contrast_of_neighbours") == pytest.approx(inside.mean(1) - outside.mean(1), abs=1e-3)
+
+
+def test_few_known_messages_outside_are_not_used(data: dict[str, Any]) -> None:
+    reference = Reference.of(data["train"], data["labels"], data["vectors"][-9:])
+    rows = signals(data["probabilities"], vectors=data["vectors"], reference=reference)
+    assert np.isnan(rows[:, SIGNALS.index("contrast")]).all()
+    assert np.isfinite(rows[:, SIGNALS.index("distance")]).all()
 
 
 def test_distances_are_those_of_mahalanobis(data: dict[str, Any]) -> None:
@@ -100,7 +118,8 @@ def test_a_score_works_without_vectors_and_says_what_is_missing(data: dict[str, 
 def test_what_is_stored_scores_the_same(data: dict[str, Any]) -> None:
     model = Outside.fit(data["rows"], data["is_outside"])
     reference = Reference.read(json.loads(json.dumps(data["reference"].as_json())))
-    again = signals(data["probabilities"], logits=data["logits"], vectors=data["vectors"], reference=reference)
+    own = own_places(data["is_outside"])
+    again = signals(data["probabilities"], logits=data["logits"], vectors=data["vectors"], reference=reference, own=own)
     assert np.array_equal(Outside.read(json.loads(json.dumps(model.as_json()))).score(again), model.score(data["rows"]))
 
 

@@ -2,7 +2,8 @@
 
 The signals are of two sorts: what a model of intents says (its highest probability, Hendrycks and Gimpel 2017; entropy; energy of logits,
 Liu, Wang, Owens and Li 2020), and where the vector of a message is (cosine of the nearest training rows, Sun, Ming, Zhu and Li 2022;
-relative Mahalanobis distance, Ren et al. 2021). A logistic regression combines them; scikit-learn fits it, and NumPy computes it.
+relative Mahalanobis distance, Ren et al. 2021), also compared with messages that are known to be outside. A logistic regression combines
+them; scikit-learn fits it, and NumPy computes it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from numpy.typing import NDArray
 from vertune.core.errors import DataError, MissingExtra
 
 Floats = NDArray[np.floating[Any]]
+Places = NDArray[np.integer[Any]]
 SIGNALS = (
     "confidence", "margin", "entropy", "energy", "nearest", "neighbours", "own", "agreement", "distance", "relative_distance",
+    "outside_nearest", "outside_neighbours", "contrast", "contrast_of_neighbours",
 )  # fmt: skip
 """Names of the signals, in the order of their columns."""
 _NEIGHBOURS = 10
 """Number of training rows that are compared with a message."""
+_FEW_NEIGHBOURS = 5
+"""Number of rows inside and outside between which a message is compared."""
 _ROWS = 4_000
 """Largest number of training rows that are kept; more are drawn evenly from the intents."""
 _SHRINKAGE = 0.1
@@ -49,10 +54,15 @@ class Reference:
     """The mean of all vectors."""
     overall: NDArray[np.float32]
     """The same matrix for all rows as one."""
+    outside: NDArray[np.float16]
+    """Vectors of length 1 of messages that are known to be outside, shape (rows, width); maybe none."""
 
     @classmethod
-    def of(cls, vectors: Floats, labels: NDArray[np.integer[Any]], seed: int = 0) -> Reference:
-        """Return the reference of training rows: vectors (rows, width), and the place of the intent of each."""
+    def of(cls, vectors: Floats, labels: Places, outside: Floats | None = None, seed: int = 0) -> Reference:
+        """Return the reference of training rows: vectors (rows, width), and the place of the intent of each.
+
+        `outside` are vectors of messages that are known to be outside of all intents; if there are fewer than 10, they are not used.
+        """
         scaled = _scaled(vectors)
         intents = int(labels.max()) + 1
         counts = np.maximum(np.bincount(labels, minlength=intents), 1)
@@ -61,6 +71,7 @@ class Reference:
         means /= counts[:, None]
         whitening, overall = _whitening(scaled - means[labels]), _whitening(scaled - scaled.mean(0))
         kept = _spread(labels, seed)
+        known = vectors[:0] if outside is None or len(outside) < _FEWEST else outside
         return cls(
             rows=scaled[kept].astype(np.float16),
             labels=labels[kept].astype(np.int32),
@@ -68,22 +79,38 @@ class Reference:
             whitening=whitening.astype(np.float32),
             centre=scaled.mean(0).astype(np.float32),
             overall=overall.astype(np.float32),
+            outside=_scaled(known[:_ROWS]).astype(np.float16),
         )
 
-    def signals(self, vectors: Floats, predicted: NDArray[np.integer[Any]]) -> Floats:
-        """Return the six signals of vectors, of which a model predicts these intents, shape (rows, 6)."""
+    def signals(self, vectors: Floats, predicted: Places, own: Places | None = None) -> Floats:
+        """Return the ten signals of vectors, of which a model predicts these intents, shape (rows, 10).
+
+        The last four are NaN without known messages outside. `own` (rows,) is the place of a vector among these, or -1: a message is not
+        compared with itself.
+        """
         scaled = _scaled(vectors).astype(np.float32)
         similar = scaled @ self.rows.T.astype(np.float32)
-        count = min(_NEIGHBOURS, similar.shape[1])
-        near = np.argpartition(-similar, count - 1, axis=1)[:, :count]
+        near = _nearest(similar, _NEIGHBOURS)
         closeness = np.take_along_axis(similar, near, 1)
         agrees = self.labels[near] == predicted[:, None]
-        own = np.where(self.labels[None, :] == predicted[:, None], similar, -1.0).max(1)
+        same = np.where(self.labels[None, :] == predicted[:, None], similar, -1.0).max(1)
         white, rows = scaled @ self.whitening, (scaled - self.centre) @ self.overall
         distances = (white**2).sum(1)[:, None] - 2 * white @ self.means.T + (self.means**2).sum(1)
-        nearest, background = np.sqrt(np.maximum(distances.min(1), 0)), np.sqrt((rows**2).sum(1))
-        columns = [closeness.max(1), closeness.mean(1), own, agrees.mean(1), nearest, nearest - background]
-        return np.stack(columns, 1).astype(float)
+        distance, background = np.sqrt(np.maximum(distances.min(1), 0)), np.sqrt((rows**2).sum(1))
+        columns = [closeness.max(1), closeness.mean(1), same, agrees.mean(1), distance, distance - background]
+        return np.stack([*columns, *self._contrasts(scaled, closeness, own)], 1).astype(float)
+
+    def _contrasts(self, scaled: Floats, inside: Floats, own: Places | None) -> list[Floats]:
+        """Return how near messages outside are, the nearest and some, and how much nearer those inside are."""
+        if not len(self.outside):
+            return [np.full(len(scaled), np.nan)] * 4
+        similar = scaled @ self.outside.T.astype(np.float32)
+        if own is not None:
+            places = np.flatnonzero((own >= 0) & (own < len(self.outside)))
+            similar[places, own[places]] = -1.0
+        near = np.take_along_axis(similar, _nearest(similar, _FEW_NEIGHBOURS), 1)
+        few = -np.sort(-inside, axis=1)[:, :_FEW_NEIGHBOURS].mean(1)
+        return [near.max(1), near.mean(1), inside.max(1) - near.max(1), few - near.mean(1)]
 
     def as_json(self) -> dict[str, Any]:
         """Return the arrays as a dict that `read` takes: shapes, types and bytes in base 64."""
@@ -96,11 +123,17 @@ class Reference:
 
 
 def signals(
-    probabilities: Floats, *, logits: Floats | None = None, vectors: Floats | None = None, reference: Reference | None = None
-) -> Floats:  # fmt: skip
+    probabilities: Floats,
+    *,
+    logits: Floats | None = None,
+    vectors: Floats | None = None,
+    reference: Reference | None = None,
+    own: Places | None = None,
+) -> Floats:
     """Return the signals of messages, shape (rows, signals), in the order of `SIGNALS`; NaN where logits or vectors are missing.
 
-    `probabilities` and `logits` have the shape (rows, intents), `vectors` (rows, width).
+    `probabilities` and `logits` have the shape (rows, intents), `vectors` (rows, width). `own` (rows,) is, for messages that the reference
+    knows to be outside, their places there, and -1 for all others; `own_places` returns it.
     """
     ordered = -np.sort(-probabilities, axis=1)
     top, second = ordered[:, 0], ordered[:, 1] if ordered.shape[1] > 1 else np.zeros(len(ordered))
@@ -113,8 +146,14 @@ def signals(
         highest = logits.max(1)
         result[:, 3] = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
     if vectors is not None and reference is not None:
-        result[:, 4:] = reference.signals(vectors, probabilities.argmax(1))
+        result[:, 4:] = reference.signals(vectors, probabilities.argmax(1), own)
     return result
+
+
+def own_places(outside: NDArray[np.bool_]) -> Places:
+    """Return the places of rows among those that are outside, -1 for the others."""
+    places: Places = np.where(outside, np.cumsum(outside) - 1, -1)
+    return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +235,12 @@ def _scaled(vectors: Floats) -> Floats:
     return scaled
 
 
+def _nearest(similar: Floats, count: int) -> NDArray[np.intp]:
+    """Return the places of the largest values of each row."""
+    count = min(count, similar.shape[1])
+    return np.argpartition(-similar, count - 1, axis=1)[:, :count]
+
+
 def _whitening(deviations: Floats) -> Floats:
     """Return the matrix by which deviations get the covariance 1, after shrinking their covariance to a multiple of the unit matrix."""
     width = deviations.shape[1]
@@ -206,7 +251,7 @@ def _whitening(deviations: Floats) -> Floats:
     return matrix
 
 
-def _spread(labels: NDArray[np.integer[Any]], seed: int) -> NDArray[np.int64]:
+def _spread(labels: Places, seed: int) -> NDArray[np.int64]:
     """Return the places of at most `_ROWS` rows, as many of each intent as there are, up to a common number."""
     places = np.random.default_rng(seed).permutation(len(labels))
     turn = np.zeros(len(labels), int)
