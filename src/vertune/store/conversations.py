@@ -22,8 +22,8 @@ Stage = Literal["bot", "waiting", "agent", "closed"]
 Author = Literal["visitor", "bot", "agent", "system"]
 _JSON = ("state", "known", "reasons")
 """Columns of conversations that are JSON."""
-UNANSWERED = ("refuse", "handoff")
-"""What an app does about messages that it can't answer."""
+NOT_UNDERSTOOD = "not_understood"
+"""The reason of an app that hands a message over because it can't answer it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +284,13 @@ def unanswered(connection: Connection, wanted: Filter, first: str, limit: int) -
 
     `first` is the smallest id of the conversations that count.
     """
-    table, about = schema.turns.c, schema.conversations.c
-    mine = [table.author == "visitor", table.action.in_(UNANSWERED), table.conversation >= first]
-    open_ones = [table.label.is_(None), table.text.is_not(None), about.id == table.conversation]
+    table, about, replied = schema.turns.c, schema.conversations.c, schema.turns.alias("replied")
+    mine = [table.author == "visitor", table.action.in_(("refuse", "handoff")), table.conversation >= first, table.label.is_(None)]
+    joined = [about.id == table.conversation, replied.c.conversation == table.conversation, replied.c.number == table.number + 1]
+    handed = replied.c.reply.like(f'%"{NOT_UNDERSTOOD}"%')  # a text that contains it has a backslash before the quote
+    meant = [table.text.is_not(None), (table.action == "refuse") | handed]
     ordered = (table.conversation.desc(), table.number.desc())
-    rows = select(schema.turns).where(*mine, *open_ones, *wanted.conditions()).order_by(*ordered).limit(limit)
+    rows = select(schema.turns).where(*mine, *joined, *meant, *wanted.conditions()).order_by(*ordered).limit(limit)
     return [_turn(row) for row in connection.execute(rows)]
 
 

@@ -15,7 +15,7 @@ from vertune.store.database import format_time
 
 Event = Literal["handoff", "taken", "returned", "closed", "acted"]
 """What happens in a conversation apart from what is said."""
-ASKED = "asked"
+ASKED = "asked_for"
 """The reason of a conversation that waits because its visitor asked for a person, whatever the app says."""
 
 

@@ -249,7 +249,7 @@ async def deal_with_unanswered(app: str, body: Dealt, request: Request) -> Dealt
 
 
 @resource.get("/v1/apps/{app}/labels", scope="review")
-async def list_labels(app: str, request: Request, query: Annotated[LabelsQuery, Query()]) -> Labels:
+async def list_app_labels(app: str, request: Request, query: Annotated[LabelsQuery, Query()]) -> Labels:
     """List messages of visitors with what people say would have been right, in the order of their conversations."""
     id, _, number = query.after.partition("-")
     after, wanted = (id, int(number or 0)), Filter(customer_of(request), [app])
