@@ -52,7 +52,7 @@ def test_on_a_busy_processor_it_counts_about_what_the_process_ran():
     code = (
         "import os, time; from vertune.learning.clock import WorkClock\n"
         "work, start = WorkClock(), time.monotonic()\n"
-        "while time.process_time() < 0.7: pass\n"
+        "while time.process_time() < 0.4: pass\n"
         "print(work.now(), time.monotonic() - start)"
     )
     only = next(iter(os.sched_getaffinity(0)))
@@ -68,4 +68,4 @@ def test_on_a_busy_processor_it_counts_about_what_the_process_ran():
             other.kill()
             other.wait()
     work, wall = map(float, done.stdout.split())
-    assert wall > 1.2 > 0.9 > work
+    assert wall > 0.7 > 0.55 > work
