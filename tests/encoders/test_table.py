@@ -135,16 +135,23 @@ def config(home: Home, **changes: object) -> Config:
 
 def make_table_model(folder: Path) -> tuple[Home, Artifact, Artifact]:
     """Return a home with a trained model on a table and the graph that was made of it, and both."""
+    from vertune.runtime.benchmark import benchmark
     from vertune.steps.compress import compress
     from vertune.steps.prepare import prepare
     from vertune.steps.train import train
+
+    measured: list[dict] = []
+
+    def measure(workload) -> dict:
+        """The speed of the first graph, which is measured in a process of its own."""
+        return measured[0] if measured else measured.append(benchmark(workload)) or measured[0]
 
     home = Home(folder / "home")
     settings = config(home)
     model = train(settings, prepare(settings, home), home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.evaluation.gate.ECE", 10)
-        patch.setattr("vertune.evaluation.gate._ROUNDS", 1)
+        patch.setattr("vertune.evaluation.gate.benchmark", measure)
         return home, model, compress(model, home)
 
 
