@@ -221,6 +221,43 @@ def test_a_yes_that_names_what_is_cancelled_is_a_yes() -> None:
     assert talk.expect("是的，取消吧").action == "act"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "That's right. How long will it take?",
+        "Yep. How many days do you think?",
+        "Yes, that is correct. About how many days?",
+        "对，要多久到账？",
+    ],
+)
+def test_a_yes_confirms_although_a_question_follows(text: str) -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    assert talk.expect(text, intent="fees").action == "act"
+
+
+def test_a_yes_with_another_value_does_not_confirm() -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    assert talk.expect("yes, but 50 dollars").text == "Send $50 to Oscar from checking?"
+    assert talk.expect("yes, 50 dollars").action == "act"
+
+
+@pytest.mark.parametrize(
+    ("reply", "name"),
+    [
+        ("Diego", "Diego"), ("I want Diego to get it.", "Diego"), ("It will be sent to my friend Yumi, but not now", "Yumi"),
+        ("nadia", "nadia"), ("to nadia", "nadia"), ("Nadia please", "Nadia"), ("No thanks; that's all", None),
+        ("what do you mean by that?", None), ("转给王芳", "王芳"),
+    ],
+)  # fmt: skip
+def test_a_text_with_a_pattern_is_found_in_a_sentence(reply: str, name: str | None) -> None:
+    talk = Talk()
+    talk.say("transfer 5 dollars from savings", intent="transfer")
+    step = talk.expect(reply)
+    assert step.slots.get("to") == name
+
+
 def test_details_of_one_kind_are_told_apart_by_their_cues_else_by_order() -> None:
     talk = Talk(card="1111")
     step = talk.expect("I'm away until 5 May 2027, from 3 May 2027", intent="trip")

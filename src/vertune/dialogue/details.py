@@ -16,6 +16,10 @@ from vertune.dialogue.lexicon import Lexicon
 
 _CUE_REACH = 25
 """Number of characters in front of a detail in which its cue may stand."""
+_SHORT_WORDS, _SHORT_CHARACTERS = 3, 30
+"""Size of a reply up to which it is a detail although it does not look like one."""
+_BEGINS = re.compile(r"(?:^|[.!?;:]\s*)$")
+"""What stands in front of the first word of a sentence."""
 _LONGEST_TEXT = 1_000
 """Number of characters of a text that is taken as a detail."""
 
@@ -28,6 +32,8 @@ class Reader:
     lexicon: Lexicon
     text: str
     at: float
+    rest: str = ""
+    """The text without courtesy; the text itself if it is empty."""
 
     def options(self, slot: Slot, asked: bool) -> Options:
         """Return how the details of a slot are read."""
@@ -100,11 +106,30 @@ class Reader:
         slot = flow.slot(asked) if asked else None
         if slot is None or slot.kind != "text" or slot.name in taken or (corrects and taken):
             return {}
-        cue = any_of(pick_words(slot.cues)).match(plain(self.text).lstrip())
-        skipped = len(self.text) - len(self.text.lstrip()) + cue.end() if cue else 0
-        for found in find("text", self.text[skipped : skipped + _LONGEST_TEXT], self.at):
-            return {slot.name: found._replace(start=found.start + skipped, end=found.end + skipped)}
-        return {}
+        reply = self.rest or self.text
+        cue = any_of(pick_words(slot.cues)).match(plain(reply))
+        value = reply[cue.end() if cue else 0 :].strip()[:_LONGEST_TEXT]
+        if slot.pattern is not None:
+            value = self._matching(slot, value) or ""
+        start = max(0, self.text.find(value))
+        return {slot.name: Found(start, start + len(value), value, value)} if value else {}
+
+    def _matching(self, slot: Slot, reply: str) -> str | None:
+        """Return what matches the pattern of a text in a reply: all of it, or a part of a sentence; a short reply needs no match.
+
+        What begins a sentence has a capital letter anyway, so that it counts only in a short reply.
+        """
+        pattern = slot.pattern or ""
+        if re.fullmatch(pattern, reply):
+            return reply
+        inside = [match for match in re.finditer(pattern, reply) if match.group().isascii() and not _BEGINS.search(reply[: match.start()])]
+        if inside:
+            return inside[0].group()
+        replied = any(self.lexicon.find(kind, plain(reply)) for kind in ("affirm", "deny", "thanks"))
+        if replied or len(reply.split()) > _SHORT_WORDS or len(reply) > _SHORT_CHARACTERS:
+            return None
+        begins = re.match(pattern, reply, re.IGNORECASE)
+        return begins.group() if begins and begins.group() else reply
 
     def problem(self, slot: Slot, value: Any) -> Mapping[str, str] | None:
         """Return what to say to a value that doesn't fulfil the check of its slot; None if it does."""

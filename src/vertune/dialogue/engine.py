@@ -122,7 +122,7 @@ class _Run:
 
     @property
     def reader(self) -> Reader:
-        return Reader(self.flows, self.lexicon, self.turn.text, self.turn.at)
+        return Reader(self.flows, self.lexicon, self.turn.text, self.turn.at, self.reading.rest)
 
     def begin(self, flow: Flow) -> Step:
         """Begin a flow, or go on with it if it was interrupted, with the details that the message contains."""
@@ -139,6 +139,8 @@ class _Run:
         if self.turn.choice == "cancel" or (self.reading.has("cancel") and not self.turn.choice and not self._agrees(frame)):
             return self._cancelled(flow)
         details = self._details(flow, frame)
+        if self._agrees(frame) and all(frame.slots.get(name) == found.value for name, found in details.items()):
+            return self._act(flow, frame)
         if self._digresses(flow, asked, details):
             other = self.flows.started_by(self.turn.intent)
             return self.begin(other) if other else None
@@ -264,8 +266,11 @@ class _Run:
         return said[0].value if said else None
 
     def _agrees(self, frame: Frame) -> bool:
-        """Return whether a message is a yes to what is to be confirmed, such as `yes, cancel it` to the cancellation of an order."""
-        return frame.stage == "confirm" and self._yes_or_no() is True
+        """Return whether a message begins with a yes to what is to be confirmed, whatever follows: `yes, cancel it` or a question."""
+        if frame.stage != "confirm" or self.turn.choice is not None:
+            return False
+        said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
+        return bool(said) and said[0].value is True and not any(map(str.isalnum, self.turn.text[: said[0].start]))
 
     def _named(self, flow: Flow) -> Slot | None:
         """Return the slot that the message names, by its button or by its title."""
