@@ -38,6 +38,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli/init.py::run": "Typer makes each parameter one option of the command, and takes no object of options",
     "cli/key.py::create": "likewise",
     "cli/user.py::change": "likewise",
+    "cli/app.py::run": "likewise",
     "cli/deploy.py::run": "likewise",
     "cli/forget.py::run": "likewise",
     "cli/gate.py::run": "likewise",

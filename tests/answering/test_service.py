@@ -43,6 +43,28 @@ def test_answers_are_those_over_http(service, fleet):
             assert same(service.ask(name, records(name)), found), name
 
 
+def test_several_models_are_asked_together_in_one_batch(service, alone, monkeypatch):
+    batches: list[int] = []
+    compute = Backbone.compute
+
+    def counted(self, payloads):
+        batches.append(len(payloads))
+        return compute(self, payloads)
+
+    monkeypatch.setattr(Backbone, "compute", counted)
+    asked = {"intent": TEXTS[:3], "spans": TEXTS[1:4], "find": TEXTS[:1], "faq": PAIRS[:1]}
+    found = service.ask_together(asked)
+    assert list(found) == list(asked)
+    for name, texts in asked.items():
+        assert same(found[name], alone(name, texts)), name
+    assert sum(batches) <= 6  # a text for several models is one input of the backbone
+    finished: list[Call] = []
+    service.listeners = (finished.append,)
+    with pytest.raises(NotFound):
+        service.ask_together({"intent": TEXTS[:1], "nothing": TEXTS[:1]})
+    assert [call.status for call in finished] == [404, 404]
+
+
 def test_many_threads_get_their_own_answers_from_common_batches(service, alone, monkeypatch):
     sizes: list[int] = []
     compute = Backbone.compute

@@ -6,17 +6,18 @@ import asyncio
 import copy
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from vertune.answering.call import Call, ClientDisconnected, Listener
 from vertune.answering.shares import Share, by_executor, work_of
+from vertune.answering.tickets import Tickets, finishing
 from vertune.core.artifact import Home
-from vertune.core.errors import Busy, ModelError, NotFound, VertuneError
+from vertune.core.errors import Busy, ModelError, NotFound
 from vertune.core.kinds import Encoder
 from vertune.core.machine import usable_processors
 from vertune.core.records import Answer, Feature, Record, View
@@ -148,10 +149,10 @@ class AnswerService:
         is served under this name, DataError for an invalid record, and Busy if the queue is full or the deadline can't be met.
         """
         call = Call(self.listeners, "ask", deadline=deadline)
-        with _finishing(call):
+        with finishing(call):
             self._fill(call, vertical, records)
             self._begin(call)
-            with _Tickets(call) as tickets:
+            with Tickets(call) as tickets:
                 self._submit(call, self._prepare(call), tickets)
                 for ticket, shares in tickets.submitted:
                     ticket.wait(max(0.0, call.expires_at - time.monotonic()))
@@ -169,7 +170,7 @@ class AnswerService:
         calls = {name: Call(self.listeners, "ask", deadline=deadline, client=client) for name in questions}
         with ExitStack() as stack:
             for call in calls.values():
-                stack.enter_context(_finishing(call))
+                stack.enter_context(finishing(call))
             owners: dict[int, Call] = {}
             shares: list[Share] = []
             for name, call in calls.items():
@@ -178,10 +179,10 @@ class AnswerService:
                 for share in self._prepare(call):
                     owners[id(share)] = call
                     shares.append(share)
-            submitted: list[tuple[Call, _Tickets]] = []
+            submitted: list[tuple[Call, Tickets]] = []
             for group in by_executor(shares):
                 first = owners[id(group[0])]
-                submitted.append((first, stack.enter_context(_Tickets(first))))
+                submitted.append((first, stack.enter_context(Tickets(first))))
                 self._submit(first, group, submitted[-1][1])
             for first, tickets in submitted:
                 for ticket, group in tickets.submitted:
@@ -192,7 +193,7 @@ class AnswerService:
     async def ask_async(self, vertical: str, records: Sequence[Mapping[str, Any] | str], deadline: float = 30.0) -> list[Answer]:
         """Do the same as `ask` without blocking the event loop. If the calling task is cancelled, its records leave the queue."""
         call = Call(self.listeners, "ask", deadline=deadline)
-        with _finishing(call):
+        with finishing(call):
             self._fill(call, vertical, records)
             await self.answer(call)
         return self._copy_answers(call)
@@ -212,7 +213,7 @@ class AnswerService:
         """
         self._begin(call)
         size = sum(count_characters(value) for record in call.records for value in record.values())
-        with _Tickets(call) as tickets:
+        with Tickets(call) as tickets:
             shares = self._prepare(call) if size < _MAX_INLINE_CHARACTERS else await asyncio.to_thread(self._prepare, call)
             self._submit(call, shares, tickets)
             for ticket, group in tickets.submitted:
@@ -289,7 +290,7 @@ class AnswerService:
             self.batcher.check(call.client, min(least, self.options.queued), call.deadline)
         return sum(sizes)
 
-    def _submit(self, call: Call, shares: Sequence[Share], tickets: _Tickets) -> None:
+    def _submit(self, call: Call, shares: Sequence[Share], tickets: Tickets) -> None:
         """Queue the inputs of a call: one request for each executor, an object that runs one or more models.
 
         `shares` are the parts of the call, one per model. The ticket (handle) of each queued request is added to `tickets`. If a
@@ -471,46 +472,3 @@ def _cancel_after(disconnected: Callable[[], Awaitable[None]], ticket: Ticket[An
         ticket.cancel()
 
     return watch
-
-
-class _Tickets:
-    """A context manager with the queued requests of one call; on exit, it cancels the requests that are not completed.
-
-    `submitted` has one pair per request: its ticket (handle), and the shares (parts of the call, one per model) that it computes.
-    This is a class, because a context manager made from a generator would take as long as all other work for a short call.
-    """
-
-    __slots__ = ("_call", "submitted")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self.submitted: list[tuple[Ticket[list[list[Answer]]], list[Share]]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        for ticket, _ in self.submitted:
-            ticket.cancel()  # has no effect on a completed ticket
-        if isinstance(error, Busy) and not self._call.refusal:
-            self._call.refusal = "own" if error.http_status == 429 else "busy"
-
-
-@contextmanager
-def _finishing(call: Call) -> Iterator[None]:
-    """A context manager that finishes a call made by `ask` or `ask_async` when its block ends.
-
-    The call gets the HTTP status 200, or the status that belongs to the exception with which the block ended.
-    """
-    status = 500
-    try:
-        yield
-        status = 200
-    except VertuneError as error:
-        status = error.http_status
-        raise
-    except asyncio.CancelledError:
-        status, call.refusal = ClientDisconnected.http_status, "gone"
-        raise
-    finally:
-        call.finish(status)

@@ -371,7 +371,7 @@ class Home:
         with self.locked():
             target = self.get(shelf, id)
             if target.folder.parent != self.folder / shelf:
-                raise ConfigError(f"{target.folder} is outside the {shelf} of {self.folder}; an alias can't point to it. Train it here.")
+                raise ConfigError(f"{target.folder} is outside the home folder {self.folder}; an alias can't point to it. Train it here.")
             write_text(self._aliases_of(shelf) / f"{check_name(name)}@{check_name(tag)}", target.id + "\n")
 
     def unalias(self, alias: str, shelf: Shelf = "models") -> None:

@@ -357,5 +357,5 @@ def _located(where: Path | str) -> Path:
         return where
     file = import_module(where).__file__
     if file is None:
-        raise NotFound(f"The package '{where}' of a pack has no folder; expected a package with __init__.py. Tell its author.")
+        raise NotFound(f"The package '{where}' of a pack has no folder; expected a package with __init__.py. Install another version.")
     return Path(file).parent

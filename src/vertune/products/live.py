@@ -35,7 +35,7 @@ def evaluate(
         )
     live = home.aliases("products").get(f"{product.name}@live")
     before = Product.open(home, live) if live not in {None, artifact.id} and home.find("products", str(live)) else None
-    return measure(product, home, cases, Known(*known_messages(artifact, home)), before, progress)
+    return measure(product, home, cases, Known(*known_messages(artifact, home)), before, progress=progress)
 
 
 def go_live(product: Artifact, home: Home, judged: Evaluation | None, accept: bool = False) -> bool:

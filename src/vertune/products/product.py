@@ -78,7 +78,8 @@ class Product:
             index = Index.open(artifact.folder / INDEX)
         if models is None:
             models = LoadedModels.open(home, {vertical_of(called, slot): id for slot, id in content.slots.items()})
-        return cls(artifact, called, content, kind.of_pack(pack, content.learnt), pack, models, index)
+        app = kind.of_pack(pack, content.learnt)
+        return cls(artifact, called, content, app, pack, models=models, index=index)
 
     @staticmethod
     def content_of(artifact: Artifact) -> Content:
@@ -108,7 +109,7 @@ class Product:
     def asking(self, customer: str | None = None, at: float | None = None, deadline: float = 30.0) -> Asking:
         """Return what one message may ask for."""
         moment = datetime.fromtimestamp(time.time() if at is None else at, UTC).isoformat(timespec="seconds")
-        return Asking(type(self.app), self.models, self.verticals, self.index, customer, moment, deadline)
+        return Asking(type(self.app), self.models, self.verticals, self.index, customer, at=moment, deadline=deadline)
 
     def reply(
         self, request: Request, state: Mapping[str, Any] | None = None, ask: Ask | None = None, customer: str | None = None
@@ -164,7 +165,7 @@ class Product:
         except ValidationError as error:
             raise StorageError(
                 f"The state of the conversation does not fit the app '{self.content.app}': {error.errors()[0]['msg']}. "
-                "Begin a new conversation."
+                "Start a new conversation."
             ) from error
 
 

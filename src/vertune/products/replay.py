@@ -79,7 +79,8 @@ def replay(conversations: Sequence[Conversation], reply: Replies, progress: Prog
                 continue
             written = conversation.language or ("zh" if any("\u3400" <= one <= "\u9fff" for one in turn.say or "") else "en")
             text = turn.say if turn.say is not None else turn.choice or f"({turn.event})"
-            outcomes.append(Outcome(number, conversation.kind, written, text, turn.expect, last, problem(turn.expect, last)))
+            why = problem(turn.expect, last)
+            outcomes.append(Outcome(number, conversation.kind, written, text, turn.expect, reply=last, problem=why))
         if progress is not None:
             progress("replayed", step=number + 1, steps=len(conversations))
     return outcomes

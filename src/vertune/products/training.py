@@ -289,7 +289,7 @@ def read_messages(file: Path) -> list[Labelled]:
     """
     import polars as pl
 
-    frame = pl.read_csv(file, infer_schema=False)
+    frame = pl.read_csv(file, infer_schema=False, glob=False)
     if not {"text", "intent"} <= set(frame.columns) or set(frame.columns) - set(_CALIBRATION):
         raise DataError(f"{file} has the columns {', '.join(frame.columns)}; expected {', '.join(_CALIBRATION)}. Rename them.")
     found = []

@@ -7,14 +7,13 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from vertune.apps.customer_service import learning
+from vertune.apps.customer_service import learning, summary
 from vertune.apps.customer_service.knowledge import Knowledge
 from vertune.apps.customer_service.replies import State, facts_of
 from vertune.apps.customer_service.turn import Turn
 from vertune.apps.customer_service.understanding import Learnt
 from vertune.core.app import App, Ask, Labelled, Reply, Request, Said
 from vertune.core.pack import Pack
-from vertune.dialogue import summary
 
 
 class CustomerService(App):

@@ -45,10 +45,9 @@ def find(know: Knowledge, text: str, ask: Ask) -> list[Found]:
     kept = list(hits.values())
     if not kept:
         return []
-    answers = ask.predict({
-        "match": [{"text": text, "text_pair": hit.answer or hit.text} for hit in kept],
-        "extract": [{"question": text, "context": hit.text} for hit in kept if hit.answer is None],
-    })  # fmt: skip
+    questions = {"match": [{"text": text, "text_pair": hit.answer or hit.text} for hit in kept]}
+    questions["extract"] = [{"question": text, "context": hit.text} for hit in kept if hit.answer is None]
+    answers = ask.predict(questions)
     matches = answers.get("match")
     extracts = iter(answers.get("extract") or ())
     parts = ["" if hit.answer is not None else str(next(extracts, {}).get("text", "")) for hit in kept]

@@ -114,7 +114,7 @@ class Turn(Wording):
             return self._again()
         if reading.has("not_that"):
             self._reject(reading)
-        understood = understand(self.know, self.learnt, reading, self.ask, text, state.rejected)
+        understood = understand(self.know, self.learnt, reading, self.ask, message=text, excluded=state.rejected)
         if reading.has("angry") or understood.angry >= self.know.handoff.anger:
             state.angry += 1
             return self.hand_over("angry")
@@ -204,7 +204,7 @@ class Turn(Wording):
         if known is None:
             return None
         answer = pick(known.answer, self.language, 0)
-        return self._found(Found(Hit(entry, self.know.entry_title(known, self.language), answer, 1.0, known.url, answer), 1.0))
+        return self._found(Found(Hit(entry, self.know.entry_title(known, self.language), answer, 1.0, url=known.url, answer=answer), 1.0))
 
     def _title_of(self, choice: str | None) -> str:
         """Return what was written on the button that was pressed."""

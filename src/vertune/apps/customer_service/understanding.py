@@ -110,7 +110,7 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
         wishes = tuple(one.intents[0] for one in found) if len(found) > 1 else ()
         meant = {*wishes, *(main.intents[:1] if main.kind == "answer" else ())}
         maybe = tuple(dict.fromkeys(one.intents[0] for one in parts if one.intents and one.intents[0] not in meant))
-    return Understood(main, wishes, maybe, beliefs.likely(0, rejected), float(beliefs.outside[0]), angry, tags)
+    return Understood(main, wishes, maybe, others=beliefs.likely(0, rejected), outside=float(beliefs.outside[0]), angry=angry, tags=tags)
 
 
 def _share(answers: Sequence[Answer] | None, labels: Sequence[str]) -> float:
