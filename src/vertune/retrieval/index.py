@@ -220,7 +220,7 @@ class Index:
         if len(direction) != with_vectors.vectors.shape[1]:
             raise DataError(
                 f"The vector of the text has {len(direction)} dimensions, those of the index in {self.folder} have "
-                f"{with_vectors.vectors.shape[1]}; expected vectors of one model. Build the index again with this model."
+                f"{with_vectors.vectors.shape[1]}; expected vectors of one model. Use the model with which the index was built, or build it again."
             )
         return direction
 
@@ -296,7 +296,7 @@ def _read(folder: Path, known: Sequence[Segment] = ()) -> _State:
     entries = read_json(folder / FILE)
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
         found = entries.get("format") if isinstance(entries, dict) else type(entries).__name__
-        raise StorageError(f"{folder / FILE} has the format {found!r}; expected {FORMAT}. Build the index again.")
+        raise StorageError(f"{folder / FILE} has the format {found!r}; expected {FORMAT}. Remove the folder, and build the index again.")
     check_entries(entries, folder / FILE, _REMEDY)
     mapped = {one.folder: one for one in known}
     segments = []
@@ -348,4 +348,4 @@ def _scaled(cosines: Mapping[Place, float]) -> dict[Place, float]:
 def _hit(ranker: Ranker, place: Place, score: float, direction: NDArray[np.float32] | None) -> Hit:
     one = ranker.segments[place.segment].passage(place.passage)
     meaning = None if direction is None else ranker.cosine(place, direction)
-    return Hit(one.id, one.title, one.text, score, one.url, one.answer, meaning)
+    return Hit(one.id, one.title, one.text, score, url=one.url, answer=one.answer, meaning=meaning)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vertune.core.documents import lines
 from vertune.core.errors import DataError, MissingExtra, first_line
 from vertune.retrieval.readers.block import Block, Document, Losses
 
@@ -55,7 +56,7 @@ def read(file: Path, losses: Losses) -> Document:
 
 def _paragraphs(text: str) -> list[str]:
     """Return the paragraphs of a page, whose lines are joined unless they end like a sentence."""
-    text = "\n".join(line.strip() for line in text.replace("\0", "").splitlines())
+    text = "\n".join(line.strip() for line in lines(text.replace("\0", "")))
     found = []
     for part in _PARAGRAPH.split(text):
         joined = _CHINESE.sub("", _INSIDE.sub(" ", _HYPHEN.sub("", part))).strip()
