@@ -220,7 +220,8 @@ class Index:
         if len(direction) != with_vectors.vectors.shape[1]:
             raise DataError(
                 f"The vector of the text has {len(direction)} dimensions, those of the index in {self.folder} have "
-                f"{with_vectors.vectors.shape[1]}; expected vectors of one model. Use the model with which the index was built, or build it again."
+                f"{with_vectors.vectors.shape[1]}; expected vectors of one model. Use the model with which the index was built, "
+                "or build it again."
             )
         return direction
 
