@@ -29,7 +29,7 @@ class Trial {
     const spoken = (app.languages ?? []).map((code) => [code, LANGUAGES[code] ?? code]);
     this.choice = select([["", t("ask.language.any")], ...spoken], "");
     this.language = field(t("ask.language"), this.choice);
-    this.log = h("ol", { class: "transcript", "aria-live": "polite", "aria-label": t("ask.log") });
+    this.log = h("ol", { class: "transcript", tabindex: "0", "aria-live": "polite", "aria-label": t("ask.log") });
     this.text = h("input", { maxlength: 2000, autocomplete: "off", "aria-label": t("ask.write"), placeholder: t("ask.write") });
     this.button = h("button", { type: "submit", class: "primary" }, t("ask.send"));
     this.element = h(

@@ -22,7 +22,7 @@ export class ConversationView {
     this.turns = [];
     this.head = h("header", { class: "conversation-head" });
     this.about = h("div", {});
-    this.log = h("ol", { class: "transcript", "aria-live": "polite", "aria-label": t("desk.transcript") });
+    this.log = h("ol", { class: "transcript", tabindex: "0", "aria-live": "polite", "aria-label": t("desk.transcript") });
     this.composer = new Composer(found, (answer) => this.#got(answer), signal);
     const about = { class: "conversation", "aria-label": t("desk.conversation") };
     this.element = h("section", about, this.head, this.about, this.log, this.composer.element);
