@@ -80,6 +80,7 @@ def test_a_training_is_begun_and_its_stages_are_shown(chromium, watched) -> None
     assert "准入检查比较的不是现在的线上模型 intent-1。" in chromium.run("return document.querySelector('main').textContent")
     chromium.click("td summary")
     assert chromium.until("document.querySelector('td ol li')?.textContent").startswith("数据: ")
+    chromium.run("scrollTo(0, 0)")
     chromium.click("main header button", "重新训练")
     assert chromium.until("document.querySelector('dialog select')?.value") == "intent"
     chromium.click("dialog button[type=button]", "取消")

@@ -351,7 +351,7 @@ def told(database, language="en"):
 
 def test_a_model_of_which_the_gate_can_not_tell_waits_for_labels_and_is_looked_at_again(leading, around, home, database):
     """Labels of annotators, and decisions on the hold-out, count from the time on at which the job began to read."""
-    project = labelling(database, "intent", ("done",))
+    project = labelling(database, "intent", ("done", "skipped", "skipped"))
     leading()
     started = format_time(datetime.now(UTC) + timedelta(microseconds=1))
     around.jobs[leading.work] = replace(around.jobs[leading.work], started=started)
@@ -361,12 +361,12 @@ def test_a_model_of_which_the_gate_can_not_tell_waits_for_labels_and_is_looked_a
     assert "about 3 more labels would decide (gold rows)" in written(one.why, "en")
     assert "再有约 3 个标签即可决定（金标准行）" in written(one.why, "zh")
     assert one.model == made["model"]
-    labels.save(database, project, "bob", [labels.Change(0, "done", {"label": "food"}, None, 2)], datetime.now(UTC))
-    assert leading() == "waiting"
+    for person in ("bob", "cid", "dan"):
+        labels.save(database, project, person, [labels.Change(0, "done", {"label": "food"}, None, 2)], datetime.now(UTC))
+    assert leading() == "waiting", "three labels of one record are one row"
     feedback(database, 10)
     assert leading() == "waiting", "nobody was asked for feedback"
-    labels.save(database, project, "cid", [labels.Change(0, "done", {"label": "food"}, None, 2)], datetime.now(UTC))
-    labels.save(database, project, "dan", [labels.Change(0, "done", {"label": "food"}, None, 2)], datetime.now(UTC))
+    labels.save(database, project, "bob", [labels.Change(row, "done", {"label": "food"}, None, 2) for row in (1, 2)], datetime.now(UTC))
     assert [leading(), leading()] == ["gate", "gate"], "the second look goes on"
     look = leading.work.replace("retrain", "look 2")
     (kind, request) = around.queued[-1]

@@ -348,6 +348,13 @@ def count_done(connection: Connection, project: str, after: str) -> int:
     return int(connection.execute(select(func.count()).select_from(schema.labels).where(*meant)).scalar_one())
 
 
+def records_since(connection: Connection, project: str, after: str) -> int:
+    """Return the number of records of which an annotator gave, or changed, a label after an id."""
+    table = schema.labels.c
+    meant = [table.project == project, table.id > after, table.state == "done"]
+    return int(connection.execute(select(func.count(table.number.distinct())).where(*meant)).scalar_one())
+
+
 def revision(connection: Connection, project: str) -> Revision:
     """Return what is another one after each change of the labels that annotators gave, and of the decisions on a project's records.
 

@@ -72,12 +72,12 @@ def judging_sources(connection: Connection, vertical: str, customer: str | None)
 
 
 def labels_since(connection: Connection, vertical: str, customer: str | None, since: datetime) -> int:
-    """Return how many labels of the project with the name of a vertical were given since a time, by annotators or on its hold-out."""
+    """Return how many records annotators labelled, or reviewers of the hold-out decided on, since a time, in the project of a vertical."""
     project = _project(connection, vertical, customer)
     if project is None:
         return 0
     held = labels.decided_held(connection, project.id, format_time(since.astimezone(UTC)))
-    return labels.count_done(connection, project.id, first_id_of(since)) + held
+    return labels.records_since(connection, project.id, first_id_of(since)) + held
 
 
 def labels_waited_for(connection: Connection, one: Retraining, customer: str | None) -> int:
