@@ -63,7 +63,7 @@ def test_a_browser_signs_in_and_out(server, browser, user) -> None:
     assert "is not signed in" in problem(one.send("GET", "/v1/session"), 401)
     found = one.sign_in(name.upper())
     assert found == {
-        "name": name, "role": "manager", "customer": "bank", "scopes": ["predict", "feedback", "train", "label", "review"],
+        "name": name, "role": "manager", "customer": "bank", "scopes": ["predict", "feedback", "train", "label", "review", "chat"],
         "token": one.token, "expires": found["expires"], "password": True, "open": False,
     }  # fmt: skip
     assert len(one.token) == 43
@@ -327,7 +327,7 @@ def test_an_open_server_needs_no_sign_in(fleet, start) -> None:
 
 def test_an_open_server_for_everything_says_so(fleet, start) -> None:
     running = start(fleet)
-    assert running.ask.get("/v1/session").json()["scopes"] == ["predict", "feedback", "train", "label", "review", "admin"]
+    assert running.ask.get("/v1/session").json()["scopes"] == ["predict", "feedback", "train", "label", "review", "chat", "admin"]
     for path in ("/v1/users", "/v1/keys"):
         assert "without --open" in problem(running.ask.get(path), 422)
 

@@ -61,7 +61,7 @@ def test_roles_have_scopes_that_exist_and_grow() -> None:
 
 def test_the_key_of_a_user(sessions) -> None:
     key = add(sessions, role="reviewer").key
-    assert (key.id, key.name, key.customer, key.scopes, key.verticals) == ("user:ann", "ann", "bank", {"label", "review"}, None)
+    assert (key.id, key.name, key.customer, key.scopes, key.verticals) == ("user:ann", "ann", "bank", {"label", "review", "chat"}, None)
     assert key.may("review")
     assert not key.may("train")
 

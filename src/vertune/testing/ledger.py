@@ -69,8 +69,8 @@ class Ledger(App):
             return Reply(action="handoff", text=text, reasons=["not_understood"], slots=slots)
         if said in PERSON:
             return Reply(action="handoff", text=text, reasons=["asked_for"], slots=slots)
-        if said.startswith("act "):
-            return Reply(action="act", text=text, slots=slots, call=ActionCall(name=said[4:].strip(), arguments={"said": said}))
+        if said.startswith("act ") and (words := said.split()[1:]):
+            return Reply(action="act", text=text, slots=slots, call=ActionCall(name=words[0][:100], arguments={"said": said}))
         if said.startswith("which"):
             choices = [Choice(title=title, value=title) for title in ("one", "two")]
             return Reply(action="clarify", text=text, choices=choices, slots=slots)

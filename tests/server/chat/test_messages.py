@@ -9,6 +9,7 @@ import pytest
 
 from tests.server.chat.conftest import ORIGIN, Visitor
 from tests.server.running import problem, together, until
+from tests.server.test_leaks import EVERYWHERE, found_in
 from vertune.core.ids import time_ordered_id
 from vertune.store.database import FILE
 from vertune.testing.ledger import chained
@@ -265,6 +266,33 @@ def test_personal_data_is_masked_and_what_an_app_knows_goes_when_the_conversatio
     visitor.post("close", message="end", sequence=2)
     assert "ann@example.com" not in stored()
     assert "12345678" not in stored()
+
+
+def test_personal_data_of_no_kind_stays_after_a_conversation(server, secrets, desk, caplog) -> None:
+    """Sent through all that takes texts, by a visitor, the app that repeats it, and a person."""
+    person = Visitor(server, secrets["own"], known={"about": EVERYWHERE[0][0]}, visitor=EVERYWHERE[1][0][:200])
+    number = 0
+    for text, _ in EVERYWHERE:  # a mask may need the words around a value
+        for body in ({"text": text}, *([{"choice": text}] if len(text) <= 200 else []), {"text": f"act dead {text}"}):
+            number += 1
+            assert person.post("messages", message=f"m{number}", sequence=number, **body).status_code == 200
+    number += 1
+    person.post("handoff", message="h", sequence=number)
+    assert desk("POST", f"conversations/{person.id}/take").status_code == 200
+    for place, (text, _) in enumerate(EVERYWHERE):
+        assert desk("POST", f"conversations/{person.id}/messages", message=f"a{place}", text=text).status_code == 200
+    person.post("satisfaction", score=1, comment=" ".join(text for text, _ in EVERYWHERE)[:2000])
+    assert person.say(EVERYWHERE[2][0], "early", sequence=number + 5).status_code == 202
+    until(lambda: not person.get()["pending"])
+    assert desk("POST", f"conversations/{person.id}/close").status_code == 200
+    with closing(sqlite3.connect(server.service.home.folder / FILE)) as connection:
+        for table in ("conversations", "turns", "actions", "early_messages"):
+            column = "id" if table == "conversations" else "conversation"
+            rows = connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", [person.id]).fetchall()
+            assert found_in(repr(rows).encode()) == set(), table
+            assert found_in("\n".join(str(cell) for row in rows for cell in row).encode()) == set(), table
+    assert found_in(caplog.text.encode()) == set()
+    assert found_in(server.ask.get("/metrics").content) == set()
 
 
 def test_messages_are_counted_in_the_usage_and_the_metrics(server, secrets) -> None:

@@ -109,7 +109,7 @@ class Acting:
             found = await loop.run_in_executor(self._pool, _called, call, hook, conversation)
             if found.again and hook is not None and call.attempts + 1 < hook.attempts:
                 await keeper.write(call.conversation, lambda connection: actions.retry(connection, call))
-                self._metrics.called(call.name, "retried")
+                self._count(call, "retried")
                 return
             await self._finish(call, found.result)
         except NotFound:
@@ -143,8 +143,11 @@ class Acting:
 
         outcome = await self._talking.keeper.change(call.conversation, decide)
         if outcome.new:
-            self._metrics.called(call.name, "done" if result["ok"] else "failed")
+            self._count(call, "done" if result["ok"] else "failed")
             self.wake()
+
+    def _count(self, call: Call, result: str) -> None:
+        self._metrics.called(call.name if call.name in self._file.actions else "unknown", result)  # a pack may name anything
 
 
 def _called(call: Call, hook: Hook | None, conversation: Conversation) -> _Result:
