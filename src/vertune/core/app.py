@@ -50,7 +50,7 @@ class Hit:
     title: str
     text: str
     score: float
-    """The joint score of words and vectors; the higher, the better, comparable within one search only."""
+    """The joint score of words and vectors, at least 0; the higher, the better. Comparable between searches of one index."""
     url: str | None = None
     answer: str | None = None
     """The curated answer, if the passage is an entry of an FAQ."""

@@ -14,15 +14,10 @@ from vertune.apps.customer_service.knowledge import Knowledge
 from vertune.core.app import Ask, Labelled
 from vertune.core.records import Answer
 from vertune.dialogue import decision
-from vertune.dialogue.bounds import fewest, lower_tail
-from vertune.dialogue.outside import Outside, Reference, signals
+from vertune.dialogue.outside import Outside, Reference, own_places, signals
 
 _LEAST = 20
 """Fewest labelled messages inside, and outside, by which they are told apart, so that each of five parts leaves enough of them."""
-_DOUBT = 0.1
-"""Probability with which a learnt threshold may miss the stated rate (Angelopoulos et al. 2021, "Learn then Test")."""
-_STARTS = 5
-"""Thresholds from which others are tested in order."""
 _HELPFUL = 0.5
 """Least share of offers that contain the right entry."""
 _CHUNK = 256
@@ -55,8 +50,9 @@ def _intents(know: Knowledge, messages: Sequence[Labelled], answers: Sequence[An
     places = {label: number for number, label in enumerate(labels)}
     probabilities = np.array([[one["probabilities"][label] for label in labels] for one in answers])
     right = np.array([places.get(one.intent or "", -1) for one in messages])
-    reference = reading.reference(places)
-    found = signals(probabilities, vectors=reading.vectors(messages) if reference is not None else None, reference=reference)
+    vectors = reading.vectors(messages)
+    reference = reading.reference(places, vectors[right < 0] if vectors is not None else None)
+    found = signals(probabilities, vectors=vectors if reference is not None else None, reference=reference, own=own_places(right < 0))
     enough = min((right < 0).sum(), (right >= 0).sum()) >= _LEAST
     scores = Outside.held_out(found, right < 0) if enough else np.zeros(len(messages))
     thresholds = decision.learn(probabilities, right, scores, (know.error,))[know.error]
@@ -80,11 +76,11 @@ class _Reading:
         answers = _predicted(self.ask, messages, "search")
         return np.array([one["vector"] for one in answers], np.float32) if answers else None
 
-    def reference(self, places: Mapping[str, int]) -> Reference | None:
-        """Return where the training messages of intents at these places lie."""
+    def reference(self, places: Mapping[str, int], outside: NDArray[np.float32] | None) -> Reference | None:
+        """Return where the training messages of intents at these places lie, and messages that belong to none, by their vectors."""
         known = [one for one in self.trained if one.intent in places]
         vectors = self.vectors(known) if known else None
-        return None if vectors is None else Reference.of(vectors, np.array([places[one.intent or ""] for one in known]))
+        return None if vectors is None else Reference.of(vectors, np.array([places[one.intent or ""] for one in known]), outside)
 
 
 def _search(know: Knowledge, messages: Sequence[Labelled], ask: Ask) -> dict[str, Any]:
@@ -99,29 +95,19 @@ def _search(know: Knowledge, messages: Sequence[Labelled], ask: Ask) -> dict[str
         offered.append(message.entry in {one.entry for one in found[: searching.OFFERED]})
     order = np.argsort(fits)[::-1]
     return {
-        "answer": _lowest(np.array(fits)[order], np.array(right, bool)[order], know.error),
+        "answer": _sure(np.array(fits), np.array(right, bool), know.error),
         "offer": _helpful(np.array(fits)[order], np.array(offered, bool)[order]),
         "messages": len(messages),
     }
 
 
-def _lowest(fits: NDArray[Any], right: NDArray[np.bool_], error: float) -> float | None:
-    """Return the lowest fit from which on the share of wrong answers is at most `error`; None if no fit is sure enough.
-
-    From several starts, thresholds are lowered as long as an exact binomial test rejects that the share is larger (fixed sequence testing
-    with several starts, Angelopoulos et al. 2021). The starts divide the probability to err, so all together miss the stated share with a
-    probability of at most `_DOUBT`.
-    """
-    doubt, reached = _DOUBT / _STARTS, 0
-    least = fewest(error, doubt)
-    wrong = np.concatenate([[0], np.cumsum(~right)])
-    for start in np.unique(np.linspace(least, max(least, len(fits)), _STARTS, dtype=int)):
-        number = int(start)
-        while number <= len(fits) and lower_tail(int(wrong[number]), number, error) <= doubt:
-            reached, number = max(reached, number), number + 1
-    while 0 < reached < len(fits) and fits[reached] == fits[reached - 1]:
-        reached -= 1  # equal fits are answered alike, so those that were not tested can't be left out
-    return float(fits[reached - 1]) if reached else None
+def _sure(fits: NDArray[Any], right: NDArray[np.bool_], error: float) -> float | None:
+    """Return the fit above which what was found may be given, by the same test as for intents; None if no fit is sure enough."""
+    if len(fits) < _LEAST or not right.any():
+        return None
+    trust = fits / (1 + fits)  # between 0 and 1, in the same order
+    found = decision.learn(trust[:, None], np.where(right, 0, -1), np.zeros(len(fits)), (error,))[error].answer
+    return None if found is None else found / (1 - found) if found >= 0 else -1.0
 
 
 def _helpful(fits: NDArray[Any], offered: NDArray[np.bool_]) -> float | None:

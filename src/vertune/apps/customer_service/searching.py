@@ -10,7 +10,6 @@ from vertune.apps.customer_service.knowledge import ASK_ENTRY, Knowledge, is_val
 from vertune.core.app import Ask, Choice, Evidence, Hit
 from vertune.core.pack import entry_of
 from vertune.core.records import Answer
-from vertune.retrieval.normalise import terms
 
 HITS = 5
 """Passages that are asked for and ranked again."""
@@ -24,7 +23,7 @@ Kind = Literal["answer", "several", "nothing"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A passage that was found, and how much it fits: comparable between messages."""
+    """A passage that was found, and how much it fits, by the slot `match` or else by the score of the search."""
 
     hit: Hit
     fit: float
@@ -51,7 +50,7 @@ def find(know: Knowledge, text: str, ask: Ask) -> list[Found]:
     matches = answers.get("match")
     extracts = iter(answers.get("extract") or ())
     parts = ["" if hit.answer is not None else str(next(extracts, {}).get("text", "")) for hit in kept]
-    fits = [_matching(one, know.match_labels) for one in matches] if matches else [fit(know, text, hit) for hit in kept]
+    fits = [_matching(one, know.match_labels) for one in matches] if matches else [hit.score for hit in kept]
     found = [Found(hit, value, part) for hit, value, part in zip(kept, fits, parts, strict=True)]
     return sorted(found, key=lambda one: -one.fit) if matches else found
 
@@ -60,20 +59,6 @@ def _matching(answer: Answer, labels: Sequence[str]) -> float:
     """Return the probability that the slot `match` gives to the labels that mean that two texts belong together."""
     probabilities = answer.get("probabilities") or {}
     return float(sum(probabilities.get(label, 0.0) for label in labels))
-
-
-def fit(know: Knowledge, text: str, hit: Hit) -> float:
-    """Return how much a passage fits: the cosine of the vectors or, without vectors, the share of the words of the message in it."""
-    if hit.meaning is not None:
-        return hit.meaning
-    entry = know.faq.get(entry_of(hit.id))
-    asked = [one for texts in entry.questions.values() for one in texts] if entry else []
-    wanted = set(terms(text))
-    return (
-        max((len(wanted & set(terms(other))) / len(wanted | set(terms(other))) for other in [hit.title, *asked]), default=0.0)
-        if wanted
-        else 0.0
-    )
 
 
 def said(know: Knowledge, found: Found, language: str, at: float) -> str:
@@ -129,6 +114,6 @@ def kind_of(found: Sequence[Found], thresholds: Mapping[str, Any]) -> Kind:
     if not thresholds:
         return "several" if found[0].fit > 0 else "nothing"
     answer, offer = thresholds.get("answer"), thresholds.get("offer")
-    if answer is not None and found[0].fit >= answer:
+    if answer is not None and found[0].fit > answer:
         return "answer"
     return "several" if offer is not None and found[0].fit >= offer else "nothing"
