@@ -109,6 +109,12 @@ def test_spelling_corrects_unknown_long_words_alone(faq: Index) -> None:
     assert faq.spelled("aplicatoin") == "application"
 
 
+def test_only_the_beginning_of_long_questions_is_read(faq: Index) -> None:
+    assert _found(faq, "z" * 990 + " card") == ["block"]
+    assert _found(faq, "z" * 1_000 + " card") == []
+    assert faq.spelled(" ".join(f"{'q' * number}mmediately" for number in range(2, 12)) + " imediately").endswith(" imediately")
+
+
 def test_bm25_is_the_formula(mixed: Index) -> None:
     documents = [normalise.terms(one.text) for one in _random(60)]
     mean = sum(map(len, documents)) / len(documents)

@@ -35,6 +35,10 @@ _MERGED = 10_000
 """Number of units of the largest segment that an update merges with others; larger ones are left to `compact`."""
 _DEPTH = 100
 """Number of passages of each ranking that are joined, at least."""
+_LONGEST = 1_000
+"""Number of characters at the beginning of a question that are read, so that long messages take no more time than others."""
+_CORRECTED = 8
+"""Number of unknown words of a question that are corrected, for the same reason."""
 _REMEDY = "or build the index again"
 
 
@@ -184,7 +188,7 @@ class Index:
         day or moment in ISO 8601, at which the passages must be valid; without it, dates are not looked at.
         """
         state = self._state
-        plain = normalise.forms(self._corrected(state, normalise.forms(text), customer))
+        plain = normalise.forms(self._corrected(state, normalise.forms(text[:_LONGEST]), customer))
         allowed = [_allowed(one, customer, at) for one in state.ranker.segments]
         query, depth = state.ranker.query(plain), max(_DEPTH, number)
         scores = {place: state.joining.words * share for place, share in state.ranker.by_words(query, allowed, depth).items()}
@@ -208,7 +212,9 @@ class Index:
         if not unknown:
             return text
         vocabularies = [_vocabulary(state, one) for one in dict.fromkeys((None, customer))]
-        corrected = {word: nearest(word, vocabularies) for word in unknown if not (state.ranker.chinese and normalise.is_pinyin(word))}
+        corrected = {
+            word: nearest(word, vocabularies) for word in unknown[:_CORRECTED] if not (state.ranker.chinese and normalise.is_pinyin(word))
+        }
         return normalise.replace_words(text, {word: other for word, other in corrected.items() if word != other})
 
     def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
