@@ -53,9 +53,10 @@ service: $(READY)  ## A pack to a customer service that chats, measured before i
 	@echo "==> The pack shop_zh to a chat: train, learn when to answer, evaluate, serve"
 	@PATH="$(BIN):$$PATH" bash examples/service.sh shop shop_zh
 
+# each child process would compile all that it imports again, and each run the tests, if bytecode were not written
 test: $(READY)  ## Run the default tests, with sockets to the outside blocked
 	@echo "==> Running the default tests (two processes, no network)"
-	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+	@env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 
 check: $(READY)  ## Lint, format, types, layers, README's twin, figures and links
 	@echo "==> ruff";           $(BIN)/ruff check; $(BIN)/ruff format --check
@@ -65,7 +66,7 @@ check: $(READY)  ## Lint, format, types, layers, README's twin, figures and link
 
 matrix: $(READY)  ## Run the full product of methods, tasks and families (long)
 	@echo "==> Running the full matrix of methods, tasks and families"
-	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -m matrix
+	@env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -m matrix
 
 bench: $(READY)  ## Measure every row of the accuracy table (hours), then write it into docs/benchmarks.md
 	@echo "==> Measuring; finished rows are kept and not measured again"
