@@ -26,9 +26,10 @@ export function applyTheme() {
   else document.documentElement.dataset.theme = theme;
 }
 
-/** Build the surroundings, and return the element of the page. */
+/** Complete the surroundings, which the page begins with so that something is painted at once, and return the element of the page. */
 export function installLayout() {
-  const main = h("main", { id: "main", tabindex: "-1" });
+  const main = document.querySelector("main");
+  const header = document.querySelector("header.top");
   const menu = h("nav", { id: "menu", class: "menu", "aria-label": t("layout.menu") });
   const toggle = h(
     "button",
@@ -44,20 +45,11 @@ export function installLayout() {
   addEventListener("keydown", (event) => event.key === "Escape" && setOpen(false));
   const person = h("div", { class: "person" });
   const options = h("div", { class: "options" });
-  const header = h(
-    "header",
-    { class: "top" },
-    toggle,
-    h("a", { class: "product", href: "#/" }, "vertune"),
-    connection(),
-    person,
-  );
-  document.body.append(
-    h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, t("layout.skip")),
-    header,
-    menu,
-    main,
-  );
+  header.prepend(toggle);
+  header.append(connection(), person);
+  const skip = h("a", { class: "skip", href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, t("layout.skip"));
+  document.body.prepend(skip);
+  header.after(menu);
   session.listen((found) => {
     document.body.classList.toggle("signed-out", found === null);
     toggle.hidden = menu.hidden = found === null;
