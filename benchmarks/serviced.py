@@ -14,6 +14,12 @@ PARTS = {
     "behaviour": "Behaviour sets",
     "dialogues": "Schema-Guided Dialogue, banks and payments",
 }
+SHOWN = {
+    "mixture, corrected": "messages outside as in validation",
+    "mixture, raw": "the same, labels of the data set",
+    "all, corrected": "all",
+    "all, raw": "all, labels of the data set",
+}
 KINDS = {
     "negation": "negations",
     "not_that": '"not that"',
@@ -34,7 +40,7 @@ def service_answers() -> str:
         [PARTS[part], f"{float(target):.0%}", title, *_row(one[name])]
         for part in ("intents", "few", "few-both")
         for target, one in found.get(part, {}).get("targets", {}).items()
-        for name, title in (("mixture", "as in validation"), ("all", "all"))
+        for name, title in SHOWN.items()
     ]
     head = [
         "data",

@@ -67,13 +67,13 @@ def test_a_dialogue_with_two_requests_is_two_tasks_with_their_last_goals() -> No
 def test_the_mixture_of_test_rows_has_the_proportions_of_the_validation_rows() -> None:
     valid = {"inside": [("v", "a")] * 30, "in-domain": [("v", None)] * 10, "out-of-domain": [("v", None)] * 5}
     test = {"inside": [("t", "a")] * 60, "in-domain": [("t", None)] * 50, "out-of-domain": [("t", None)] * 100}
-    kinds = [kind for kind, _ in service_intents.mixed(service_intents.Data([], valid, test))]  # type: ignore[arg-type]
+    kinds = [kind for kind, _ in service_intents.mixed(test, valid)]  # type: ignore[arg-type]
     assert [kinds.count(kind) for kind in test] == [60, 20, 10]
 
 
 def test_an_answer_to_a_message_outside_is_false_and_contains_nothing() -> None:
     rows = [("inside", ("x", "a")), ("inside", ("y", "b")), ("in-domain", ("z", None))]
-    found = service_intents._shares(rows, {("x", "a"): "a", ("y", "b"): None, ("z", None): "a"}, 0.02)  # type: ignore[arg-type, dict-item]
+    found = service_intents._shares(rows, {"x": "a", "y": None, "z": "a"}, 0.02)  # type: ignore[arg-type]
     assert (found["answers"], found["false"], found["containment"]) == (2, 1, 0.5)
 
 
@@ -81,3 +81,23 @@ def test_a_case_is_right_if_all_of_its_turns_are() -> None:
     outcomes = [_outcome(0, "answer"), _outcome(0, "answer", "wrong"), _outcome(1, "clarify"), _outcome(2, "answer")]
     found = service.cases(outcomes)
     assert (found["right"], found["of"], found["at_once"], found["turns_right"]) == (2, 3, 1, 3)
+
+
+def test_labels_that_contradict_the_source_are_corrected(tmp_path: Path) -> None:
+    folder = tmp_path / "banking77_oos"
+    for name in ("banking77", "banking77_oos"):
+        (tmp_path / name).mkdir()
+    files = {
+        "train": [("where is my card", "a"), ("close it", "b"), ("my pin", "a")], "valid": [("my card?", "a")], "test": [("a card", "a")],
+        "id-oos_valid": [("a pin", "oos")], "id-oos_test": [("b pin", "oos")],
+        "ood-oos_valid": [("rain", "oos")], "ood-oos_test": [("sun", "oos")],
+    }  # fmt: skip
+    for name, rows in files.items():
+        (folder / f"{name}.csv").write_text("text,intent\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
+    (tmp_path / "banking77" / "train.csv").write_text("text,category\nclose it,a\nMy pin!,pin\nwhere is my card,a\n", encoding="utf-8")
+    (tmp_path / "banking77" / "test.csv").write_text("text,category\nb pin,b\n", encoding="utf-8")
+    data = service_intents.read(folder, few=False)
+    assert data.train == [("where is my card", "a"), ("close it", "a")]
+    assert data.test["in-domain"] == [("b pin", None)]
+    assert data.corrected["inside"] == [("a card", "a"), ("b pin", "b")]
+    assert (data.changed["train"], data.changed["id-oos_test"], data.changed["valid"]) == (2, 1, 0)
