@@ -94,7 +94,7 @@ class ByWords:
         """Return the passages that share most words with a text."""
         words = set(terms(text))
         scored = sorted(((_overlap(words, known), one) for one, known in self.passages), key=lambda pair: -pair[0])
-        return [Hit(one.id, one.title, one.text, score, one.url, one.answer) for score, one in scored[:number] if score > 0]
+        return [Hit(one.id, one.title, one.text, score, url=one.url, answer=one.answer) for score, one in scored[:number] if score > 0]
 
 
 def _overlap(one: set[str], other: set[str]) -> float:

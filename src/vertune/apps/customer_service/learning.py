@@ -25,12 +25,14 @@ _CHUNK = 256
 
 
 def learn(know: Knowledge, messages: Sequence[Labelled], ask: Ask, trained: Sequence[Labelled] = ()) -> dict[str, Any]:
-    """Return, as JSON, the thresholds of intents and of search, and what recognises messages that belong to no intent."""
-    inside = [one for one in messages if one.entry is None]
+    """Return, as JSON, the thresholds of intents and of search, and what recognises messages that belong to no intent.
+
+    A message that an entry answers belongs to no intent either: an intent that took it would be a wrong answer.
+    """
     learnt: dict[str, Any] = {"messages": len(messages)}
-    answers = _predicted(ask, inside, "intents")
+    answers = _predicted(ask, messages, "intents")
     if answers:
-        learnt |= _intents(know, inside, answers, _Reading(ask, trained))
+        learnt |= _intents(know, messages, answers, _Reading(ask, trained))
     if any(one.entry is not None for one in messages):
         learnt["search"] = _search(know, [one for one in messages if one.entry is not None or one.intent is None], ask)
     return learnt
