@@ -31,6 +31,8 @@ _FEW_NEIGHBOURS = 5
 """Number of rows inside and outside between which a message is compared."""
 _ROWS = 4_000
 """Largest number of training rows that are kept; more are drawn evenly from the intents."""
+_HALVED = frozenset({"rows", "outside"})
+"""Arrays that are stored in half precision."""
 _SHRINKAGE = 0.1
 """Share of the mean variance in the covariance of vectors, so that it can be inverted for few rows."""
 _TINY = 1e-12
@@ -42,8 +44,8 @@ _FEWEST = 10
 class Reference:
     """Where the training rows of intents are among vectors."""
 
-    rows: NDArray[np.float16]
-    """Vectors of length 1, shape (rows, width)."""
+    rows: NDArray[np.float32]
+    """Vectors of length 1, shape (rows, width), rounded to half precision, in which they are stored."""
     labels: NDArray[np.int32]
     """The place of the intent of each row."""
     means: NDArray[np.float32]
@@ -54,8 +56,8 @@ class Reference:
     """The mean of all vectors."""
     overall: NDArray[np.float32]
     """The same matrix for all rows as one."""
-    outside: NDArray[np.float16]
-    """Vectors of length 1 of messages that are known to be outside, shape (rows, width); maybe none."""
+    outside: NDArray[np.float32]
+    """The same of messages that are known to be outside; maybe none."""
 
     @classmethod
     def of(cls, vectors: Floats, labels: Places, outside: Floats | None = None, seed: int = 0) -> Reference:
@@ -73,13 +75,13 @@ class Reference:
         kept = _spread(labels, seed)
         known = vectors[:0] if outside is None or len(outside) < _FEWEST else outside
         return cls(
-            rows=scaled[kept].astype(np.float16),
+            rows=scaled[kept].astype(np.float16).astype(np.float32),
             labels=labels[kept].astype(np.int32),
             means=(means @ whitening).astype(np.float32),
             whitening=whitening.astype(np.float32),
             centre=scaled.mean(0).astype(np.float32),
             overall=overall.astype(np.float32),
-            outside=_scaled(known[:_ROWS]).astype(np.float16),
+            outside=_scaled(known[:_ROWS]).astype(np.float16).astype(np.float32),
         )
 
     def signals(self, vectors: Floats, predicted: Places, own: Places | None = None) -> Floats:
@@ -89,7 +91,7 @@ class Reference:
         compared with itself.
         """
         scaled = _scaled(vectors).astype(np.float32)
-        similar = scaled @ self.rows.T.astype(np.float32)
+        similar = scaled @ self.rows.T
         near = _nearest(similar, _NEIGHBOURS)
         closeness = np.take_along_axis(similar, near, 1)
         agrees = self.labels[near] == predicted[:, None]
@@ -104,7 +106,7 @@ class Reference:
         """Return how near messages outside are, the nearest and some, and how much nearer those inside are."""
         if not len(self.outside):
             return [np.full(len(scaled), np.nan)] * 4
-        similar = scaled @ self.outside.T.astype(np.float32)
+        similar = scaled @ self.outside.T
         if own is not None:
             places = np.flatnonzero((own >= 0) & (own < len(self.outside)))
             similar[places, own[places]] = -1.0
@@ -114,12 +116,14 @@ class Reference:
 
     def as_json(self) -> dict[str, Any]:
         """Return the arrays as a dict that `read` takes: shapes, types and bytes in base 64."""
-        return {name: _packed(getattr(self, name)) for name in self.__dataclass_fields__}
+        arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: _packed(array.astype(np.float16) if name in _HALVED else array) for name, array in arrays.items()}
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Reference:
         """Return the reference that `as_json` wrote."""
-        return cls(**{name: _unpacked(stored[name]) for name in cls.__dataclass_fields__})
+        arrays: dict[str, NDArray[Any]] = {name: _unpacked(stored[name]) for name in cls.__dataclass_fields__}
+        return cls(**{**arrays, **{name: arrays[name].astype(np.float32) for name in _HALVED}})
 
 
 def signals(
