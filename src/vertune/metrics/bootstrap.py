@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ _GROUPS = 2000
 """Largest number of parts that the jackknife leaves out in turn; with more units, a part has several of them."""
 _CELLS = 4_000_000
 """Greatest size of an array of weights or of sums, in elements, to bound the memory: 32 MB each."""
+_KEPT = 1_000_000
+"""Greatest size of an array of weights that is kept for the next metric of as many units, in elements: 8 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +184,29 @@ def _weights(tally: NDArray[np.float64], rounds: int, seed: int) -> Iterator[NDA
     """
     units, size = tally.shape
     chunk = max(1, _CELLS // max(1, units, size))
+    if rounds * units <= _KEPT:
+        kept = _kept(units, rounds, seed)
+        yield from (kept[start : start + chunk] for start in range(0, rounds, chunk))
+        return
     streams = np.random.SeedSequence(seed).spawn(rounds)
     for start in range(0, rounds, chunk):
-        part = streams[start : start + chunk]
-        weights = np.empty((len(part), units))
-        for row, stream in enumerate(part):
-            weights[row] = np.bincount(np.random.default_rng(stream).integers(0, max(1, units), units), minlength=units)
-        yield weights
+        yield _drawn(streams[start : start + chunk], units)
+
+
+def _drawn(streams: Sequence[np.random.SeedSequence], units: int) -> NDArray[np.float64]:
+    """Return how often each unit is drawn in the round of each of these random streams, shape (rounds, units)."""
+    weights = np.empty((len(streams), units))
+    for row, stream in enumerate(streams):
+        weights[row] = np.bincount(np.random.default_rng(stream).integers(0, max(1, units), units), minlength=units)
+    return weights
+
+
+@lru_cache(maxsize=4)
+def _kept(units: int, rounds: int, seed: int) -> NDArray[np.float64]:
+    """Return the weights of all rounds, which depend on the number of units alone: a report has many metrics of the same units."""
+    weights = _drawn(np.random.SeedSequence(seed).spawn(rounds), units)
+    weights.flags.writeable = False
+    return weights
 
 
 def _concatenate(chunks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
