@@ -17,7 +17,7 @@ from vertune.learning.continual import Continuation, LiveModel, Way
 from vertune.learning.examples import encode
 from vertune.learning.training_data import TrainingData, TrainingFolders
 from vertune.learning.training_input import TrainingInput
-from vertune.nn.build import build
+from vertune.nn.build import build, trainable
 from vertune.nn.run import outputs
 
 OLD = ("money", "travel")
@@ -53,10 +53,48 @@ def lesson(module_configured, tmp_path_factory):
     return module_configured([*old, *new], method="auto"), live, both
 
 
-def trained(lesson, tmp_path, **how):
+def quiet(kind, **fields):
+    """Take an event, and do nothing."""
+
+
+def trained(lesson, tmp_path, progress=quiet, **how):
     config, live, data = lesson
     settings = Continuation(**{"ways": (Way("replay"),), "epochs": 4.0, **how})
-    return continual.train(config, data, live, settings, (TrainingFolders(tmp_path), lambda kind, **fields: None))
+    return continual.train(config, data, live, settings, (TrainingFolders(tmp_path), progress))
+
+
+class Killed(BaseException):
+    """Stands for a process that dies between two steps."""
+
+
+def test_a_killed_training_goes_on_in_the_way_in_which_it_was(lesson, tmp_path):
+    """It ends with the same weights, bit for bit, and does no step twice."""
+    config, live, data = lesson
+    often = config.model_copy(update={"training": config.training.model_copy(update={"checkpoint": 0.0, "batch": 16})})
+    two = {"ways": (Way("distillation", distillation=1.0), Way("replay")), "epochs": 0.35}
+    steps = []
+
+    def count(kind, **fields):
+        if kind == "step":
+            steps.append(fields["step"])
+
+    whole = trained((often, live, data), tmp_path / "whole", count, **two)
+    done, seen = len(steps), []
+    assert steps.count(1) == 2, "two ways"
+
+    def die(kind, **fields):
+        seen.extend([kind] if kind in ("step", "resumed") else [])
+        if seen.count("step") == done - 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained((often, live, data), tmp_path / "killed", die, **two)
+    seen.clear()
+    again = trained((often, live, data), tmp_path / "killed", lambda kind, **fields: seen.append(kind), **two)
+    assert (seen.count("resumed"), seen.count("step")) == (2, 2), "the checkpoint of the last step was not written yet"
+    assert [way["name"] for way in again.chosen["ways"]] == ["distillation", "replay"]
+    for name, value in trainable(whole.model).items():
+        assert torch.equal(value, trainable(again.model)[name]), name
 
 
 def test_a_new_class_is_learnt_and_the_old_ones_stay(lesson, tmp_path):

@@ -1,4 +1,4 @@
-"""Trains a model on new rows from the weights of the live one, so that it keeps what it knows; writes no files.
+"""Trains a model on new rows from the weights of the live one, so that it keeps what it knows; writes no files but checkpoints.
 
 In each way that is tried, new rows are mixed with a sample of old ones (replay). Some ways also hold the weights, or the outputs for old
 rows, near those of the live model (`retention`). The ways are compared on validation records, the old and the new ones apart: of those that
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from vertune.learning.examples import Examples, encode
 from vertune.learning.held_out import HeldOutPredictions, decoded, intervals, predict
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
-from vertune.learning.training_data import TrainingData, TrainingFolders, TrainingOutcome
+from vertune.learning.training_data import WAY_FOLDERS, TrainingData, TrainingFolders, TrainingOutcome
 from vertune.learning.training_input import TrainingInput
 from vertune.learning.tried import entry, stored
 from vertune.nn.build import build, trainable
@@ -128,7 +129,9 @@ def train(
     assert data.fresh is not None
     rows, is_old = _lesson(whole, config.task, data.fresh[0], how, config)
     lesson = replace(everything, examples=whole.subset(rows))
-    course = _Course(everything, lesson, np.flatnonzero(is_old), held, data.fresh[1], live=live, how=how)
+    course = _Course(
+        everything, lesson, np.flatnonzero(is_old), held, data.fresh[1], live=live, how=how, folder=folders.folder / WAY_FOLDERS
+    )
     attempts = course.tried(started)
     best = _best(attempts, course.reference, config.task)
     return _outcome(everything, held, (best, attempts, course), threads, started)
@@ -166,6 +169,8 @@ class _Course:
     """Which of the validation records are new."""
     live: LiveModel
     how: Continuation
+    folder: Path
+    """Where each way has its checkpoint, so that a training that was killed goes on in the way in which it was."""
     reference: float | None = None
     """The main metric of the live model on the old validation records."""
     _new_outputs: Mapping[str, torch.Tensor] | None = None
@@ -203,15 +208,15 @@ class _Course:
         for place, way in enumerate(self.how.ways):
             if (way.distillation and self.lesson.task.whole_batch) or (attempts and not len(self.old_rows)):
                 continue
-            taken = time.monotonic() - started
+            taken = time.monotonic() - started + sum(attempt.result.earlier for attempt in attempts)
             slow = self.how.seconds is not None and taken * (len(attempts) + 1) / max(1, len(attempts)) > self.how.seconds
             if attempts and (slow or (len(attempts) + 1) * rows * epochs > budget):
                 break
             self.lesson.progress("comparing", step=place, steps=len(self.how.ways), name=way.name)
-            attempts.append(self._attempt(way))
+            attempts.append(self._attempt(way, self.folder / str(place)))
         return attempts
 
-    def _attempt(self, way: Way) -> _Attempt:
+    def _attempt(self, way: Way, folder: Path) -> _Attempt:
         began, method = time.monotonic(), self.live.method
         steps = steps_of(self.config, len(self.lesson.examples), self.how.epochs)
         model, lesson = self.start(steps)
@@ -221,11 +226,12 @@ class _Course:
         lesson.progress(
             "training", method=method.name, steps=steps, rows=len(lesson.examples), parameters=parameters, rate=rates.body
         )  # fmt: skip
-        result = run_loop(model, Plan(method, rates, steps, self.how.epochs, self.how.seconds), self._kept(way, model, lesson))
+        plan = Plan(method, rates, steps, self.how.epochs, self.how.seconds)
+        result = run_loop(model, plan, replace(self._kept(way, model, lesson), folder=folder))
         found = predict(model, self.everything, self.held) if self.held is not None else None
         found = self._with_shares(model, found)
         old, new = self._scores(found) if found else (None, None)
-        return _Attempt(way, model, found, result, time.monotonic() - began, old=old, new=new)
+        return _Attempt(way, model, found, result, time.monotonic() - began + result.earlier, old=old, new=new)
 
     def _kept(self, way: Way, model: VerticalModel, lesson: TrainingInput) -> TrainingInput:
         """Return the lesson with the terms of the loss that this way adds."""

@@ -63,6 +63,8 @@ class LoopResult:
     examples_per_second: float
     late: bool = False
     """Whether the time limit ended the training before its last step."""
+    earlier: float = 0.0
+    """Seconds that earlier processes had trained before this one resumed; 0 if there is no time limit, which alone counts them."""
 
 
 def steps_of(config: Config, rows: int, epochs: float) -> int:
@@ -172,7 +174,7 @@ class _Training:
         self._take_best()
         give_back()
         seconds = time.monotonic() - began
-        return LoopResult(self.position, self.position.step, self.seen / max(seconds, 1e-9), late)
+        return LoopResult(self.position, self.position.step, self.seen / max(seconds, 1e-9), late, before)
 
     def _is_late(self) -> bool:
         """Return whether the time limit has passed."""

@@ -30,6 +30,7 @@ from vertune.learning.gradients import StepGradients
 from vertune.learning.held_out import HeldOutPredictions, decoded, intervals, is_worse, predict
 from vertune.learning.loop import LoopResult, Plan, accelerator, run_loop, steps_of
 from vertune.learning.threads import use_threads
+from vertune.learning.training_data import WAY_FOLDERS
 from vertune.learning.training_data import TrainingData as TrainingData
 from vertune.learning.training_data import TrainingFolders as TrainingFolders
 from vertune.learning.training_data import TrainingOutcome as TrainingOutcome
@@ -79,10 +80,11 @@ def train(config: Config, data: TrainingData, folders: TrainingFolders, progress
 def remove_checkpoints(folder: Path) -> None:
     """Remove the files from which a training run would resume, once its model is saved.
 
-    These are the checkpoints, choice.json with the method and the number of epochs that were chosen, and what the candidates
-    of a comparison predicted.
+    These are the checkpoints, also those of the ways to train on from an earlier model, choice.json with the method and the
+    number of epochs that were chosen, and what the candidates of a comparison predicted.
     """
-    for path in (folder / "refit", *folder.glob("checkpoint"), *folder.glob(".checkpoint.*")):  # the last: interrupted while written
+    interrupted = folder.glob(".checkpoint.*")  # while they were written
+    for path in (folder / "refit", folder / WAY_FOLDERS, *folder.glob("checkpoint"), *interrupted):
         shutil.rmtree(path, ignore_errors=True)
     for name in ("choice.json", few.FILE):
         (folder / name).unlink(missing_ok=True)

@@ -46,6 +46,10 @@ class TrainingData:
         return replace(self, train=[*self.train, *self.validation], train_tokens=tokens, trust=trust)
 
 
+WAY_FOLDERS = "ways"
+"""The folder of a run with a folder for the checkpoint of each way to train on from an earlier model."""
+
+
 @dataclass(slots=True)
 class TrainingFolders:
     """The folders that a training run uses, and the time of its start."""

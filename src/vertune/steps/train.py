@@ -80,7 +80,7 @@ def train(
         raise ConfigError(f"Training from an earlier model works in one process, but there are {team.size()}. Start it in one process.")
     if not team.is_leader():
         return _follow(config, dataset, home, started)
-    run = _unfinished(home, config, dataset) if resume else None
+    run = _unfinished(home, config, dataset, None if start is None else start.live.id) if resume else None
     if run is None:
         about = {} if start is None else {"continues": start.live.id}
         run = home.begin("models", config.name, step="train", asked=dump(config), parents=[dataset.id], **about)
@@ -130,14 +130,14 @@ def _follow(config: Config, dataset: Artifact, home: Home, started: float) -> Ar
     return home.get("models", run.id)
 
 
-def _unfinished(home: Home, config: Config, dataset: Artifact) -> Artifact:
-    """Return the newest unfinished training with this config and dataset.
+def _unfinished(home: Home, config: Config, dataset: Artifact, continues: str | None) -> Artifact:
+    """Return the newest unfinished training with this config and dataset, from the weights of the model `continues` if there is one.
 
     Raises Conflict if another process is working on it, NotFound if there is none.
     """
     for run in reversed(home.runs()):
         manifest = run.manifest_or_empty
-        wanted = manifest.get("step") == "train" and "continues" not in manifest and manifest.get("parents") == [dataset.id]
+        wanted = manifest.get("step") == "train" and manifest.get("continues") == continues and manifest.get("parents") == [dataset.id]
         if wanted and is_same(manifest.get("asked"), config):
             if run.in_use:
                 raise Conflict(f"{run.id} is being trained by process {manifest['pid']}. Wait until it ends, or stop it.")

@@ -16,10 +16,12 @@ from vertune.data import dataset as stored
 from vertune.runtime.predictor import Predictor
 from vertune.steps.fit import fit
 from vertune.steps.gate import Terms
-from vertune.steps.retrain import HELD, Lineage, Request, retrain, sets
+from vertune.steps.retrain import HELD, Lineage, Request, look_again, retrain, sets
 from vertune.steps.retrain.sources import parse_sources
+from vertune.store import labels, projects
 from vertune.store.database import Database, file_in, format_time
 from vertune.store.feedback import add
+from vertune.store.projects import Project
 from vertune.testing import tiny
 
 TERMS = Terms(speed=False)
@@ -115,6 +117,56 @@ def test_a_repeated_retraining_makes_nothing_twice(retrained):
     again = retrain("topics", home, request, TERMS)
     assert (again.dataset.id, again.model.id, again.report.id) == (made.dataset.id, made.model.id, made.report.id)
     assert [len(home.shelf(shelf)) for shelf in ("datasets", "models", "reports")] == before
+
+
+def labelled(home, rows):
+    """A labelling project with the name of the vertical, in which these rows have labels; return its source."""
+    project = Project(time_ordered_id(), "", "default", "topics", upload="", task={"name": "classify"}, settings={}, state="filling")
+    records = [
+        {"number": number, "record": json.dumps({"text": row["text"]}), "fingerprint": b"", "held": 0, "places": 1, "rank": number,
+         "suggestion": None, "confidence": None}
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+    changes = [labels.Change(number, "done", {"label": row["label"]}, None, 1) for number, row in enumerate(rows)]
+    with closing(Database(file_in(home.folder))) as database:
+        projects.add(database, project)
+        projects.add_records(database, project, records)
+        labels.save(database, project, "ann", changes, datetime.now(UTC))
+    return parse_sources("labels", "topics", home.folder)
+
+
+def test_another_look_counts_labels_that_came_later_as_gold_rows_and_no_row_twice(retrained, tmp_path):
+    import shutil
+
+    made = retrained[1]
+    home = Home(shutil.copytree(retrained[0].folder, tmp_path / "home"))
+    candidate = home.get("models", made.model.id)
+    splits = [stored.read(made.dataset, name) for name in ("train", "validation", "test", "gold")]
+    known = {text for frame in splits for text in frame["text"]}
+    fresh = [row for row in sentences(60, seed=77) if row["text"] not in known]
+    old = splits[0].head(5).to_dicts()
+    source = labelled(home, [*fresh, fresh[0], *({"text": row["text"].upper(), "label": row["label"]} for row in old)])
+    again = look_again(candidate, home, source, TERMS)
+    assert again.report.manifest["rows"]["gold"] == made.report.manifest["rows"]["gold"] + len({row["text"] for row in fresh})
+    assert again.report.manifest["rows"]["new"] == made.report.manifest["rows"]["new"]
+    assert (made.report.manifest["look"], again.report.manifest["look"]) == (1, 2)
+    assert list(again.report.parents) == [candidate.id, made.live.id]
+    with pytest.raises(DataError, match="There is no label that came after"):
+        look_again(candidate, home, [], TERMS)
+
+
+def test_a_training_from_the_live_model_that_was_killed_goes_on(home, tmp_path):
+    request = Request(parse_sources(str(file_of(tmp_path, sentences(40, seed=5))), "topics", None), "warm")
+
+    def die(kind, **fields):
+        if kind == "step":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain("topics", home, request, TERMS, die)
+    (run,) = [run for run in home.runs() if run.manifest["step"] == "train"]
+    assert retrain("topics", home, request, TERMS).model.id == run.id
+    assert not [one for one in home.runs() if one.manifest["step"] == "train"]
 
 
 def test_gold_rows_stay_over_two_rounds(retrained, tmp_path):

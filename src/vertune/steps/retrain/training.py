@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from vertune.core.artifact import Artifact, Home, Progress
-from vertune.core.config import Config
+from vertune.core.config import Config, is_same
 from vertune.core.errors import ConfigError
 from vertune.core.files import write_text
 from vertune.core.kinds import Method, Task
@@ -40,7 +41,7 @@ def train_candidate(lineage: Lineage, dataset: Artifact, home: Home, how: How, p
     if how == "warm" and reason:
         raise ConfigError(f"Training can't go on from {lineage.live.id}: {reason}. Train from the pretrained model: --how scratch")
     if reason:
-        found = train(lineage.config, dataset, home, progress, resume=_unfinished(home, dataset))
+        found = _trained(lineage, dataset, home, None, progress)
         found.update(chosen={**found.manifest["chosen"], "retrained": f"trained from the pretrained model, because {reason}"})
     else:
         found = _continued(lineage, dataset, home, how, progress)
@@ -82,13 +83,22 @@ def _earlier(home: Home, dataset: Artifact, how: How) -> Artifact | None:
     return None
 
 
-def _unfinished(home: Home, dataset: Artifact) -> bool:
-    """Return whether an unfinished training on this dataset waits to be resumed, and no other process works on it."""
-    return any(
-        run.manifest_or_empty.get("step") == "train" and run.parents == (dataset.id,) and not run.in_use
-        and "continues" not in run.manifest_or_empty
-        for run in home.runs()
-    )  # fmt: skip
+def _trained(lineage: Lineage, dataset: Artifact, home: Home, start: Start | None, progress: Progress | None) -> Artifact:
+    """Train on a dataset, and return the model.
+
+    What a process that was killed had finished is returned as it is, and a training that it had begun goes on from its checkpoint.
+    """
+    continues = None if start is None else start.live.id
+
+    def is_this(manifest: Mapping[str, Any]) -> bool:
+        same = manifest.get("parents") == [dataset.id] and manifest.get("continues") == continues
+        return manifest.get("step") == "train" and same and is_same(manifest.get("asked"), lineage.config)
+
+    for model in reversed(home.shelf("models")):
+        if is_this(model.manifest_or_empty):
+            return model
+    resume = any(is_this(run.manifest_or_empty) and not run.in_use for run in home.runs())
+    return train(lineage.config, dataset, home, progress, resume, start)
 
 
 def _continued(lineage: Lineage, dataset: Artifact, home: Home, how: How, progress: Progress | None) -> Artifact:
@@ -96,7 +106,7 @@ def _continued(lineage: Lineage, dataset: Artifact, home: Home, how: How, progre
     from vertune.learning.continual import Continuation, forgets
 
     limit = _seconds(lineage.config)
-    warm = train(lineage.config, dataset, home, progress, start=Start(live_model(lineage), Continuation(seconds=limit)))
+    warm = _trained(lineage, dataset, home, Start(live_model(lineage), Continuation(seconds=limit)), progress)
     chosen = warm.manifest["chosen"]
     best = next(way for way in chosen["ways"] if way["name"] == chosen["way"])
     sign = Task.model_validate(warm.manifest["config"]["task"]).goal_sign
@@ -107,7 +117,7 @@ def _continued(lineage: Lineage, dataset: Artifact, home: Home, how: How, progre
         progress(
             "warning", message=f"Training from the live model lost {lost:.4f} on old rows, so the pretrained model is trained as well."
         )
-    scratch = train(lineage.config, dataset, home, progress)
+    scratch = _trained(lineage, dataset, home, None, progress)
     scores = [_validated(model, dataset) for model in (warm, scratch)]
     better = sum(scores[1]) > sum(scores[0])
     why = (
