@@ -7,12 +7,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
 from vertune.core import app as core
-from vertune.core.errors import DataError, NotFound
+from vertune.core.errors import DataError, NotFound, StorageError
 from vertune.core.ids import first_id_of
 from vertune.core.reply import Reply
 from vertune.products.product import Product
@@ -33,7 +34,7 @@ _MOST_MESSAGES = 1_000
 _MOST_CLUSTERS = 50
 _EXAMPLES = 10
 _MOST_STATE = 64 << 10
-"""Maximum size of a state that is sent, in characters."""
+"""Maximum size of a state that is sent, in bytes."""
 
 
 class AppInfo(BaseModel):
@@ -180,7 +181,7 @@ class LabelsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: Annotated[str, Field(max_length=43, pattern=r"^([0-9a-f]{32}-\d{1,10})?$")] = ""
+    after: Annotated[str, Field(max_length=43, pattern=r"^([0-9a-f]{32}-\d{1,9})?$")] = ""
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
 
 
@@ -209,8 +210,6 @@ async def try_app(app: str, body: TryRequest, request: Request) -> TryResponse:
     """Return what an app would reply to a message, by the same code as in a conversation; nothing is stored."""
     chats, call = chats_of(request), call_of(request)
     product = chats.products.get(app)
-    if len(str(body.state)) > _MOST_STATE:
-        raise DataError(f"The state has more than {_MOST_STATE} characters; expected one from an earlier response. Leave it out.")
     call.resource = "try"
     asked = core.Request(body.text, body.language, choice=body.choice, at=time.time())
     reply, state = await chats.keeper.compute(_reply, product, asked, body.state, call.customer)
@@ -284,7 +283,13 @@ def _info(chats: Chats, name: str, waiting: int) -> AppInfo:
 
 
 def _reply(product: Product, request: core.Request, state: dict[str, Any], customer: str) -> tuple[Reply, dict[str, Any]]:
-    return product.reply(request, state, customer=customer)
+    """Return what an app replies; raise DataError for a state that it did not make."""
+    try:
+        if len(orjson.dumps(state)) > _MOST_STATE:
+            raise DataError(f"The state has more than {_MOST_STATE} bytes; expected one from an earlier response. Leave it out.")
+        return product.reply(request, state, customer=customer)
+    except (TypeError, StorageError) as error:
+        raise DataError("The state is none of this app; expected one from an earlier response. Leave it out.") from error
 
 
 def _proposals(product: Product | None, texts: list[str]) -> list[Proposal]:

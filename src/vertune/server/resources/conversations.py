@@ -27,6 +27,8 @@ from vertune.store.conversations import Stage
 resource = Resource("conversations")
 _MOST_KNOWN = 50
 """Maximum number of facts that the operator's page may tell."""
+_Known = Annotated[str, Field(max_length=2_000)] | Annotated[int, Field(ge=-(1 << 53), le=1 << 53)] | float | bool | None
+"""A fact; whole numbers are those that every program reads in the same way."""
 _Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 _TOKEN = {
     "parameters": [
@@ -47,7 +49,7 @@ class ConversationRequest(BaseModel):
     """The language that the visitor chose, such as zh; null lets the app judge by the texts."""
     visitor: Short | None = None
     """How the operator calls the visitor; it is stored masked."""
-    known: Annotated[dict[str, str | int | float | bool | None], Field(max_length=_MOST_KNOWN)] = {}
+    known: Annotated[dict[Short, _Known], Field(max_length=_MOST_KNOWN)] = {}
     """What the operator knows of the visitor, such as a tariff. A key that web pages show can't set it, because visitors could."""
 
 
