@@ -1,12 +1,49 @@
 """A small trained vertical that the tests of commands, steps and the Python interface share."""
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import disk_usage
 
 import pytest
+from hypothesis import settings
 
 from tests.forks import Forks
 from vertune.core.artifact import Home
+
+MEMORY = Path("/dev/shm")
+"""A folder of Linux whose files are in memory."""
+
+
+def pytest_configure() -> None:
+    """Keep the files of tests in memory where there is enough of it: a disk takes milliseconds for each transaction and each model."""
+    if not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys() and os.access(MEMORY, os.W_OK) and disk_usage(MEMORY).free > 4 << 30:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at nothing that lives as long as the tests: their functions, and what they import."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let hypothesis try each property on a part of its examples; in the matrix, all properties are tried on all of them."""
+    test = getattr(item, "obj", None)
+    if not getattr(test, "is_hypothesis_test", False):
+        return
+    if item.config.option.markexpr == "matrix":
+        item.add_marker(pytest.mark.matrix)
+    elif test not in _SHORTENED:
+        _SHORTENED.add(test)
+        full = test._hypothesis_internal_use_settings
+        test._hypothesis_internal_use_settings = settings(full, max_examples=max(10, full.max_examples // 4))
+
+
+_SHORTENED: set[object] = set()
+"""The properties that are tried on fewer examples; one with parameters is many tests."""
+
 
 CITIES = ["london", "paris", "rome", "oslo", "cairo", "lima"]
 FOODS = ["bread", "cheese", "soup", "rice", "apple", "cake"]
