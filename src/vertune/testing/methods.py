@@ -140,11 +140,12 @@ def check_only_declared_weights_move(method: Method, case: MethodCase) -> None:
     No other weight of the original model may change, and at least one tensor of each listed module must change.
     """
     model, _ = case.trained(method)
-    before = case.fresh().state_dict()
+    fresh = case.fresh()
+    before = fresh.state_dict()
     after = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items()}
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     declared = {f"{edit.site}.{name}" for edit in method.edits(model) if edit.kind in _WEIGHTS for name in edit.tensors}
-    declared |= {_twin(name, case) for name in declared}
+    declared |= {_twin(name, fresh) for name in declared}
     assert moved <= declared, f"{method.name}: these weights changed, but edits() does not list them: {sorted(moved - declared)}"
     frozen = {name for name in declared - moved if before.get(name) is not None and before[name].is_floating_point()}
     felt = {edit.site for edit in method.edits(model) if any(f"{edit.site}.{name}" not in frozen for name in edit.tensors)}
@@ -152,13 +153,12 @@ def check_only_declared_weights_move(method: Method, case: MethodCase) -> None:
     assert not still, f"{method.name}: edits() lists these modules, but nothing changed in them: {sorted(still)}"
 
 
-def _twin(name: str, case: MethodCase) -> str:
+def _twin(name: str, model: VerticalModel) -> str:
     """Return the other name of a weight of the pretrained model if the whole model contains the weight under two names.
 
     This is so for a classification model of the transformers library, which contains the pretrained model as a module.
     For other models, return the given name.
     """
-    model = case.fresh()
     if model.native is None or not name.startswith(structure.BACKBONE):
         return name
     inside = next(place for place, module in model.native.named_modules() if module is model.backbone)
