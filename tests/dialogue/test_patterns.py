@@ -16,10 +16,12 @@ def kinds(text: str) -> set[str]:
 @pytest.mark.parametrize(
     ("kind", "texts"),
     [
-        ("human", ["a person please", "Let me talk to a human", "转人工", "我要转人工客服", "找客服", "真人客服呢"]),
-        ("cancel", ["cancel", "never mind", "forget it, thanks", "算了", "不办了", "取消"]),
+        ("human", ["a person please", "Let me talk to a human", "I don't want to talk to a bot", "can somebody call me back"]),
+        ("human", ["转人工", "我要转人工客服", "找客服", "真人客服呢", "换个人吧", "让你们经理来", "别让机器人回答，叫个人"]),
+        ("cancel", ["cancel", "never mind", "forget it, thanks", "I'd like to think about it first, cancel it", "not now"]),
+        ("cancel", ["算了", "不办了", "取消", "先不转了，我再想想", "改天再说吧"]),
         ("repeat", ["could you repeat that?", "sorry, what did you say", "再说一遍", "没看清"]),
-        ("thanks", ["Thanks!", "thank you so much", "谢谢", "謝謝你"]),
+        ("thanks", ["Thanks!", "thank you so much", "谢谢", "謝謝你", "明白了", "got it, thanks for your help"]),
         ("greeting", ["hi", "Good morning", "你好", "在吗"]),
         ("goodbye", ["bye", "thanks, that's all", "再见"]),
         ("not_that", ["not that", "that's not what I asked", "none of these", "不是这个", "答非所问"]),
@@ -36,8 +38,8 @@ def test_patterns_are_recognised(kind: str, texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("kind", "texts"),
     [
-        ("human", ["人工智能是什么", "can I send money to a person abroad", "are you a human?", "不要转人工"]),
-        ("cancel", ["cancel my order", "how do I cancel it?", "cancel that transfer", "取消订单"]),
+        ("human", ["人工智能是什么", "can I send money to a person abroad", "are you a human?", "不要转人工", "I don't want a human"]),
+        ("cancel", ["为什么付不了款", "我登不了了", "cancel my order", "how do I cancel it?", "cancel that transfer", "取消订单"]),
         ("angry", ["how do I block junk mail", "垃圾短信怎么屏蔽", "where is my money"]),
         ("affirm", ["is it ok to pay by card", "我的银行卡", "你好啊"]),
         ("deny", ["I have no card", "没有收到货"]),

@@ -21,7 +21,9 @@ _TRADITIONAL = (
 _SIMPLE = {ord(one): other for one, other in zip(_TRADITIONAL[::2], _TRADITIONAL[1::2], strict=True) if one != other}
 """Simplified characters for traditional ones, as far as the built-in words need them; what a pack searches for is folded in the index."""
 _QUOTES = {ord(one): "'" for one in "’‘`´ʼ"}
-_LATIN = re.compile(r"[a-z0-9]", re.ASCII)
+_ALTERNATIVES = re.compile(r"(\([^()]*\))")
+_EDGE = r"(?:(?<![a-z0-9])|(?![a-z0-9]))"
+"""A place that is not between two Latin letters or digits."""
 
 
 def plain(text: str) -> str:
@@ -55,13 +57,23 @@ def language_of(text: str) -> str | None:
 def any_of(phrases: Iterable[str]) -> re.Pattern[str]:
     """Return an expression for the places of phrases in a plain text, the longer ones first.
 
-    Latin letters and digits of a phrase must not go on beside it; white space in it may be any.
+    Latin letters and digits of a phrase must not go on beside it; white space in it may be any. `(a|b)` in a phrase is either of both.
     """
     forms = sorted({" ".join(plain(phrase).split()) for phrase in phrases} - {""}, key=lambda form: (-len(form), form))
-    return re.compile("|".join(map(_bounded, forms)) if forms else r"(?!)")
+    return re.compile(f"{_EDGE}(?:{'|'.join(map(_expression, forms))}){_EDGE}" if forms else r"(?!)")
 
 
-def _bounded(form: str) -> str:
-    inside = r"\s+".join(map(re.escape, form.split(" ")))
-    before = r"(?<![a-z0-9])" if _LATIN.match(form[0]) else ""
-    return before + inside + (r"(?![a-z0-9])" if _LATIN.match(form[-1]) else "")
+def _expression(form: str) -> str:
+    """Return the expression of a phrase, with the longer ones of its alternatives first."""
+    parts = []
+    for part in _ALTERNATIVES.split(form):
+        if part.startswith("(") and part.endswith(")"):
+            choices = sorted(part[1:-1].split("|"), key=len, reverse=True)
+            parts.append(f"(?:{'|'.join(map(_spaced, choices))})")
+        else:
+            parts.append(_spaced(part))
+    return "".join(parts)
+
+
+def _spaced(words: str) -> str:
+    return r"\s+".join(map(re.escape, words.split(" ")))

@@ -14,8 +14,8 @@ from vertune.core.section import Section
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 Texts = Annotated[dict[str, Annotated[str, Field(min_length=1, max_length=2_000)]], Field(min_length=1, max_length=10)]
 """A text in each language, such as `{en: …, zh: …}`; `{slot}` in it is replaced by what is known."""
-Words = dict[str, list[Annotated[str, Field(min_length=1, max_length=100)]]]
-"""Words in each language."""
+Words = dict[str, list[Annotated[str, Field(min_length=1, max_length=500)]]]
+"""Words in each language; `(a|the) person` is short for two of them."""
 Kind = Literal[
     "date", "time", "amount", "number", "card_ending", "order_number", "phone", "mail", "yes_no", "choice", "text"
 ]  # fmt: skip

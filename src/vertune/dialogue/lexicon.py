@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from vertune.core.bounded_yaml import read_yaml
 from vertune.core.section import Section
-from vertune.dialogue.characters import any_of, plain
+from vertune.dialogue.characters import any_of
 from vertune.dialogue.flows import Name, Option, Words, pick_words
 
 _BUILT_IN = Path(__file__).with_name("words.yaml")
@@ -26,7 +26,7 @@ class Phrases(Section):
     """Words that mean one thing."""
 
     words: Words = Field(default_factory=dict)
-    """The words in each language; they are found anywhere in a message."""
+    """The words in each language; they are found anywhere in a message. `(a|the) person` is short for two of them."""
     unless: Words = Field(default_factory=dict)
     """Longer words in which they don't count, such as `artificial intelligence` for `intelligence`."""
 
@@ -53,11 +53,6 @@ class Phrases(Section):
     @functools.cached_property
     def _expressions(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
         return any_of(pick_words(self.words)), any_of(pick_words(self.unless))
-
-    @functools.cached_property
-    def forms(self) -> frozenset[str]:
-        """The words in plain form."""
-        return frozenset(" ".join(plain(word).split()) for word in pick_words(self.words))
 
 
 class Found(NamedTuple):

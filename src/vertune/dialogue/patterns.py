@@ -21,14 +21,24 @@ KINDS = (
 )  # fmt: skip
 _EMPTY = ("thanks", "greeting", "goodbye", "courtesy")
 """Patterns whose words say nothing about what is wanted."""
-_ALONE = frozenset({"small_talk", "affirm", "deny", "goodbye"})
+_ALONE = frozenset({"small_talk", "affirm", "deny"})
 """Kinds that count only if they are the complete message, apart from words that say nothing."""
 _EVERYWHERE = frozenset({"not_that", "angry", "deny", "correct", "cancel"})
 """Kinds that are looked for in negated clauses too."""
+_NOT = re.compile(r"(?<![a-z])(?:don't|do not|not|no)(?![a-z])|[不别]")
 _REPLIES = frozenset({"affirm", "deny"})
 """Kinds whose short words don't count inside of another pattern."""
+_ASKS = re.compile(r"[?？吗呢]|(?<![a-z])(?:how|what|when|where|why|who|which|can|could)(?![a-z])|怎么|什么|多少|哪|为何|几")
 _LONGEST_ALONE = 80
 """Number of characters, without fillers, from which a message is more than one pattern."""
+_KIND = re.compile(
+    r"(?<![a-z])(?:help|helping|helpful|info|information|time|answer|answers|reply|support|today|day|evening|weekend|great|good|nice|quick|kind"
+    r"|really|everything|lot|clear|now|know|needed|wanted|perfect|brilliant|ok|okay|yes|no|yep|sure|mate|man|think|guess|bot|was|were|what"
+    r"|goodness|oh|alright|right|appreciated|clearly|sorted|works|working|else|more|anything|questions?|moment)(?![a-z])"
+    r"|[好是对行嗯没有其它别的问题事不用需要可以今天这么快太真大非常十分给帮助忙解答回复服务耐心告诉客气生活工作愉快顺利祝周末先这样去忙试试看哒呗咯惹谢]+"
+)
+"""What may stand beside thanks and goodbyes in a message that is nothing more."""
+_PARTING = ("thanks", "goodbye")
 _ABOUT = frozenset({"correct", "sensitive"})
 """Kinds whose words are about what is wanted."""
 _FILLER = re.compile(
@@ -133,6 +143,8 @@ def read(text: str, lexicon: Lexicon | None = None) -> Reading:
     aside = [(pattern.start, pattern.end) for pattern in patterns if pattern.kind == "not_that"]
     emptied = _without(affirmed, [*_empty(affirmed, lexicon), *aside])
     beside = _without(emptied, [(pattern.start, pattern.end) for pattern in patterns if pattern.kind not in _ABOUT])
+    if any(lexicon.find(kind, affirmed) for kind in _PARTING) and not _ASKS.search(folded):
+        beside = _KIND.sub(" ", beside)
     rest = _original(text, emptied) if _means_something(beside) else ""
     return Reading(language_of(text), tuple(patterns), rest, _wishes(text, emptied) if rest else (), rejected)
 
@@ -151,6 +163,10 @@ def _patterns(text: str, folded: str, affirmed: str, lexicon: Lexicon) -> list[P
         if kind in _ALONE and not short:
             continue
         matches = lexicon.find(kind, folded if kind in _EVERYWHERE else affirmed)
+        if kind == "human":  # `I don't want to talk to a machine` is negated itself
+            matches += [
+                match for match in lexicon.find(kind, folded) if _NOT.search(folded[match.start : match.end]) and match not in matches
+            ]
         if kind == "cancel":
             matches = [match for match in matches if _ENDS.match(folded, match.end)]
         elif kind in _ALONE:
