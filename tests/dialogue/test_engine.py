@@ -207,12 +207,24 @@ def test_courtesy_in_between_is_no_reply(aside: str) -> None:
     assert talk.expect("paint it").text == "Noted: paint it"
 
 
-@pytest.mark.parametrize(("text", "choice"), [("never mind", None), ("算了", None), ("", "cancel"), ("cancel", None)])
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("never mind", None), ("算了", None), ("", "cancel"), ("cancel", None), ("please stop the transfer", None), ("请取消转账", None),
+    ],
+)  # fmt: skip
 def test_a_flow_can_be_cancelled_at_any_question(text: str, choice: str | None) -> None:
     talk = Talk()
     talk.say("transfer $5", intent="transfer")
     assert talk.expect(text, choice=choice).before == ("cancelled",)
     assert talk.state.stack == []
+
+
+@pytest.mark.parametrize("text", ["no, don't send it", "不要转了", "别转", "I don't want to send money"])
+def test_a_negated_wish_at_the_confirmation_cancels(text: str) -> None:
+    talk = Talk()
+    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
+    assert talk.expect(text).reason == "cancelled"
 
 
 def test_a_yes_that_names_what_is_cancelled_is_a_yes() -> None:

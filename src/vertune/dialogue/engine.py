@@ -6,6 +6,7 @@ app replies by itself and asks again with `resume`. What is said besides the tex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -31,6 +32,10 @@ _MOST_BUTTONS = 9
 """Number of options from which no buttons are shown."""
 _COVERED = 0.5
 """Share of a message that details must be for it to be a reply to the question rather than a new wish."""
+_WISHES = re.compile(r"^(?:(?:i|want|would|'d|like|to|no|ok|okay|well|just|let's)(?![a-z])[\s,]*|[我想要请帮把还那就是先吧，, ]+)+")
+"""What may stand in front of the verb of a wish."""
+_SHORT = 30
+"""Number of characters up to which a message with a word for cancelling cancels the flow at hand."""
 _LONGEST_VALUE = 500
 """Number of characters of a value of a result that a text may contain."""
 _ASIDE = ("thanks", "greeting", "goodbye", "small_talk", "repeat")
@@ -136,7 +141,7 @@ class _Run:
     def go_on(self, flow: Flow, frame: Frame) -> Step | None:
         """Read a message while a flow is at hand."""
         asked = flow.slot(frame.asked) if frame.asked else None
-        if self.turn.choice == "cancel" or (self.reading.has("cancel") and not self.turn.choice and not self._agrees(frame)):
+        if self._leaves(flow, frame):
             return self._cancelled(flow)
         details = self._details(flow, frame)
         if self._agrees(frame) and all(frame.slots.get(name) == found.value for name, found in details.items()):
@@ -264,6 +269,26 @@ class _Run:
     def _yes_or_no(self) -> bool | None:
         said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
         return said[0].value if said else None
+
+    def _leaves(self, flow: Flow, frame: Frame) -> bool:
+        """Return whether the message leaves the flow: by a button or a phrase, by a short `cancel the transfer`, or by a negated wish.
+
+        Where the flow itself cancels something, the word alone is no reason to leave it.
+        """
+        if self.turn.choice is not None or self._agrees(frame):
+            return self.turn.choice == "cancel"
+        if (
+            self.reading.has("cancel")
+            or self.reading.has("leave")
+            or (frame.stage == "confirm" and self.reading.rejected and not self.reading.rest)
+        ):
+            return True
+        wish = _WISHES.sub("", plain(self.reading.rest))
+        if len(wish) > _SHORT or any(map(str.isdigit, wish)):
+            return False
+        titles = " ".join(map(plain, flow.title.values()))
+        verbs = [wish[found.start : found.end] for found in self.lexicon.find("cancel_alone", wish) if found.start == 0]
+        return bool(verbs) and verbs[0] not in titles
 
     def _agrees(self, frame: Frame) -> bool:
         """Return whether a message begins with a yes to what is to be confirmed, whatever follows: `yes, cancel it` or a question."""

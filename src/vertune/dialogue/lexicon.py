@@ -73,6 +73,8 @@ class Lexicon(Section):
     """Leaving what is being done."""
     cancel_alone: Phrases = Phrases()
     """The same, if it is the complete message."""
+    leave: Phrases = Phrases()
+    """Leaving what is being done; a wish of its own if nothing is being done, such as 不买了."""
     repeat: Phrases = Phrases()
     """Asking for the last reply again."""
     thanks: Phrases = Phrases()

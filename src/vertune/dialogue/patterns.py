@@ -16,14 +16,14 @@ from vertune.dialogue.lexicon import Lexicon
 __all__ = ["KINDS", "Pattern", "Reading", "language_of", "read", "recognise"]
 
 KINDS = (
-    "human", "cancel", "repeat", "thanks", "greeting", "goodbye", "not_that", "correct", "angry", "sensitive", "small_talk", "affirm",
-    "deny",
+    "human", "cancel", "leave", "repeat", "thanks", "greeting", "goodbye", "not_that", "correct", "angry", "sensitive", "small_talk",
+    "affirm", "deny",
 )  # fmt: skip
 _EMPTY = ("thanks", "greeting", "goodbye", "courtesy")
 """Patterns whose words say nothing about what is wanted."""
 _ALONE = frozenset({"small_talk", "affirm", "deny"})
 """Kinds that count only if they are the complete message, apart from words that say nothing."""
-_EVERYWHERE = frozenset({"not_that", "angry", "deny", "correct", "cancel"})
+_EVERYWHERE = frozenset({"not_that", "angry", "deny", "correct", "cancel", "leave"})
 """Kinds that are looked for in negated clauses too."""
 _NOT = re.compile(r"(?<![a-z])(?:don't|do not|not|no)(?![a-z])|[不别]")
 _REPLIES = frozenset({"affirm", "deny"})
@@ -39,7 +39,7 @@ _KIND = re.compile(
 )
 """What may stand beside thanks and goodbyes in a message that is nothing more."""
 _PARTING = ("thanks", "goodbye")
-_ABOUT = frozenset({"correct", "sensitive"})
+_ABOUT = frozenset({"correct", "sensitive", "leave"})
 """Kinds whose words are about what is wanted."""
 _FILLER = re.compile(
     r"[\s,.!?;:~…，。！？；：、～\-'\"“”()（）]+|(?<![a-z])(?:so|well|oh|um|uh|hmm|and|but|then|just|now|i|me|to|my|want|would like|like"
