@@ -12,6 +12,7 @@ from vertune.apps.customer_service import CustomerService
 from vertune.core.app import App, Request, Said
 from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.pack import Pack
+from vertune.products.passages import learnt_from_faq
 from vertune.products.training import read_messages
 from vertune.testing.apps import ByWords
 from vertune.testing.tiny_pack import tiny_pack
@@ -46,7 +47,8 @@ def words(pack) -> ByWords:
 @pytest.fixture(scope="module")
 def app(pack, words) -> App:
     app = CustomerService.of_pack(pack)
-    return CustomerService.of_pack(pack, app.learn(read_messages(pack.path("calibration.csv")), words))
+    messages = [*read_messages(pack.path("calibration.csv")), *learnt_from_faq(pack)[0]]
+    return CustomerService.of_pack(pack, app.learn(messages, words))
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def test_a_flow_collects_confirms_calls_and_ends(chat):
 def test_a_digression_is_answered_and_the_flow_goes_on(chat):
     chat.say(TRACK)
     reply = chat.say(RETURNS)
-    assert reply.action == "ask"
+    assert reply.action == "answer"
     assert "30 days" in reply.text
     assert reply.text.endswith("What is your order number?")
 

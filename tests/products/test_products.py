@@ -59,7 +59,7 @@ def test_it_replies_and_keeps_its_state_as_json(product):
 def test_it_says_what_it_is_made_of(product, made):
     assert product.title == {"en": "Tiny shop", "zh": "小店"}
     assert product.verticals == {"intents": "shop-intents"}
-    assert product.content.passages == len(product.index) == 6
+    assert product.content.passages == len(product.index) == 11
     assert product.content.learnt["messages"] > 300
     assert product.content.learnt["search"]["messages"] > 0
     assert not product.stale(made[0])

@@ -29,6 +29,8 @@ from vertune.core.section import Section
 FILE = "pack.yaml"
 GROUP = "vertune.packs"
 """The group of entry points by which other packages add packs: a name, and the package whose folder is the pack."""
+INTENT = "intent:"
+"""What the ids of the passages of intents begin with."""
 _MARK = "@"
 """Between the id of an entry and the language of its passage."""
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -307,6 +309,11 @@ class _Tests(Section):
 def passage_id(entry: str, language: str) -> str:
     """Return the id of the passage by which an index finds an entry of the FAQ in one language."""
     return f"{entry}{_MARK}{language}"
+
+
+def intent_passage(intent: str) -> str:
+    """Return the id of the passage by which an index finds an intent."""
+    return f"{INTENT}{intent}"
 
 
 def entry_of(passage: str) -> str:

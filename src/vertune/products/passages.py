@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertune.core.app import Labelled
 from vertune.core.artifact import Home
-from vertune.core.pack import FaqEntry, Pack, entry_of, passage_id
+from vertune.core.pack import FaqEntry, Pack, entry_of, intent_passage, passage_id
 from vertune.core.regular import is_present
 from vertune.products.asking import Models
 from vertune.retrieval.index import Index
@@ -23,6 +23,8 @@ ADDED = "added:"
 """What the ids of entries begin with that people added to a product in use."""
 _CHUNK = 256
 """Texts whose vectors are computed together."""
+_MESSAGES = 40
+"""Training messages of an intent by which search finds it."""
 _WAYS = 2
 """Fewest ways to ask an entry, of which one can be held out."""
 
@@ -45,6 +47,21 @@ def entry_passages(entry: FaqEntry) -> Iterator[Passage]:
             valid_from=entry.valid_from.isoformat() if entry.valid_from else None,
             valid_until=entry.valid_until.isoformat() if entry.valid_until else None,
         )  # fmt: skip
+
+
+def intent_passages(pack: Pack, trained: Sequence[Labelled]) -> Iterator[Passage]:
+    """Yield a passage for each intent with some of its training messages, evenly spaced, as ways to ask.
+
+    Search reads typos, homophones and other scripts, which a model of intents may not.
+    """
+    by_intent: dict[str, list[str]] = {}
+    for one in trained:
+        by_intent.setdefault(one.intent or "", []).append(one.text)
+    for name, entry in pack.intents.items():
+        texts = list(dict.fromkeys(by_intent.get(name, [])))
+        if texts:
+            title = next(iter(entry.title.values()))
+            yield Passage(intent_passage(name), title, title, questions=tuple(texts[:: max(1, -(-len(texts) // _MESSAGES))]))
 
 
 def added_passages(home: Home, name: str) -> list[Passage]:

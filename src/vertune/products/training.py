@@ -25,7 +25,7 @@ from vertune.core.kinds import Task
 from vertune.core.pack import Pack, files_digest, files_of
 from vertune.data.dataset import find, of_model
 from vertune.products.asking import Asking, LoadedModels
-from vertune.products.passages import INDEX, added_passages, learnt_from_faq, pack_passages, vectors_of
+from vertune.products.passages import INDEX, added_passages, intent_passages, learnt_from_faq, pack_passages, vectors_of
 from vertune.products.product import FILE, PACK, Content, Product, app_class, vertical_of
 from vertune.retrieval.index import Index
 from vertune.retrieval.passages import Passage
@@ -187,21 +187,24 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
     _copy_pack(pack, folder / PACK)
     models = made.models(content)
     verticals = {slot: vertical_of(made.name, slot) for slot in content.slots}
-    passages = [*pack_passages(pack), *added_passages(made.home, made.name)]
+    teacher = _teacher(made.kind, content, made.home)
+    trained = _trained(teacher, made.home)
+    intents = list(intent_passages(pack, trained))
+    passages = [*pack_passages(pack), *intents, *added_passages(made.home, made.name)]
     embed = vectors_of(models, verticals.get(made.kind.vectors), passages)
     index = _index(folder / INDEX, passages, embed, recorder) if passages else None
     app = made.kind.of_pack(pack)
-    teacher = _teacher(made.kind, content, made.home)
     messages = _calibration(pack, teacher, made.home)
     write_json(folder / CALIBRATION, [asdict(one) for one in messages])
     held, rest = learnt_from_faq(pack, _embedded_texts(made, content))
+    rest += intents
     learnt: dict[str, Any] = {}
     if messages or held:
         recorder("learning", messages=len(messages) + len(held))
         without = folder / "held-out"  # an index in which the questions from which the app learns are missing
         shutil.rmtree(without, ignore_errors=True)
         trial = Index.build(without, rest, vectors_of(models, verticals.get(made.kind.vectors), rest)) if held else index
-        learnt = app.learn([*messages, *held], Asking(made.kind, models, verticals, trial), _trained(teacher, made.home))
+        learnt = app.learn([*messages, *held], Asking(made.kind, models, verticals, trial), trained)
         shutil.rmtree(without, ignore_errors=True)
     content = content.model_copy(update={"learnt": learnt, "passages": len(passages)})
     write_json(folder / FILE, content.model_dump(mode="json"))

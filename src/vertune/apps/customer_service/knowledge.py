@@ -15,6 +15,7 @@ from vertune.core.app import Attachment, Choice
 from vertune.core.bounded_yaml import read_yaml
 from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.pack import (
+    INTENT,
     AttachmentText,
     ChoiceText,
     Condition,
@@ -31,7 +32,7 @@ from vertune.core.section import Section
 from vertune.dialogue.flows import Flows, fill
 from vertune.dialogue.lexicon import Lexicon
 
-ASK_INTENT, ASK_ENTRY, ASK_PERSON, NONE_OF_THESE = "intent:", "entry:", "person", "none"
+ASK_INTENT, ASK_ENTRY, ASK_PERSON, NONE_OF_THESE = INTENT, "entry:", "person", "none"
 """What the values of the app's own buttons begin with, or are."""
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _AHEAD = 15

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from vertune.apps.customer_service import searching
 from vertune.apps.customer_service.knowledge import Knowledge
+from vertune.apps.customer_service.understanding import without_numbers
 from vertune.core.app import Ask, Labelled
+from vertune.core.pack import intent_passage
 from vertune.core.records import Answer
 from vertune.dialogue import decision
 from vertune.dialogue.outside import Outside, Reference, own_places, signals
@@ -31,23 +33,30 @@ def learn(know: Knowledge, messages: Sequence[Labelled], ask: Ask, trained: Sequ
     """
     learnt: dict[str, Any] = {"messages": len(messages)}
     answers = _predicted(ask, messages, "intents")
+    unsure = [True] * len(messages)
     if answers:
-        learnt |= _intents(know, messages, answers, _Reading(ask, trained))
-    if any(one.entry is not None for one in messages):
-        learnt["search"] = _search(know, [one for one in messages if one.entry is not None or one.intent is None], ask)
-    return learnt
+        found, unsure = _intents(know, messages, answers, _Reading(ask, trained))
+        learnt |= found
+    left = [message for message, one in zip(messages, unsure, strict=True) if one]
+    sought = _search(know, left, ask) if any(one.entry is not None for one in messages) else {}
+    return {**learnt, "search": sought} if sought else learnt
 
 
 def _predicted(ask: Ask, messages: Sequence[Labelled], slot: str) -> list[Answer]:
     found: list[Answer] = []
     for start in range(0, len(messages), _CHUNK):
-        records = [{"text": one.text} for one in messages[start : start + _CHUNK]]
+        records = [{"text": without_numbers(one.text)} for one in messages[start : start + _CHUNK]]
         found += ask.predict({slot: records}).get(slot, [])
     return found
 
 
-def _intents(know: Knowledge, messages: Sequence[Labelled], answers: Sequence[Answer], reading: _Reading) -> dict[str, Any]:
-    """Learn the thresholds of intents, and what tells messages apart that belong to none, if there are enough of them."""
+def _intents(
+    know: Knowledge, messages: Sequence[Labelled], answers: Sequence[Answer], reading: _Reading
+) -> tuple[dict[str, Any], list[bool]]:  # fmt: skip
+    """Learn the thresholds of intents, and what tells messages apart that belong to none, if there are enough of them.
+
+    Returns them with the messages that are not answered by them, which is what search gets.
+    """
     labels = list(answers[0]["probabilities"])
     places = {label: number for number, label in enumerate(labels)}
     probabilities = np.array([[one["probabilities"][label] for label in labels] for one in answers])
@@ -58,12 +67,14 @@ def _intents(know: Knowledge, messages: Sequence[Labelled], answers: Sequence[An
     enough = min((right < 0).sum(), (right >= 0).sum()) >= _LEAST
     scores = Outside.held_out(found, right < 0) if enough else np.zeros(len(messages))
     thresholds = decision.learn(probabilities, right, scores, (know.error,))[know.error]
+    rows = zip(probabilities, scores, strict=True)
+    unsure = [decision.decide(row, float(score), thresholds, intents=labels).kind != "answer" for row, score in rows]
     return {
         "labels": labels,
         "thresholds": thresholds.as_json(),
         "outside": Outside.fit(found, right < 0).as_json() if enough else None,
         "reference": reference.as_json() if reference is not None else None,
-    }
+    }, unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +97,21 @@ class _Reading:
 
 
 def _search(know: Knowledge, messages: Sequence[Labelled], ask: Ask) -> dict[str, Any]:
-    """Learn from which fit on the best entry answers, at the stated rate of wrong answers, and from which fit on entries are offered."""
+    """Learn above which fit the best that is found answers, at the stated rate of wrong answers, and from which fit on it is offered.
+
+    `messages` are those that are not answered by intents, since search gets no others.
+    """
     fits, right, offered = [], [], []
     for message in messages:
         found = searching.find(know, message.text, ask)
         if not found:
             continue
         fits.append(found[0].fit)
-        right.append(found[0].entry == message.entry)
-        offered.append(message.entry in {one.entry for one in found[: searching.OFFERED]})
+        meant = message.entry or (intent_passage(message.intent) if message.intent else None)
+        right.append(found[0].entry == meant)
+        offered.append(meant in {one.entry for one in found[: searching.OFFERED]})
+    if not fits:
+        return {}
     order = np.argsort(fits)[::-1]
     return {
         "answer": _sure(np.array(fits), np.array(right, bool), know.error),

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from vertune.apps.customer_service.knowledge import ASK_ENTRY, Knowledge, is_valid, pick
 from vertune.core.app import Ask, Choice, Evidence, Hit
-from vertune.core.pack import entry_of
+from vertune.core.pack import INTENT, entry_of
 from vertune.core.records import Answer
 
-HITS = 5
+HITS = 8
 """Passages that are asked for and ranked again."""
 OFFERED = 3
 """Entries that are offered at most where none is sure."""
@@ -31,8 +31,13 @@ class Found:
     """The part of the passage that answers the message; empty if no model found one."""
 
     @property
+    def intent(self) -> str | None:
+        """The intent that was found; None if it is an entry or a passage."""
+        return self.hit.id.removeprefix(INTENT) if self.hit.id.startswith(INTENT) else None
+
+    @property
     def entry(self) -> str:
-        """The id of the entry, without the language of its passage; of a document, the id of the passage."""
+        """The id of the entry, without the language of its passage; of documents and intents, the id of the passage."""
         return entry_of(self.hit.id)
 
 
@@ -40,19 +45,24 @@ def find(know: Knowledge, text: str, ask: Ask) -> list[Found]:
     """Return what fits a message, the best first and each entry once: ranked again by the slot `match` and extracted from, if there are."""
     hits: dict[str, Hit] = {}
     for hit in ask.search(text, HITS):
-        hits.setdefault(entry_of(hit.id), hit)
+        if not hit.id.startswith(INTENT) or hit.id.removeprefix(INTENT) in know.intents:
+            hits.setdefault(entry_of(hit.id), hit)
     kept = list(hits.values())
     if not kept:
         return []
     questions = {"match": [{"text": text, "text_pair": hit.answer or hit.text} for hit in kept]}
-    questions["extract"] = [{"question": text, "context": hit.text} for hit in kept if hit.answer is None]
+    questions["extract"] = [{"question": text, "context": hit.text} for hit in kept if _is_document(hit)]
     answers = ask.predict(questions)
     matches = answers.get("match")
     extracts = iter(answers.get("extract") or ())
-    parts = ["" if hit.answer is not None else str(next(extracts, {}).get("text", "")) for hit in kept]
+    parts = ["" if not _is_document(hit) else str(next(extracts, {}).get("text", "")) for hit in kept]
     fits = [_matching(one, know.match_labels) for one in matches] if matches else [hit.score for hit in kept]
     found = [Found(hit, value, part) for hit, value, part in zip(kept, fits, parts, strict=True)]
     return sorted(found, key=lambda one: -one.fit) if matches else found
+
+
+def _is_document(hit: Hit) -> bool:
+    return hit.answer is None and not hit.id.startswith(INTENT)
 
 
 def _matching(answer: Answer, labels: Sequence[str]) -> float:

@@ -31,6 +31,7 @@ _DECLINED = frozenset({"joke"})
 """Small talk that asks for something the app doesn't do."""
 _LIKELY = 3
 """Intents that are offered at most where none is sure enough to be offered by itself."""
+_MOST_OFFERED = 6
 _EVEN = 0.5
 """Probability below which a message rather belongs to an intent than to none."""
 _WORD = re.compile(r"[A-Za-z]{2,}")
@@ -162,12 +163,12 @@ class Turn(Wording):
         found = searching.find(self.know, reading.rest, self.ask)
         kind = searching.kind_of(found, self.learnt.search)
         if kind == "answer":
-            return self._found(found[0])
+            return self._found(found[0]) if found[0].intent is None else self._answers([found[0].intent], None)
         if decision.kind == "clarify":
             return self._clarify(decision.intents, decision.confidence, found if kind == "several" else [])
         likely = understood.others[:_LIKELY] if understood.outside < _EVEN else ()
         if kind == "several":
-            return self._clarify(likely, decision.confidence, found) if likely else self._offer_found(found)
+            return self._clarify(understood.others[:_LIKELY], decision.confidence, found)
         if reading.has("not_that"):
             return self._not_that(understood.others)
         return self._not_understood(likely)
@@ -282,7 +283,7 @@ class Turn(Wording):
             return reply
         if state.frame is not None:
             step = engine.resume(self.know.flows, self.know.lexicon, state, self.language)
-            return reply if step is None else joined(reply, self.of_step(step))
+            return reply if step is None else joined(reply, self.of_step(step)).model_copy(update={"action": "answer"})
         if not state.pending:
             return reply
         intent, *state.pending = state.pending
@@ -294,26 +295,20 @@ class Turn(Wording):
 
     def _clarify(self, intents: Sequence[str], confidence: float | None, found: Sequence[Found]) -> Reply:
         """Ask which of a few intents, or of what was found, is meant."""
-        known = [intent for intent in intents if intent in self.know.intents][:OFFERED]
-        if not known and not found:
+        sought = [one.intent for one in found if one.intent is not None and one.intent not in self.state.rejected]
+        known = list(dict.fromkeys(one for one in (*intents[:OFFERED], *sought[:_LIKELY]) if one in self.know.intents))[:_MOST_OFFERED]
+        passages = [one for one in found if one.intent is None]
+        if not known and not passages:
             return self._not_understood()
         self.state.offered = known
-        self._keep(found)
+        self._keep(passages)
         offers = [Choice(title=self.know.intent_title(intent, self.language), value=f"{ASK_INTENT}{intent}") for intent in known]
-        shown = found[: max(1, searching.OFFERED - len(known))]
+        shown = passages[: searching.OFFERED - 1 if known else searching.OFFERED]
         offers += searching.offers(self.know, shown, self.language)
         return Reply(
-            action="clarify", text=self.text("did_you_mean"), choices=self.ended(offers), confidence=confidence,
-            evidence=[*self.listed(known), *map(searching.evidence, shown)], reasons=["several_intents"], slots=self.slots(),
-        )  # fmt: skip
-
-    def _offer_found(self, found: Sequence[Found]) -> Reply:
-        """Ask which of the passages that were found fits."""
-        self._keep(found)
-        shown = list(found[: searching.OFFERED])
-        return Reply(
-            action="clarify", text=self.text("found_several"), choices=self.ended(searching.offers(self.know, shown, self.language)),
-            evidence=[searching.evidence(one) for one in shown], reasons=["several_passages"], slots=self.slots(),
+            action="clarify", text=self.text("did_you_mean" if known else "found_several"), choices=self.ended(offers),
+            evidence=[*self.listed(known), *map(searching.evidence, shown)], confidence=confidence, slots=self.slots(),
+            reasons=["several_intents" if known else "several_passages"],
         )  # fmt: skip
 
     def _keep(self, found: Sequence[Found]) -> None:

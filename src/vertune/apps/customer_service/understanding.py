@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from vertune.dialogue.decision import Decision, Thresholds
 from vertune.dialogue.outside import Outside, Reference, signals
 from vertune.dialogue.patterns import Reading
 
+_NUMBER = re.compile(r"[A-Za-z]{0,4}[-#]?\d{5,}")
 OFFERED = 4
 """Intents that are offered at most."""
 
@@ -84,7 +86,7 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
 
     `excluded` are intents that the customer has rejected before.
     """
-    texts = [text for text in (reading.rest, *reading.wishes, *reading.rejected) if text]
+    texts = [without_numbers(text) for text in (reading.rest, *reading.wishes, *reading.rejected) if text]
     whole = [{"text": message}] if message.strip() else []
     answers = ask.predict({
         "intents": [{"text": text} for text in texts],
@@ -111,6 +113,12 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
         meant = {*wishes, *(main.intents[:1] if main.kind == "answer" else ())}
         maybe = tuple(dict.fromkeys(one.intents[0] for one in parts if one.intents and one.intents[0] not in meant))
     return Understood(main, wishes, maybe, others=beliefs.likely(0, rejected), outside=float(beliefs.outside[0]), angry=angry, tags=tags)
+
+
+def without_numbers(text: str) -> str:
+    """Return a message without numbers of orders, phones and the like, which say nothing about what is asked."""
+    shorter = " ".join(_NUMBER.sub(" ", text).split())
+    return shorter if any(map(str.isalpha, shorter)) else text
 
 
 def _share(answers: Sequence[Answer] | None, labels: Sequence[str]) -> float:
