@@ -179,7 +179,8 @@ def main() -> None:
     else:
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "intents": lambda: intents(options.limit or LIMIT, few=False), "few": lambda: intents(options.limit or LIMIT, few=True),
-            "few-both": lambda: intents(options.limit or LIMIT, few=True, few_valid=True), "dialogues": lambda: dialogues(options.split, options.limit),
+            "few-both": lambda: intents(options.limit or LIMIT, few=True, few_valid=True),
+            "dialogues": lambda: dialogues(options.split, options.limit),
         }  # fmt: skip
         found = parts[options.part]()
     print(json.dumps(found, indent=1, ensure_ascii=False))
