@@ -13,7 +13,6 @@ from vertune.core import base as bases
 from vertune.core import part
 from vertune.core.kinds import Source
 from vertune.core.parse import build
-from vertune.server import compared as comparing
 from vertune.server import jobs as runner
 from vertune.server.label_training import _is_due
 from vertune.server.settings import JobSettings
@@ -232,28 +231,6 @@ def test_the_most_probable_answer_counts_if_the_project_says_so(working, project
     source = build(Source, {"name": "labels", "project": "mails", "home": str(working.service.home.folder)})
     held = build(Source, {"name": "labels", "project": "mails", "home": str(working.service.home.folder), "held": True})
     assert [*source.read()["label"], *held.read()["label"]] == ["food"] * 20
-
-
-@pytest.mark.usefixtures("idle")
-def test_labels_are_compared_once_until_one_changes(working, project, monkeypatch) -> None:
-    ask, compared = working.ask, []
-    monkeypatch.setattr(comparing, "several", lambda *given, real=comparing.several: compared.append(1) or real(*given))
-    records = [one["record"] for one in ask.get("/v1/projects/mails/records", params={"limit": 20}).json()["records"]]
-    label_as(working, "first", records, "food")
-    label_as(working, "second", records[:10], "food")
-
-    def asked():
-        quality = ask.get("/v1/projects/mails/quality").json()["annotators"]
-        return ask.get("/v1/projects/mails/progress").json()["agreement"], [one["labels"] for one in quality]
-
-    first = asked()
-    assert (first[0]["records"], first[1]) == (10, [20, 10])
-    assert asked() == first
-    assert len(compared) == 2, "once for the agreement, and once for how often annotators are right"
-    label_as(working, "third", records[10:15], "place")
-    assert asked()[0]["records"] == 15
-    assert len(compared) == 4
-    assert ask.get("/v1/projects/mails/progress", params={"agreement": False}).json()["agreement"] is None
 
 
 @pytest.mark.usefixtures("idle")

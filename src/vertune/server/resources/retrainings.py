@@ -121,7 +121,7 @@ def begin_retraining(body: RetrainingRequest, request: Request) -> RetrainingInf
         on = given or _learnt(connection, body.vertical, live)
         begun = begin(connection, body.vertical, {"reason": "person", "on": on}, actor_of(request))
     if begun is None:
-        raise Conflict(f"A retraining of '{body.vertical[:80]}' goes on already. Wait until it ends: GET /v1/retrainings")
+        raise Conflict(f"A retraining of '{body.vertical[:80]}' goes on already. GET /v1/retrainings shows it. Wait until it ends.")
     return _info(begun, "en")
 
 
@@ -168,7 +168,7 @@ def _learnt(connection: Connection, vertical: str, live: Artifact) -> list[dict[
     if not found:
         raise DataError(
             f"There is no feedback with a right answer on '{vertical[:80]}', and no label in a project with its name. Give some, or send "
-            'the sources: {"on": [{"dataset": ID}]}'
+            'sources of new rows, such as {"on": [{"dataset": ID}]}.'
         )
     return found
 

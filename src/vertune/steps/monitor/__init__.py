@@ -135,7 +135,7 @@ def _stored(plan: Plan, name: str, model: Artifact, database: Database, now: dat
             return None
         labelled = traffic.labelled(float(window.at[0]), plan.span[1] if plan.span else None)
         reference = traffic.reference(plan.span) if plan.span else None
-        return Stored(window, traffic.early(), labelled, reference, traffic.candidate(), before)
+        return Stored(window, traffic.early(), labelled, reference, candidate=traffic.candidate(), before=before)
 
 
 def _subject(plan: Plan, name: str, reader: Reader, home: Home, found: Stored) -> Subject:

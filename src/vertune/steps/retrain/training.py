@@ -98,7 +98,7 @@ def _trained(lineage: Lineage, dataset: Artifact, home: Home, start: Start | Non
         if is_this(model.manifest_or_empty):
             return model
     resume = any(is_this(run.manifest_or_empty) and not run.in_use for run in home.runs())
-    return train(lineage.config, dataset, home, progress, resume, start)
+    return train(lineage.config, dataset, home, progress, resume=resume, start=start)
 
 
 def _continued(lineage: Lineage, dataset: Artifact, home: Home, how: How, progress: Progress | None) -> Artifact:
