@@ -135,6 +135,9 @@ async def measure(options: argparse.Namespace, servers: Servers, folder: Path, t
     await servers.ready(port)
     people = [Person(port, options.app, texts, seed) for seed in range(CONVERSATIONS)]
     await asyncio.gather(*(person.begin() for person in people))
+    while not people[0].times:  # the models of a product are loaded after the server listens
+        await people[0].say(time.perf_counter())
+        await asyncio.sleep(0.2)
     await open_loop(people, options.rate, WARM_UP)
     taken(people)
     rounds: list[dict[str, Any]] = []

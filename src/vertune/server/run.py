@@ -73,14 +73,14 @@ async def run(service: Service, keys: Keys | None, started: Callable[[str], None
             "create a key: vertune key create NAME --scope predict"
         )
     loop = asyncio.get_running_loop()
-    service.start(loop)
-    if keys is not None:
-        keys.watch()
-    _spare_collector()
     events = RepeatedEvents(service.metrics.count_connection)
     loop.set_exception_handler(_exception_handler(events))
     certificates = Certificates(settings.tls) if settings.tls else None
     server = _Server(_config(service, keys, events, certificates))
+    service.start(loop)  # after all that can fail, so that nothing runs on without a server
+    if keys is not None:
+        keys.watch()
+    _spare_collector()
     watching = [loop.create_task(certificates.watch())] if certificates else []
     serving = loop.create_task(server.serve())
     stopping = loop.create_task(stop.wait())

@@ -76,6 +76,13 @@ def test_messages_of_many_conversations_at_once_never_mix(server, secrets) -> No
         assert replies == [expected(*said[:count]) for count in range(1, 6)]
 
 
+def test_a_button_is_stored_with_what_stands_on_it(visitor) -> None:
+    pressed = visitor.post("messages", message="a", sequence=1, choice="person").json()
+    assert (pressed["turns"][0]["text"], pressed["stage"]) == ("Person", "waiting")
+    assert visitor.post("messages", message="a", sequence=1, choice="person").json()["turns"] == pressed["turns"]
+    assert visitor.post("messages", message="b", sequence=2, choice="other").json()["turns"][0]["text"] == "other"
+
+
 def test_a_message_that_comes_early_waits_and_is_answered_in_order(visitor) -> None:
     for number, text in ((3, "three"), (2, "two")):
         early = visitor.say(text, f"e{number}", sequence=number)

@@ -76,7 +76,7 @@ class Acting:
 
     async def _run(self) -> None:
         failing = False
-        while True:
+        while not self._talking.keeper.stopped:
             try:
                 await self._look()
                 failing = False

@@ -85,7 +85,7 @@ class Adapters:
 
     async def _run(self) -> None:
         failing = False
-        while True:
+        while not self._talking.keeper.stopped:
             try:
                 await self._send_all()
                 failing = False

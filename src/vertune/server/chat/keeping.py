@@ -94,6 +94,8 @@ class Keeper:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._writer = Grouped(database, "vertune-turns", _count)
         self._pool = ThreadPoolExecutor(_THREADS, "vertune-chat")
+        self.stopped = False
+        """Whether nothing can be read or written any more."""
 
     def start(self) -> None:
         """Begin to write."""
@@ -101,6 +103,7 @@ class Keeper:
 
     def stop(self) -> None:
         """Write what waits, and end all threads."""
+        self.stopped = True
         self._writer.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -51,9 +51,9 @@ class Step:
         """Who answers after the change."""
         return str(self.values.get("stage", self.conversation.stage))
 
-    def say(self, message: Message, texts: KeptTexts, key: bytes, action: str | None = None) -> None:
-        """Add the turn of a visitor; `action` is what the app did about it."""
-        written = message.text if message.kind in ("text", "choice") else None
+    def say(self, message: Message, texts: KeptTexts, action: str | None = None, title: str | None = None) -> None:
+        """Add the turn of a visitor; `action` is what the app did about it, and `title` what stands on the button that was pressed."""
+        written, key = title or (message.text if message.kind in ("text", "choice") else None), texts.key
         turn = Turn(
             self.conversation.id, self.next, "visitor", now(), message.id, text=written, action=action, sequence=message.sequence,
             digest=message.digest(key), call=message.call,

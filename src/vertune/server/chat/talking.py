@@ -31,6 +31,8 @@ from vertune.store import conversations
 from vertune.store.conversations import Conversation, Turn
 
 _log = logging.getLogger("vertune")
+_LAST = 10
+"""Number of turns in which the button that was pressed may stand."""
 _REMEMBERED = 10_000
 """Number of conversations of which it is known in memory that messages wait."""
 
@@ -175,14 +177,23 @@ class Talking:
             step.happen("closed", message, key)
             await self.end(step)
             return
+        title = await self._title(conversation, message)
         if conversation.stage != "bot":
-            step.say(message, self.texts, key)
+            step.say(message, self.texts, title=title)
             return
         product, reply, state = await self.reply(conversation, message.request(conversation))
-        step.say(message, self.texts, key, reply.action)
+        step.say(message, self.texts, reply.action, title)
         step.reply(reply, state, product.artifact.id)
         if reply.action == "handoff" or message.kind == "handoff":
             await self.wait(step, product, reply.reasons)
+
+    async def _title(self, conversation: Conversation, message: Message) -> str | None:
+        """Return what stands on the button that a visitor pressed, so that people read it later; None if no last reply has it."""
+        if message.kind != "choice":
+            return None
+        turns = await self.turns_after(conversation.id, max(0, conversation.turn - _LAST))
+        choices = [one for turn in reversed(turns) if turn.author == "bot" for one in (turn.reply or {}).get("choices", ())]
+        return next((str(one["title"]) for one in choices if one["value"] == message.text), None)
 
     async def _again(self, talk: Talk, message: Message, number: int) -> Outcome:
         """Return what answered a message that is sent again; raise Conflict if another one had its id."""

@@ -46,7 +46,7 @@ class Tidying:
 
     async def _run(self) -> None:
         looks, failing = 0, False
-        while True:
+        while not self._talking.keeper.stopped:
             try:
                 await self.answer_waiting()
                 if looks % 10 == 0:
