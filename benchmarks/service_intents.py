@@ -199,15 +199,23 @@ def measure(folder: Path, work: Path, few: bool, limit: int, few_valid: bool = F
     everything = [{"text": text} for rows in [*data.valid.values(), *data.test.values()] for text, _ in rows]
     for start in range(0, len(everything), 256):
         models.ask_together(dict.fromkeys(VERTICALS.values(), everything[start : start + 256]))
-    for target in TARGETS:
+    texts = list(dict.fromkeys(text for rows in data.test.values() for text, _ in rows))
+    answered, loosest = texts, 0.0
+    for target in reversed(TARGETS):
         pack = open_pack(write_pack(work / "pack", data, target, limit))
         kind, messages = app_class(pack.config.app), read_messages(pack.path("calibration.csv"))
         known = [Labelled(text, label) for text, label in data.train]
         learnt = kind.of_pack(pack).learn(messages, Asking(kind, models, VERTICALS), known)
-        nearest = baselines.Nearest.fit(pack, known, messages)
-        found["targets"][str(target)] = at_rate(Replying(kind.of_pack(pack, learnt), models), nearest, data, target) | {
-            "thresholds": learnt["thresholds"]
-        }
+        # what isn't answered at a lower threshold isn't answered at a higher one, and needn't be asked again
+        trust = learnt["thresholds"]["answer"] or 1.0
+        asked, loosest = (answered if trust >= loosest else texts), max(loosest, trust)
+        wanted, product = set(asked), Replying(kind.of_pack(pack, learnt), models)
+        given = {text: product.answered(text) if text in wanted else None for text in texts}
+        answered = [text for text in asked if given[text] is not None]
+        nearest = baselines.Nearest.fit(pack, known, messages).answer(texts)
+        simple = {text: one.answer for text, one in zip(texts, nearest, strict=True)}
+        found["targets"][str(target)] = at_rate(given, simple, data, target) | {"thresholds": learnt["thresholds"]}
+    found["targets"] = dict(sorted(found["targets"].items()))
     return found | {"recognised": recognised(learnt, data, models)}
 
 
@@ -237,11 +245,8 @@ class Replying:
         return reply.intent if reply.action == "answer" else None
 
 
-def at_rate(product: Replying, nearest: baselines.Nearest, data: Data, target: float) -> dict[str, Any]:
+def at_rate(given: Mapping[str, str | None], simple: Mapping[str, str | None], data: Data, target: float) -> dict[str, Any]:
     """Return containment and false answers of the product and of the nearest known message, for the mixture and for all test rows."""
-    texts = list(dict.fromkeys(text for rows in data.test.values() for text, _ in rows))
-    given = {text: product.answered(text) for text in texts}
-    simple = {text: one.answer for text, one in zip(texts, nearest.answer(texts), strict=True)}
     result: dict[str, Any] = {}
     for labels, test in (("corrected", data.corrected), ("raw", data.test)):
         everything = [(name, row) for name, rows in test.items() for row in rows]
