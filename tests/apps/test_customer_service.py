@@ -14,6 +14,7 @@ from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.pack import Pack
 from vertune.products.passages import learnt_from_faq
 from vertune.products.training import read_messages
+from vertune.retrieval.normalise import terms
 from vertune.testing.apps import ByWords
 from vertune.testing.tiny_pack import tiny_pack
 
@@ -171,6 +172,32 @@ def test_a_passage_that_was_offered_is_shown(chat):
         assert reply.evidence[0].kind == "passage"
     else:
         assert reply.action in {"answer", "ask", "clarify", "refuse"}
+
+
+class Reading(ByWords):
+    """Also ranks passages again, and extracts sentences, by common words."""
+
+    def predict(self, questions):
+        found = super().predict(questions)
+        if pairs := questions.get("match"):
+            shared = [len(set(terms(one["text"])) & set(terms(one["text_pair"]))) for one in pairs]
+            found["match"] = [{"probabilities": {"1": count / (1 + count), "0": 1 / (1 + count)}} for count in shared]
+        if asked := questions.get("extract"):
+            found["extract"] = [{"text": self._sentence(one["question"], one["context"])} for one in asked]
+        return found
+
+    def _sentence(self, question: str, text: str) -> str:
+        return max(text.split(", "), key=lambda part: len(set(terms(part)) & set(terms(question))))
+
+
+def test_what_was_found_is_ranked_again_and_extracted_from(pack, app):
+    sure = CustomerService.of_pack(pack, {**app.learnt, "search": {"answer": 0.6, "offer": 0.1}})
+    reply = Chat(sure, Reading(pack), sure.state()).say("damaged box picture week")
+    assert (reply.action, reply.evidence[0].kind) == ("answer", "passage")
+    assert reply.evidence[0].score > 0.7
+    extract, passage = reply.text.split("\n\n")[-2:]
+    assert extract in passage != extract
+    assert "picture" in extract
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,8 @@ class Turn(Wording):
         if self.request.choice is not None:  # the button says what was meant by the message before it
             turn = replace(turn, text=self.state.message, choice=None)
         step = engine.advance(self.know.flows, self.know.lexicon, self.state, turn)
-        assert step is not None, "an intent that begins a flow begins it"
+        if step is None:  # the action of another flow is being called
+            return self.say("answer", "calling")
         reply = self.of_step(step, parts.texts, intent)
         listed = [Evidence(kind="intent", id=one, title=self.know.intent_title(one, self.language)) for one in named]
         return reply.model_copy(update={"evidence": [*listed, *reply.evidence][:50], "attachments": parts.attachments})
