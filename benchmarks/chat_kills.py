@@ -1,6 +1,6 @@
 """Kills servers again and again while thousands of conversations go on, and checks that no message is lost, doubled or mixed up.
 
-    python benchmarks/chat_kills.py --database sqlite|postgresql [--conversations 2500] [--servers 2] [--seed 0]
+    python benchmarks/chat_kills.py --database sqlite|postgresql [--conversations 2500] [--servers 2] [--seconds 400] [--seed 0]
 
 Several servers share a database. The conversations are those of the ledger app, whose replies have the number of the message and a hash of
 all messages before it. Each message goes to a server drawn by chance; a fifth of them is sent twice at once, to two servers; a fifth of the
@@ -249,6 +249,8 @@ async def go_on(options: argparse.Namespace, folder: Path, url: str | None) -> d
 
         async def go() -> None:
             for name in numbers:
+                if time.monotonic() - started > options.seconds:
+                    return
                 await people.converse(name)
 
         killing = asyncio.create_task(kill(servers, ports, draw, stop))
@@ -275,6 +277,7 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], required=True)
     parser.add_argument("--conversations", type=int, default=2500)
     parser.add_argument("--servers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=86_400.0, help="after which no further conversation begins")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     os.environ["CHAT_SECRET"] = "a secret for signatures"

@@ -86,6 +86,14 @@ def test_a_change_is_written_completely_and_only_if_it_follows_the_last_turn(dat
     assert (due.id, due.arguments) == (f"{one.id}-2", {"number": 7})
 
 
+def test_a_number_of_more_than_64_bits_is_stored(database):
+    made = conversation(state={"number": 10**30})
+    with database.writing() as connection:
+        conversations.add(connection, made, [turn(made, 1, "bot", reply={"slots": {"number": -(10**30)}})])
+    assert read(database, lambda connection: conversations.get(connection, made.id)).state == {"number": 1e30}
+    assert read(database, lambda connection: conversations.turns_of(connection, made.id))[0].reply == {"slots": {"number": -1e30}}
+
+
 def test_two_turns_never_have_the_id_of_one_message(database, one):
     assert write(database, Change(one.id, 0, (turn(one, 1, message="m1"),)))
     with pytest.raises(StorageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -48,10 +49,18 @@ class Finished:
     """What is kept of the arguments."""
 
 
+def as_json(value: Any) -> str:
+    """Return a value as JSON; whole numbers of more than 64 bits, which a visitor may write, are read again as floating-point numbers."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value)
+
+
 def add(connection: Connection, call: Call) -> None:
     """Add an action that is due at once, in the transaction of the turn that asks for it."""
     row = {
-        "conversation": call.conversation, "number": call.number, "name": call.name, "arguments": orjson.dumps(call.arguments).decode(),
+        "conversation": call.conversation, "number": call.number, "name": call.name, "arguments": as_json(call.arguments),
         "state": "waiting", "attempts": 0, "next": format_time(datetime.now(UTC)), "result": None,
     }  # fmt: skip
     connection.execute(schema.actions.insert().values(row))
@@ -88,7 +97,7 @@ def finish(connection: Connection, finished: Finished) -> None:
     """Note the result of an action, in the transaction of the turn that answers it."""
     table = schema.actions.c
     mine = [table.conversation == finished.conversation, table.number == finished.number]
-    texts = {"result": orjson.dumps(finished.result).decode(), "arguments": orjson.dumps(finished.arguments).decode()}
+    texts = {"result": as_json(finished.result), "arguments": as_json(finished.arguments)}
     connection.execute(update(schema.actions).where(*mine).values(state=finished.state, **texts))
 
 

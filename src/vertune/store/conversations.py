@@ -319,7 +319,7 @@ class Early:
 
 def add_early(connection: Connection, early: Early) -> Early:
     """Store a message that came early, and return what is stored with its number, which may be another message."""
-    row = {name: getattr(early, name) for name in early.__dataclass_fields__} | {"content": orjson.dumps(early.content).decode()}
+    row = {name: getattr(early, name) for name in early.__dataclass_fields__} | {"content": actions.as_json(early.content)}
     connection.execute(insert(connection, schema.early_messages).values(row).on_conflict_do_nothing())
     found = get_early(connection, early.conversation, early.sequence)
     return early if found is None else found
@@ -376,11 +376,11 @@ def older(connection: Connection, before: str, limit: int) -> list[str]:
 
 
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: orjson.dumps(value).decode() if name in _JSON else value for name, value in values.items()}
+    return {name: actions.as_json(value) if name in _JSON else value for name, value in values.items()}
 
 
 def _json_or_none(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+    return None if value is None else actions.as_json(value)
 
 
 def _conversation(row: Row[Any]) -> Conversation:

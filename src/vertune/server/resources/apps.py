@@ -287,7 +287,9 @@ def _reply(product: Product, request: core.Request, state: dict[str, Any], custo
     try:
         if len(orjson.dumps(state)) > _MOST_STATE:
             raise DataError(f"The state has more than {_MOST_STATE} bytes; expected one from an earlier response. Leave it out.")
-        return product.reply(request, state, customer=customer)
+        reply, after = product.reply(request, state, customer=customer)
+        orjson.dumps([after, reply.slots])  # numbers of more than 64 bits can't be sent
+        return reply, after
     except (TypeError, StorageError) as error:
         raise DataError("The state is none of this app; expected one from an earlier response. Leave it out.") from error
 
