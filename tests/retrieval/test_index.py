@@ -62,6 +62,11 @@ def faq(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 @pytest.fixture(scope="module")
+def mixed_scripts(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return Index.build(tmp_path_factory.mktemp("scripts") / "index", FAQ, _vectors)
+
+
+@pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return Index.build(tmp_path_factory.mktemp("mixed") / "index", _random(60), _vectors)
 
@@ -105,8 +110,33 @@ def test_texts_without_known_terms_find_nothing(faq: Index, text: str) -> None:
 
 
 def test_spelling_corrects_unknown_long_words_alone(faq: Index) -> None:
-    assert faq.spelled("Imediately blok my crad, xinyongka 卡") == "immediately blok my crad, xinyongka 卡"
+    assert faq.spelled("Imediately blok my crad, xinyongka 卡") == "immediately blok my crad, 信用卡 卡"
     assert faq.spelled("aplicatoin") == "application"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("xin yong ka diu le zen me ban", "信用卡丢了怎么办"), ("xinyongkadiulezenmeban？", "信用卡丢了怎么办?"),
+        ("信用ka丢了", "信用卡丢了"), ("信用卡丟了", "信用卡丟了"), ("如何修改蜜码", "如何修改密码"), ("xyz mima", "xyz 密码"),
+        ("请 xiugai mima 谢谢", "请 修改密码 谢谢"), ("天气很好", "天气很好"), ("Lost my card", "Lost my card"), ("ka", "ka"),
+    ],
+)  # fmt: skip
+def test_sounds_are_written_in_the_characters_of_the_index(faq: Index, text: str, expected: str) -> None:
+    assert faq.spelled(text) == expected
+
+
+def test_vectors_of_texts_that_are_known_by_sound_alone_count_nothing(mixed_scripts: Index) -> None:
+    vector = _vectors(["如何修改密码"])[0]
+    asked = mixed_scripts.spelled("xinyongka diule")
+    assert _found(mixed_scripts, "xinyongka diule", vector=vector)[0] == "lost"
+    assert _found(mixed_scripts, asked, vector=vector)[0] == _found(mixed_scripts, "信用卡丢了", vector=vector)[0]
+
+
+def test_spelling_uses_no_passages_of_other_customers(tmp_path: Path) -> None:
+    index = Index.build(tmp_path / "i", [Passage("a", "", "机密计划", customer="acme"), Passage("b", "", "公开的内容")], None)
+    assert index.spelled("jimi jihua") == "jimi jihua"
+    assert index.spelled("jimi jihua", "acme") == "机密计划"
 
 
 def test_only_the_beginning_of_long_questions_is_read(faq: Index) -> None:

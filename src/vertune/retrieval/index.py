@@ -184,13 +184,14 @@ class Index:
         """Return at most `number` passages that fit a text, the best one first.
 
         The ranking by words and sounds, and the one by the cosine of `vector` where it is given, are joined (`Joining`). The more of a
-        text the index knows by its sound alone, the less its vector counts. Found are the passages of all and of `customer`. `at` is a
+        text the index knows by its sound alone, the less its vector counts; so search for the text that `spelled` returns, with its vector.
+        Found are the passages of all and of `customer`. `at` is a
         day or moment in ISO 8601, at which the passages must be valid; without it, dates are not looked at.
         """
         state = self._state
-        plain = normalise.forms(self._corrected(state, normalise.forms(text[:_LONGEST]), customer))
         allowed = [_allowed(one, customer, at) for one in state.ranker.segments]
-        query, depth = state.ranker.query(plain), max(_DEPTH, number)
+        query = state.ranker.query(normalise.forms(_corrected(state, normalise.forms(text[:_LONGEST]), customer)))
+        depth = max(_DEPTH, number)
         scores = {place: state.joining.words * share for place, share in state.ranker.by_words(query, allowed, depth).items()}
         direction = None if vector is None else self._direction(state, vector)
         if direction is not None:
@@ -201,21 +202,16 @@ class Index:
         return [_hit(state.ranker, place, scores[place], direction) for place in best]
 
     def spelled(self, text: str, customer: str | None = None) -> str:
-        """Return the text with its misspelt words in Latin letters corrected to words of the index that the customer may see.
+        """Return the text as the passages that a customer may see would write it, for a model that reads it next.
 
-        A word that the index knows, and one that may be pinyin in an index with Chinese passages, stays as it is.
+        Misspelt words in Latin letters are corrected to words of the index. Syllables that the index knows by their sound alone, in pinyin
+        or in wrong characters, are written in its characters; the text is then in normal form. All else stays as it is.
         """
-        return self._corrected(self._state, text, customer)
-
-    def _corrected(self, state: _State, text: str, customer: str | None) -> str:
-        unknown = [word for word in dict.fromkeys(latin_words(normalise.forms(text))) if not state.ranker.frequency(normalise.stem(word))]
-        if not unknown:
-            return text
-        vocabularies = [_vocabulary(state, one) for one in dict.fromkeys((None, customer))]
-        corrected = {
-            word: nearest(word, vocabularies) for word in unknown[:_CORRECTED] if not (state.ranker.chinese and normalise.is_pinyin(word))
-        }
-        return normalise.replace_words(text, {word: other for word, other in corrected.items() if word != other})
+        state = self._state
+        corrected = _corrected(state, text, customer)
+        given = normalise.forms(corrected[:_LONGEST])
+        other = state.ranker.rewritten(given, [_allowed(one, customer, None) for one in state.ranker.segments])
+        return corrected if other == given else other
 
     def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
         """Return the vector with the length 1; None if the index has no vectors, or it has no direction."""
@@ -331,6 +327,21 @@ def _allowed(one: Segment, customer: str | None, at: str | None) -> NDArray[np.b
         moment = segment.seconds(at)
         allowed &= (one.valid[:, 0] <= moment) & (moment <= one.valid[:, 1])
     return allowed
+
+
+def _corrected(state: _State, text: str, customer: str | None) -> str:
+    """Return the text with misspelt words in Latin letters corrected, unless they may be pinyin in an index with Chinese passages."""
+    words = dict.fromkeys(latin_words(normalise.forms(text)))
+    unknown = [
+        word
+        for word in words
+        if not (state.ranker.chinese and normalise.is_pinyin(word)) and not state.ranker.frequency(normalise.stem(word))
+    ]
+    if not unknown:
+        return text
+    vocabularies = [_vocabulary(state, one) for one in dict.fromkeys((None, customer))]
+    corrected = {word: nearest(word, vocabularies) for word in unknown[:_CORRECTED]}
+    return normalise.replace_words(text, {word: other for word, other in corrected.items() if word != other})
 
 
 def _vocabulary(state: _State, customer: str | None) -> Vocabulary:

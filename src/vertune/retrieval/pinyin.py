@@ -22,6 +22,7 @@ _PIECE = re.compile("[\u3400-\u9fff]+|[a-z]+")
 _BETWEEN = re.compile("[\\s'’]*")
 """What may stand between two syllables of one run, because people put spaces between the syllables or words of pinyin."""
 _ACCENTED = re.compile("[\u00c0-\u024f][\u0300-\u036f]*|[a-z][\u0300-\u036f]+")
+_FIRST_HAN = "\u3400"
 _LONGEST = 6
 """Letters of the longest syllable, such as zhuang."""
 _SHARE, _LEAST = 0.1, 3
@@ -40,12 +41,20 @@ class Syllable:
     """What it may sound like, the most likely first; several where a character has several readings."""
     character: str | None
     """The Chinese character; None if it is written in Latin letters."""
+    span: tuple[int, int]
+    """Where it is in the text."""
+    run: int
+    """The number of the run of syllables, in which nothing else is in between."""
+    word: int
+    """Where the character, or the words in Latin letters of which it is a part, begin in the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What a question sounds like."""
 
+    text: str
+    """The question in normal form, without accents on Latin letters."""
     syllables: list[Syllable]
     pairs: list[tuple[int, int]]
     """The places in `syllables` of those that may follow one another."""
@@ -75,8 +84,8 @@ def heard(plain: str) -> Heard:
     A word in Latin letters is read as pinyin if it can be divided into syllables completely, into as few as possible. Where several
     divisions have as few, all of them are followed.
     """
-    found = Heard([], [])
-    for run in _runs(_unaccented(plain)):
+    found = Heard(_unaccented(plain), [], [])
+    for run in _runs(found.text):
         first = len(found.syllables)
         found.syllables.extend(run)
         following: dict[int, list[int]] = {}
@@ -84,6 +93,24 @@ def heard(plain: str) -> Heard:
             following.setdefault(one.start, []).append(place)
         found.pairs.extend((place, other) for place, one in enumerate(run, first) for other in following.get(one.end, ()))
     return found
+
+
+def is_gap(text: str) -> bool:
+    """Return whether a text is nothing or what may stand between two syllables."""
+    return _BETWEEN.fullmatch(text) is not None
+
+
+@cache
+def characters() -> dict[str, str]:
+    """Return all characters with each syllable, by the syllable."""
+    found: dict[str, list[str]] = {}
+    for code, readings in _table().items():
+        if 0x4E00 <= code < 0xA000:
+            character = chr(code)
+            sounds = dict.fromkeys((_alike(_toneless(readings.split(",", 1)[0])), *_frequent().get(character, ())))
+            for sound in sounds:
+                found.setdefault(sound, []).append(character)
+    return {sound: "".join(several) for sound, several in found.items()}
 
 
 def is_pinyin(word: str) -> bool:
@@ -95,29 +122,38 @@ def is_pinyin(word: str) -> bool:
 def _runs(plain: str) -> Iterator[list[Syllable]]:
     """Yield the runs of syllables without anything else in between but spaces and apostrophes."""
     run: list[Syllable] = []
-    last = 0
+    last = number = 0
     for piece in _PIECE.finditer(plain):
         start, end = piece.span()
         if run and not _BETWEEN.fullmatch(plain, last, start):
             yield run
-            run = []
-        place = run[-1].end if run else 0
-        edges = _possible(piece[0], place)
+            run, number = [], number + 1
+        word = run[-1].word if run and not run[-1].character and piece[0] < _FIRST_HAN else start
+        edges = _possible(piece[0], (start, word), run[-1].end if run else 0, number)
         if not edges and run:
             yield run
-            run = []
+            run, number = [], number + 1
         run += edges
         last = end
     if run:
         yield run
 
 
-def _possible(piece: str, place: int) -> list[Syllable]:
-    """Return the syllables that a run of characters or a word in Latin letters may have, the first one at `place`; none for other words."""
+def _possible(piece: str, begins: tuple[int, int], place: int, run: int) -> list[Syllable]:
+    """Return the syllables that a run of characters or a word in Latin letters may have, the first one at `place`; none for other words.
+
+    `begins` says where the piece begins in the text, and where the words in Latin letters begin to which it belongs.
+    """
+    at, word = begins
     if "a" <= piece[0] <= "z":
-        return [Syllable(place + start, place + end, (_alike(syllable),), None) for start, end, syllable in _divided(piece)]
-    read = zip(piece, _readings(piece), strict=True)
-    return [Syllable(place + number, place + number + 1, heard, character) for number, (character, heard) in enumerate(read)]
+        return [
+            Syllable(place + start, place + end, (_alike(syllable),), None, span=(at + start, at + end), run=run, word=word)
+            for start, end, syllable in _divided(piece)
+        ]
+    return [
+        Syllable(place + number, place + number + 1, heard, character, span=(at + number, at + number + 1), run=run, word=at + number)
+        for number, (character, heard) in enumerate(zip(piece, _readings(piece), strict=True))
+    ]
 
 
 @lru_cache(maxsize=1 << 12)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.retrieval import normalise, pinyin
+from vertune.retrieval import hearing, normalise, pinyin
 from vertune.retrieval.segment import Segment, text_hash
 
 K1, B = 1.5, 0.75
@@ -46,6 +46,19 @@ class Query:
     misheard: float
     """Share of the pairs of syllables that are known by their sound alone. It is high for a question in pinyin, or in wrong characters of
     the same sound, of which a vector says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """What a question sounds like, beside what the index knows."""
+
+    heard: pinyin.Heard
+    doubtful: list[int]
+    """The places of syllables that the index has in a pair of sounds, but in no pair of characters."""
+    pairs: list[tuple[str, bool]]
+    """The pairs of sounds that the index has, and whether it has their characters too."""
+    looked_at: int
+    """The number of all pairs."""
 
 
 @dataclass(frozen=True)
@@ -89,35 +102,84 @@ class Ranker:
     def _add_sounds(self, weights: defaultdict[str, float], plain: str, words: Sequence[str]) -> float:
         """Add the terms of the sound of a question with its words in Latin letters, and return what is `misheard` of it.
 
-        A pair of syllables counts more where the index lacks the two characters, because these are then wrong ones. So does a syllable that
-        is in no pair of known characters; its character counts nothing.
+        A pair of syllables counts more where the index lacks the two characters, because these are then wrong ones. So does a doubtful
+        syllable; its character counts nothing.
         """
+        known_words = self._known(words)
+        sound = self._sound(plain, latin=2 * known_words <= len(words))
+        for term, known in sound.pairs:
+            weights[term] += SOUND if known else 1.0 + SOUND
+        for place in sound.doubtful:
+            syllable = sound.heard.syllables[place]
+            weights[normalise.SOUND + syllable.sounds[0]] += SYLLABLE
+            if syllable.character:
+                weights[syllable.character] -= SINGLE
+        return sum(not known for _, known in sound.pairs) / max(1, sound.looked_at + known_words)
+
+    def _known(self, words: Sequence[str]) -> int:
+        return sum(self.frequency(normalise.stem(word)) > 0 for word in words)
+
+    def _sound(self, plain: str, latin: bool) -> _Sound:
+        """Compare what a question sounds like with the index; `latin` says whether Latin letters may be pinyin, and are not words."""
         heard = pinyin.heard(plain)
-        known_words = sum(self.frequency(normalise.stem(word)) > 0 for word in words)
-        latin = 2 * known_words <= len(words)  # otherwise Latin letters are words here, and no pinyin
         trusted, followed = [False] * len(heard.syllables), [False] * len(heard.syllables)
-        pairs = misheard = 0
+        pairs: list[tuple[str, bool]] = []
+        looked_at = 0
         for places in heard.pairs:
             first, second = (heard.syllables[place] for place in places)
             characters = first.character + second.character if first.character and second.character else None
             if not (characters or latin):
                 continue
-            pairs += 1
+            looked_at += 1
             sounds = (f"{normalise.SOUND}{one} {other}" for one in first.sounds for other in second.sounds)
             sound = next((term for term in sounds if self.frequency(term)), None)
             known = bool(characters and self.frequency(characters))
             if sound is not None:
-                weights[sound] += SOUND if known else 1.0 + SOUND
-                misheard += not known
+                pairs.append((sound, known))
             for place in places:
                 trusted[place] = trusted[place] or known
                 followed[place] = followed[place] or sound is not None
-        for syllable, is_trusted, is_followed in zip(heard.syllables, trusted, followed, strict=True):
-            if is_followed and not is_trusted:
-                weights[normalise.SOUND + syllable.sounds[0]] += SYLLABLE
-                if syllable.character:
-                    weights[syllable.character] -= SINGLE
-        return misheard / max(1, pairs + known_words)
+        runs: dict[int, list[bool]] = {}
+        for one, is_followed in zip(heard.syllables, followed, strict=True):
+            runs.setdefault(one.run, []).append(is_followed)
+        for place, one in enumerate(heard.syllables):  # in pinyin, syllables are doubtful together
+            followed[place] = followed[place] or (latin and not one.character and 2 * sum(runs[one.run]) >= len(runs[one.run]))
+        doubtful = [place for place in range(len(trusted)) if followed[place] and not trusted[place]]
+        return _Sound(heard, doubtful, pairs, looked_at)
+
+    def rewritten(self, plain: str, allowed: Sequence[NDArray[np.bool_]]) -> str:
+        """Return a question in normal form with its doubtful syllables in characters of the passages that may be found."""
+        words = [token for token in normalise.tokens(plain) if not normalise.is_ideographic(token)]
+        sound = self._sound(plain, latin=2 * self._known(words) <= len(words)) if self.chinese else None
+        if sound is None or not sound.doubtful:
+            return plain
+        chosen = [one[segment.owners] for one, segment in zip(allowed, self.segments, strict=True)]
+        return hearing.rewritten(sound.heard, sound.doubtful, self._alike, lambda terms: self._counts(terms, chosen))
+
+    def _counts(self, terms: Sequence[str], chosen: Sequence[NDArray[np.bool_]]) -> dict[str, int]:
+        """Return in how many of the chosen units each term is; terms that are in none are left out."""
+        hashes = np.array([text_hash(term) for term in terms], np.uint64)
+        found: dict[str, int] = {}
+        for segment, mask in zip(self.segments, chosen, strict=True):
+            if not len(segment.terms):
+                continue
+            places = np.minimum(np.searchsorted(segment.terms, hashes), len(segment.terms) - 1)
+            for number in np.flatnonzero(segment.terms[places] == hashes).tolist():
+                units = segment.units[segment.starts[places[number]] : segment.starts[places[number] + 1]]
+                if count := int(mask[units].sum()):
+                    found[terms[number]] = found.get(terms[number], 0) + count
+        return found
+
+    def _alike(self, sound: str) -> str:
+        """Return the characters of the index with a sound, the most frequent first."""
+        if sound not in self._characters:
+            counted = [(self.frequency(character), character) for character in pinyin.characters().get(sound, "")]
+            self._characters[sound] = "".join(character for count, character in sorted(counted, reverse=True) if count)
+        return self._characters[sound]
+
+    @cached_property
+    def _characters(self) -> dict[str, str]:
+        return {}
 
     def by_words(self, query: Query, allowed: Sequence[NDArray[np.bool_]], number: int) -> dict[Place, float]:
         """Return the places of at most `number` passages with any term of a question, the best one first.
