@@ -21,7 +21,7 @@ AXES = 96
 """Number of main axes along which the vectors of more units are compared first."""
 _SAMPLE = 20_000
 """Number of vectors from which the axes are computed."""
-_POSTINGS = 2_000_000
+_POSTINGS = 500_000
 """Number of postings that are merged at once, about; each takes some 50 bytes."""
 _ROWS = 8_192
 """Number of vectors that are read at once."""
@@ -113,8 +113,9 @@ def _merge_words(folder: Path, sources: Sequence[Segment]) -> None:
 def _merge_vectors(folder: Path, sources: Sequence[Segment], kept: Sequence[NDArray[np.bool_]]) -> None:
     file = writer(folder, "vectors", (sum(int(one.sum()) for one in kept), sources[0].vectors.shape[1]))
     for source, chosen in zip(sources, kept, strict=True):
+        opened = Segment(source.folder)
         for start in range(0, len(chosen), _ROWS):
-            file.write(source.vectors[start : start + _ROWS][chosen[start : start + _ROWS]].tobytes())
+            file.write(opened.vectors[start : start + _ROWS][chosen[start : start + _ROWS]].tobytes())
     finish(file)
 
 
@@ -129,7 +130,8 @@ def _merge_postings(folder: Path, sources: Sequence[Segment], numbers: Sequence[
     ranges = max(1, sum(len(source.units) for source in sources) // _POSTINGS)
     bounds = [(number << 64) // ranges for number in range(ranges)] + [None]
     for low, high in pairwise(bounds):
-        parts = [_part(source, chosen, new, (low, high)) for source, chosen, new in zip(sources, kept, numbers, strict=True)]
+        opened = [Segment(source.folder, source.removed) for source in sources]  # what was read before is no longer in memory
+        parts = [_part(source, chosen, new, (low, high)) for source, chosen, new in zip(opened, kept, numbers, strict=True)]
         of, rows, times = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         order = np.argsort(of, kind="stable")  # units ascend from source to source
         units.write(rows[order].astype(np.int32).tobytes())
