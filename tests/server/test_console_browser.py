@@ -515,7 +515,8 @@ def test_every_page_fits_the_window_and_is_accessible(chromium, console, tmp_pat
     )
     dark = width < 500
     person = Person(chromium, console, "boss", width, language, dark=dark)
-    pages = chromium.run("return import(document.querySelector('script').src.replace('app.js', 'pages.js')).then((all) => all.PAGES)")
+    app = "document.querySelector('script[type=module]').src"
+    pages = chromium.run(f"return import({app}.replace('app.js', 'pages.js')).then((all) => all.PAGES)")
     assert len(pages) >= 7
     for page in pages:
         path = page["path"].replace("{project}", name)
