@@ -53,10 +53,11 @@ def serve(monkeypatch, forks) -> Iterator[Callable[[], str]]:
 
 @pytest.fixture
 def session(page_base, tmp_path, monkeypatch, serve) -> Session:
-    """An empty folder. The embedded bases are a tiny one, compressed models are not timed, and no candidates are compared on few rows."""
+    """An empty folder. The embedded bases are a tiny one, which learns for an epoch; no model is timed, and no candidates are compared."""
     monkeypatch.setattr(base, "resolve", lambda name: page_base if name in {"minilm", "e5", "e5-zh-en"} else RESOLVE(name))
     monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *_: MEASURED)
     monkeypatch.setattr("vertune.learning.few.ROWS", 0)
+    monkeypatch.setattr("vertune.learning.defaults._EPOCHS", ((10**9, 1),))
     monkeypatch.setattr("vertune.steps.compress.folds._FOLDS", 2)
     monkeypatch.setattr("vertune.steps.compress.folds.ROUNDS", 1)
     monkeypatch.delenv("VERTUNE_HOME", raising=False)
