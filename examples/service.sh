@@ -70,7 +70,7 @@ for number, text in enumerate(["退货运费谁出", "我的快递到哪了", "�
     reply = post(f"/v1/apps/{name}/conversations/{chat['id']}/messages", said, **{"X-Conversation-Token": chat["token"]})
     print("you:", text)
     for turn in reply["turns"][1:]:
-        print("bot:", turn["text"].replace("\n", " "), f"[{turn['action']}]")
+        print(f"{turn['author']}:", " ".join((turn["text"] or turn["event"] or "").split()), f"[{turn['action']}]")
 PYTHON
   exit 0
 fi
