@@ -106,4 +106,5 @@ def difference(outcomes: Sequence[Outcome], given: Sequence[Given]) -> bootstrap
         return {"containment": total[..., 1] / np.maximum(total[..., 0], 1)}
 
     tallies = [bootstrap.Tallies(bootstrap.merged(one, members), summarise) for one in (ours, theirs)]
-    return bootstrap.paired(tallies[0], tallies[1])["containment"]
+    found = bootstrap.paired(tallies[0], tallies[1])["containment"]
+    return bootstrap.Interval(found.value, max(-1.0, found.low), min(1.0, found.high))  # a difference of two shares

@@ -80,7 +80,7 @@ def _next_steps(content: Content) -> list[dict[str, str]]:
 
 def _boxes(figures: Content) -> list[dict[str, str]]:
     return [
-        {"title": title, "figure": format_value(figures[name]["value"], "share"), "text": f"{_range(figures[name])} {_NAMES[name]}"}
+        {"title": title, "figure": format_value(figures[name]["value"], "share"), "text": f"{_NAMES[name]} {_range(figures[name])}"}
         for name, title in _BOXES.items()
     ]
 
@@ -100,7 +100,8 @@ def _compared(content: Content) -> list[list[str]]:
     named += [(_BASELINES[name], figures, content["ahead"].get(name)) for name, figures in content["baselines"].items()]
     rows = []
     for name, figures, ahead in named:
-        shown = f"{format_change(ahead['value'], 'share')} {format_interval(ahead['low'], ahead['high'], 'share')}" if ahead else MISSING
+        ends = [format_change(ahead[end], "share").removesuffix(" points") for end in ("low", "high")] if ahead else []
+        shown = f"{format_change(ahead['value'], 'share')} ({' to '.join(ends)})" if ahead else MISSING
         cells = [" ".join(_cells(figures[key])[:2]) for key in ("false_answers", "containment")]
         rows.append([name, *cells, shown])
     return rows
