@@ -26,6 +26,7 @@ import csv
 import hashlib
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -62,7 +63,8 @@ FALL = 0.03
 """What Recall@1 may fall by in a variant."""
 LARGE = (1_000, 10_000, 100_000)
 WIDTH, NOISE, REAL = 384, 0.4, 2_000
-BARS = {"build_seconds": 900, "search_ms": 20, "update_ms": 1_000, "memory_mb": 400}
+BARS = {"build_cpu_seconds": 900, "search_cpu_ms": 20, "update_max_ms": 1_000, "memory_mb": 400}
+"""Times are judged by those of the processor, because others may use the machine meanwhile; the others are beside them, with the load."""
 Vectors = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
@@ -428,6 +430,7 @@ def child_search(folder: Path, count: int) -> dict[str, Any]:
         updates.append(1_000 * (time.perf_counter() - started))
     assert index.search("What is entry 7?", 1)[0].id == "new 7"
     return {
+        "load": round(os.getloadavg()[0], 1),
         "open_seconds": round(opened, 2),
         "search_ms": round(float(np.median(times)), 2),
         "search_cpu_ms": round(1_000 * search_cpu / len(times), 2),

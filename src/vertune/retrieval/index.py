@@ -211,7 +211,7 @@ class Index:
         corrected = _corrected(state, text, customer)
         given = normalise.forms(corrected[:_LONGEST])
         other = state.ranker.rewritten(given, [_allowed(one, customer, None) for one in state.ranker.segments])
-        return corrected if other == given else other
+        return corrected if other == given else other + corrected[_LONGEST:]
 
     def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
         """Return the vector with the length 1; None if the index has no vectors, or it has no direction."""
@@ -348,7 +348,7 @@ def _vocabulary(state: _State, customer: str | None) -> Vocabulary:
     """Return the words of the passages of a customer, or of those that all may see; kept for the next question."""
     key = f"{customer_hash(customer):016x}"
     if key not in state.vocabularies:
-        counted = [words for one in state.ranker.segments if (words := one.words.get(key))]
+        counted = [words for one in state.ranker.segments if (words := one.words(key))]
         if not counted:
             return Vocabulary(())  # customers without passages are not kept, because there may be any number of them
         state.vocabularies[key] = Vocabulary(counted)

@@ -22,7 +22,7 @@ SINGLE, SOUND, SYLLABLE = 0.6, 0.4, 0.6
 which nothing but its sound is known."""
 _FREQUENT = 0.1
 """Share of units from which a term alone makes no unit a result, if others do. Such terms take most of the time and say least."""
-_CLOSE = 1_000
+_CLOSE = 500
 """Number of units whose complete vectors are compared, after those along the main axes were."""
 _UNITS = 4
 """How many units are looked at for each passage that is wanted, because several may be of one passage."""

@@ -22,8 +22,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vertune.core.documents import parse_json
 from vertune.core.errors import DataError, ModelError
-from vertune.core.files import read_json, storage_errors, write_json
+from vertune.core.files import storage_errors, write_json
 from vertune.retrieval import normalise
 from vertune.retrieval.passages import Passage
 
@@ -78,7 +79,7 @@ class Segment:
         """Map all files now, so that they can be read after they were deleted."""
         for name in ARRAYS:
             getattr(self, name)
-        self._passages, self.words  # noqa: B018 - they are kept
+        self._passages, self._words  # noqa: B018 - they are kept
 
     @cached_property
     def kept(self) -> NDArray[np.bool_]:
@@ -87,10 +88,13 @@ class Segment:
         kept[list(self.removed)] = False
         return kept
 
+    def words(self, customer: str) -> dict[str, int]:
+        """Return the words in Latin letters of a customer, given by its hash in hexadecimal, and in how many of its passages each is."""
+        return dict(parse_json(self._words.decode("utf-8")).get(customer, {}))
+
     @cached_property
-    def words(self) -> dict[str, dict[str, int]]:
-        """By the hash of a customer in hexadecimal: words in Latin letters, and in how many of its passages each occurs."""
-        return dict(read_json(self.folder / WORDS))
+    def _words(self) -> bytes:
+        return (self.folder / WORDS).read_bytes()
 
     @cached_property
     def _passages(self) -> NDArray[np.uint8]:
