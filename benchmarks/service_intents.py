@@ -96,7 +96,7 @@ def _by_place(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def _rows(file: Path) -> list[Row]:
     with file.open(encoding="utf-8", newline="") as opened:
         rows = [(row["text"].strip(), row["intent"] if "intent" in row else row["category"]) for row in csv.DictReader(opened)]
-    return [(text, None if label == "oos" else label) for text, label in rows if text]  # one test row has no text
+    return [(text, None if label == "oos" else label) for text, label in rows if text]  # some rows have no text
 
 
 def _draw(rows: Sequence[Row]) -> list[Row]:
