@@ -23,8 +23,11 @@ TARGETS = (0.01, 0.02, 0.05)
 """Rates of false answers for which thresholds are learnt."""
 CONFIDENCE = 0.9
 """Probability with which a learnt threshold keeps its rate."""
-_STARTS = (1 / 4, 1 / 2)
-"""Shares of the calibration rows, the most trusted ones, from which thresholds are loosened, besides the fewest rows that may be enough."""
+_LATER, _LATER_SHARE = 1 / 3, 0.2
+"""Share of the calibration rows, the most trusted ones, from which thresholds are loosened a second time, with this share of the error.
+
+The first start is the fewest rows that may be enough; if false answers are among them by chance, the second one doesn't depend on it.
+"""
 _STEPS = 200
 """Largest number of thresholds that are tested from a start."""
 _OFFERED = (2, 4)
@@ -103,7 +106,7 @@ def learn(
     them are outside. Raises DataError for fewer than 20 rows, or for none with an intent.
 
     The rows are ordered by trust. Given the trust of the row after them, the first k rows are a random sample of the messages with a higher
-    trust, so that the number of false answers among them is binomial. From each of three starts the threshold is loosened as long as a rate
+    trust, so that the number of false answers among them is binomial. From each of two starts the threshold is loosened as long as a rate
     at the target is rejected; the starts share the error. That the rate holds with `confidence` needs that messages with less trust are not
     less often wrong, as far as the threshold is near; that a single tested threshold keeps its rate needs no assumption.
     """
@@ -115,7 +118,7 @@ def learn(
     learnt = {}
     for target in targets:
         starts = _starts(len(ordered), target, 1 - confidence)
-        best = max((_loosest(ordered, wrong, start, (target, (1 - confidence) / len(starts))) for start in starts), default=0)
+        best, error = max(((_loosest(ordered, wrong, start, (target, error)), error) for start, error in starts), default=(0, 0.0))
         unsure = values <= (_cut(ordered, best) if best else math.inf)
         learnt[target] = Thresholds(
             target=target,
@@ -126,7 +129,7 @@ def learn(
             rows=len(ordered),
             answered=best,
             wrong=int(wrong[best - 1]) if best else 0,
-            bound=upper_bound(int(wrong[best - 1]), best, (1 - confidence) / len(starts)) if best else 1.0,
+            bound=upper_bound(int(wrong[best - 1]), best, error) if best else 1.0,
         )
     return learnt
 
@@ -178,18 +181,17 @@ def _check(probabilities: Floats, right: Places, outside: Floats) -> None:
         )
 
 
-def _starts(rows: int, target: float, error: float) -> list[int]:
+def _starts(rows: int, target: float, error: float) -> list[tuple[int, float]]:
     """Return from how many answers on thresholds are tested, each with its part of the error; none if all rows are too few.
 
     The first start is the fewest answers of which one may be false; with few rows, the fewest without a false one.
     """
-    for count in range(len(_STARTS) + 1, 0, -1):
-        first = fewest(target, error / count, failed=1)
-        starts = sorted({first, *(start for share in _STARTS if first < (start := math.ceil(share * rows)))})
-        if first <= rows and len(starts) <= count:
-            return starts
-    first = fewest(target, error)
-    return [first] if first <= rows else []
+    later = math.ceil(_LATER * rows)
+    for failed, share in ((1, 1 - _LATER_SHARE), (1, 1.0), (0, 1.0)):
+        first = fewest(target, share * error, failed)
+        if first < later or (share == 1.0 and first <= rows):
+            return [(first, share * error), *([(later, (1 - share) * error)] if share < 1 else [])]
+    return []
 
 
 def _loosest(ordered: Floats, wrong: NDArray[np.integer[Any]], start: int, test: tuple[float, float]) -> int:
