@@ -178,6 +178,8 @@ async def run(options: argparse.Namespace, home: Path, receiver: Receiver) -> di
         await servers.ready(port)
         attack = Attack(port, options.app)
         await attack.begin()
+        while (await attack.line.send("POST", f"{attack.path}/messages", {"message": "w", "text": "hello"}, attack.headers))[0] == 503:
+            await asyncio.sleep(0.5)  # the models of a product are loaded after the server listens
         await attack.line.send("POST", f"{attack.path}/messages", {"message": "m", "text": MARKERS["other_customer"]}, attack.headers)
         owned = attack.path.rpartition("/")[2]
         database = Database(home / "server.db")

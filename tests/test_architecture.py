@@ -49,6 +49,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli/retrain.py::run": "likewise",
     "cli/simulate.py::run": "likewise",
     "cli/watch.py::run": "likewise",
+    "store/keys.py::Keys.create": "each is one property of a key, and a caller passes one or two by name",
     "client/client.py::Client.__init__": "each is one setting of a connection, and a user passes one or two by name",
 }
 """`file::function` of more than 6 parameters, each with its reason."""
@@ -61,6 +62,7 @@ MANY_POSITIONAL: dict[str, str] = {
     "store/migrations/versions/0005_labels.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0003_jobs.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0006_watching.py::op.create_table": _COLUMNS,
+    "store/migrations/versions/0008_conversations.py::op.create_table": _COLUMNS,
 }
 """`file::function` that is called with more than 5 positional arguments, each with its reason."""
 

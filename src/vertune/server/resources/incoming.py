@@ -51,7 +51,7 @@ _BODY = {
 
 @resource.post(
     "/v1/apps/{app}/incoming/{adapter}", scope=None, response_model=Answered, openapi_extra=_BODY,
-    responses=problems.documented(401, 409, 413, 415, 422, 429, 503, 507),
+    responses={**problems.documented(401, 409, 413, 415), **problems.documented(422, 429, 503, 507)},
 )  # fmt: skip
 async def take_message(app: str, adapter: str, request: Request) -> Response:
     """Take a message of another channel, which its adapter has signed; answer with the reply, unless the operator has it posted."""
