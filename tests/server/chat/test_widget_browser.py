@@ -23,8 +23,8 @@ pytestmark = [
 ]
 HOST = "vertune-chat"
 PHRASES = {
-    "en": {"hello": "Hello", "person": "Talk to a person", "end": "End chat", "rate": "Send rating", "thanks": "Thank you"},
-    "zh": {"hello": "您好", "person": "转人工", "end": "结束对话", "rate": "提交评价", "thanks": "感谢"},
+    "en": {"hello": "Hello", "person": "Talk to a person", "end": "End chat", "rate": "Send", "thanks": "Thank you"},
+    "zh": {"hello": "您好", "person": "转人工", "end": "结束对话", "rate": "发送", "thanks": "感谢"},
 }
 DESK = {"en": {"close": "Close", "return": "Return to the machine"}, "zh": {"close": "结束对话", "return": "交还机器"}}
 

@@ -9,7 +9,7 @@ const TEXTS = {
     by: { visitor: "You", bot: "Machine", agent: "Person", system: "Notice" }, unread: "new", taken: "A person has joined.",
     returned: "The machine answers again.", failed: "Not sent", trouble: "The chat is not available now.",
     offline: "No connection. Your messages will be sent when it is back.", rate: "How satisfied are you? (5: very)",
-    comment: "Comment (optional)", submit: "Send rating", thanks: "Thank you for your rating.", again: "New chat",
+    comment: "Comment (optional)", thanks: "Thank you for your rating.", again: "New chat",
   },
   zh: {
     title: "在线客服", close: "关闭聊天窗口", end: "结束对话", log: "对话", write: "请输入您的问题", send: "发送",
@@ -18,7 +18,7 @@ const TEXTS = {
     by: { visitor: "您", bot: "机器", agent: "人工", system: "提示" }, unread: "条新消息", taken: "人工客服已加入。",
     returned: "自动客服继续为您服务。", failed: "未发送", trouble: "暂时无法使用。",
     offline: "网络已断开，恢复后会自动发送您的消息。", rate: "您对这次服务满意吗？（5 分：非常满意）",
-    comment: "留言（可不填）", submit: "提交评价", thanks: "感谢您的评价。", again: "新的对话",
+    comment: "留言（可不填）", thanks: "感谢您的评价。", again: "新的对话",
   },
 };
 
@@ -174,7 +174,7 @@ function rating() {
     call("POST", "/satisfaction", body).then(thank, trouble);
   };
   const fields = node("fieldset", {}, node("legend", {}, texts.rate), [1, 2, 3, 4, 5].map(score));
-  const form = node("form", { class: "rate", onsubmit }, fields, comment, node("button", { class: "main" }, texts.submit), again);
+  const form = node("form", { class: "rate", onsubmit }, fields, comment, node("button", { class: "main" }, texts.send), again);
   if (rated) form.replaceChildren(again);
   return form;
 }
@@ -279,9 +279,9 @@ function settle({ message }) {
 /** Decide what follows when a message was not taken: all but what the server finds wrong is sent again, with the same id. */
 async function refused(error, body, tries) {
   const { status } = error;
-  // another tab has used the number, or the conversation is closed
-  if (status === 409) await call("GET", `?after=${after}`).then(got, trouble);
-  else if (/^4(?!04|29)/.test(status)) {
+  // another tab has used the number, or the conversation is closed, or it was deleted, which the answer tells
+  if (/^40[49]/.test(status)) await call("GET", `?after=${after}`).then(got, trouble);
+  else if (/^4(?!29)/.test(status)) {
     const element = pending(body.message);
     element?.append(node("span", { role: "alert" }, texts.failed));
     element?.removeAttribute("id");
@@ -384,8 +384,8 @@ async function request(method, path, body, signal) {
   const asked = { method, headers, body: body && JSON.stringify(body), signal };
   const response = await fetch(kept.id ? `${base}/${kept.id}${path}` : base, asked);
   if (response.ok) return response;
-  // it was deleted
-  if (response.status === 404 && kept.id) setTimeout(renew, 0, kept.outbox);
+  // it was deleted; a message may also be refused because a model is missing
+  if (response.status === 404 && kept.id && path[0] === "?") setTimeout(renew, 0, kept.outbox);
   throw Object.assign(new Error(path), { status: response.status });
 }
 
