@@ -45,14 +45,24 @@ OPERATIONS = [(method, path) for method, path, scope in ROUTES if scope is not N
 """All that need a key."""
 
 
+SAID = ("", "Bearer", "Basic dnQ6dnQ=", "Bearer vt_0123456789ab_guess", "Bearer vt_", "vt_x", "Bearer \xff")
+"""In place of a key."""
+
+
 @pytest.mark.parametrize(
-    "said", [None, "", "Bearer", "Basic dnQ6dnQ=", "Bearer vt_0123456789ab_guess", "Bearer vt_", "vt_x", "Bearer \xff"]
+    ("said", "operations"),
+    [
+        (None, OPERATIONS),
+        *((said, OPERATIONS[place :: len(SAID)]) for place, said in enumerate(SAID)),
+        *(pytest.param(said, OPERATIONS, marks=pytest.mark.matrix) for said in SAID),
+    ],
+    ids=lambda value: str(len(value)) if isinstance(value, list) else repr(value),
 )
-def test_without_a_key_nothing_is_done(server, said) -> None:
+def test_without_a_key_nothing_is_done(server, said, operations) -> None:
     """Whatever the body is, which is not looked at."""
     headers = {} if said is None else {"Authorization": said.encode("latin-1")}
     broken = {"content": b"{", "headers": {"Content-Type": "text/plain", **headers}}
-    for method, path in OPERATIONS:
+    for method, path in operations:
         for given in ({"json": ASKED, "headers": headers}, broken):
             found = server.stranger.request(method, path, **given)
             assert "key" in problem(found, 401), (method, path)

@@ -32,6 +32,10 @@ EXAMPLES = [example for examples in OF_MASKS for example in examples]
 """Texts with the part of each that is personal data; a mask takes part as soon as it exists."""
 EVERYWHERE = [examples[-(place % 2)] for place, examples in enumerate(OF_MASKS)]
 """One for each mask, of several languages, which is sent through all that accepts texts."""
+TOGETHER = [
+    (f"{text}\n{other}", value) for (text, value), (other, _) in zip(EVERYWHERE[::2], EVERYWHERE[1::2] + EVERYWHERE[:1], strict=False)
+]
+"""The same, two in one text, of which the first is also sent where a text has no place."""
 FULL = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 """From the characters of ASCII to those of full width."""
 LEAST_DIGITS = 7
@@ -238,11 +242,12 @@ def test_the_examples_are_found_where_they_are_kept(home, start) -> None:
     assert found_in(kept) == {value for _, value in EXAMPLES}
 
 
-def test_what_clients_send_stays_nowhere(collector, home, seen, start, capfd) -> None:
+@pytest.mark.parametrize("sent", [TOGETHER, pytest.param(EVERYWHERE, marks=pytest.mark.matrix)], ids=["together", "each"])
+def test_what_clients_send_stays_nowhere(collector, home, seen, start, capfd, sent) -> None:
     running = start(home, admin(home), traces=collector[0], jobs=JobSettings(cores=1))
     live = home.aliases()["intent@live"]
     other = next(one.id for one in home.shelf("models") if one.manifest["name"] == "intent" and one.id != live)
-    for text, value in EVERYWHERE:
+    for text, value in sent:
         send(running, text, value)
         raw(running, text)
     everything = [text for text, _ in EXAMPLES]
