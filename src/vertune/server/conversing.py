@@ -96,7 +96,7 @@ async def stream(chats: Chats, id: str, after: int) -> AsyncIterator[bytes]:
 def _read(connection: Any, id: str, after: int) -> tuple[Conversation, list[Turn], int | None]:
     conversation = conversations.get(connection, id)
     if conversation is None:
-        raise NotFound(f"There is no conversation '{id[:32]}', or it was deleted. Begin a new one.")
+        raise NotFound(f"There is no conversation '{id[:32]}', or it was deleted. Start a new one.")
     return conversation, conversations.turns_of(connection, id, after), conversations.position(connection, conversation)
 
 

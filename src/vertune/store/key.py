@@ -87,8 +87,8 @@ def bound_to(key: Key, origin: str | None) -> Key:
         )
     if key.scopes != {"chat"}:
         raise ConfigError(
-            f"The key for the pages of {spelt} has the scopes {', '.join(sorted(key.scopes))}; expected 'chat' alone, because whoever "
-            "sees such a page can read the key. Create another key for the other scopes."
+            f"The key for the pages of {spelt} has the scopes {', '.join(sorted(key.scopes))}; expected 'chat' alone, because visitors "
+            "of such a page can read the key. Create another key for the other scopes."
         )
     return replace(key, origin=spelt)
 

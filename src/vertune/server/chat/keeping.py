@@ -193,7 +193,7 @@ def _read(connection: Connection, id: str) -> Talk:
     """Return a conversation as it is stored, with the ids of its messages."""
     conversation = conversations.get(connection, id)
     if conversation is None:
-        raise NotFound(f"There is no conversation '{id[:32]}', or it was deleted. Begin a new one.")
+        raise NotFound(f"There is no conversation '{id[:32]}', or it was deleted. Start a new one.")
     messages = conversations.messages_of(connection, id)
     return Talk(conversation, {name: Noted(*about) for name, about in messages.items()}, fresh=True)
 

@@ -40,7 +40,9 @@ class LiveProducts:
         if product is not None:
             return product
         if name in self.errors:
-            raise Busy(f"The app '{name[:80]}' can't be used at the moment; the log says why. Try again later.", _RETRY_SECONDS)
+            raise Busy(
+                f"The app '{name[:80]}' can't be used at the moment, for a reason that the log names. Try again later.", _RETRY_SECONDS
+            )
         raise NotFound(f"There is no app '{name[:80]}' on this server. Ask its operator for the name, or train it: vertune app NAME train")
 
     def update(self) -> None:

@@ -93,7 +93,7 @@ class Talking:
             or found.app != app
             or customer not in (None, found.customer)
         ):
-            raise NotFound(f"There is no conversation '{id[:32]}' of the app '{app[:80]}' with this secret. Begin a new one.")
+            raise NotFound(f"There is no conversation '{id[:32]}' of the app '{app[:80]}' with this secret. Start a new one.")
         return found
 
     async def say(self, id: str, message: Message, key: str | None) -> Outcome:
@@ -160,11 +160,11 @@ class Talking:
         if (noted := talk.messages.get(message.id)) is not None:
             return await self._again(talk, message, noted.number)
         if conversation.stage == "closed":
-            raise talk.refuse(Conflict("The conversation is closed. Begin a new one: POST /v1/apps/APP/conversations"))
+            raise talk.refuse(Conflict("The conversation is closed. Start a new one with POST /v1/apps/APP/conversations."))
         if message.sequence is not None and message.sequence != conversation.sequence + 1:
             return await self._out_of_order(talk, message)
         if conversation.turn >= self._settings.turns:
-            raise Conflict(f"The conversation has {conversation.turn} turns, which is the maximum. Begin a new one.")
+            raise Conflict(f"The conversation has {conversation.turn} turns, which is the maximum. Start a new one.")
         step = Step.of(conversation)
         step.early = message.sequence if early else None
         await self._take(step, message)
@@ -211,14 +211,14 @@ class Talking:
         expected = conversation.sequence + 1
         if number < expected or not talk.fresh:
             raise talk.refuse(
-                Conflict(f"The message has the number {number}, which another one has had; expected {expected}. Number it anew.")
+                Conflict(f"The message has the number {number}, which another one has had; expected {expected}. Send it with this number.")
             )
         early, most = message.as_early(conversation.id, now()), self._settings.early
         if number > expected + most:
             raise Busy(f"The message has the number {number}; expected at most {expected + most}. Send the earlier ones first.", 1.0, True)
         stored = await self.keeper.write(conversation.id, lambda connection: conversations.add_early(connection, early))
         if (stored.message, stored.content["text"]) != (early.message, early.content["text"]):
-            raise Conflict(f"The number {number} belongs to another message of this conversation. Number the message anew.")
+            raise Conflict(f"The number {number} belongs to another message of this conversation. Send the message with the next number.")
         self._early[conversation.id] = None
         while len(self._early) > _REMEMBERED:
             self._early.popitem(last=False)

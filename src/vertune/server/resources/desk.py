@@ -293,7 +293,7 @@ async def _conversation(request: Request, id: str) -> Conversation:
     """Return a conversation that the sender of a request may see; raise NotFound if there is none."""
     found = await chats_of(request).keeper.get(id)
     if customer_of(request) not in (None, found.customer) or not request.app.state.access.sees(request, found.app):
-        raise NotFound(f"There is no conversation '{id[:32]}', or it was deleted. Begin a new one.")
+        raise NotFound(f"There is no conversation '{id[:32]}', or it was deleted. Start a new one.")
     return found
 
 
