@@ -57,11 +57,11 @@ export class ConversationView {
     this.conversation = { ...this.conversation, ...fields, turn: Math.max(this.conversation.turn ?? 0, added.at(-1)?.number ?? 0) };
     delete this.conversation.turns;
     this.turns.push(...added);
-    const low = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 120;
+    const low = this.#low;
     this.log.append(...added.map((one) => turnView(one, { tools: this.#tools(one) })));
     this.#show(); // which may change how much of the transcript is in sight
     if (low || added.some((one) => one.author === "agent")) this.log.scrollTop = this.log.scrollHeight;
-    if (added.some((one) => one.author === "visitor") && this.#mine) this.composer.suggest();
+    if (added.some((one) => one.author === "visitor") && this.#mine) this.#suggest();
     if (before !== this.conversation.stage) this.changed(this.#mine);
   }
 
@@ -97,7 +97,19 @@ export class ConversationView {
     );
     replace(this.about, this.#reasons());
     this.composer.element.hidden = !this.#mine;
-    if (this.#mine) this.composer.suggest();
+    if (this.#mine) this.#suggest();
+  }
+
+  /** Whether the end of the transcript is in sight. */
+  get #low() {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 120;
+  }
+
+  /** Offer answers; they take room from the transcript, whose end stays in sight. */
+  async #suggest() {
+    const low = this.#low;
+    await this.composer.suggest();
+    if (low) this.log.scrollTop = this.log.scrollHeight;
   }
 
   #buttons() {
@@ -129,7 +141,7 @@ export class ConversationView {
       "div",
       { class: "card why" },
       reasons.length > 0 && h("p", { class: "badges" }, reasons.map((one) => h("span", { class: "badge warn" }, reasonName(one)))),
-      summary && h("p", {}, h("strong", {}, t("desk.summary")), " ", summary),
+      summary && h("p", { class: "summary" }, h("strong", {}, t("desk.summary")), " ", summary),
       known.length > 0 && slotList(known),
       facts([
         [t("desk.language"), language],

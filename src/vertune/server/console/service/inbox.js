@@ -83,7 +83,7 @@ export class Inbox {
         "a",
         { class: "inbox-item", href: link("/desk/{id}", { id: one.id }, { list: this.name }), "aria-current": current },
         h("span", { class: "row between" }, h("strong", {}, one.app), since(one)),
-        h("span", { class: "inbox-text" }, one.last || t("desk.wordless")),
+        h("span", { class: "inbox-text" }, one.last || one.summary || t("desk.wordless")),
         h("span", { class: "badges" }, (one.reasons ?? []).map((reason) => h("span", { class: "badge warn" }, reasonName(reason)))),
       ),
     );

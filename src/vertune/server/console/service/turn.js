@@ -15,13 +15,21 @@ export function turnView(turn, { choose = null, tools = [] } = {}) {
     "li",
     { class: `turn ${turn.author}` },
     h("p", { class: "turn-author" }, t(`turn.${turn.author}`), turn.at && h("time", { datetime: turn.at }, moment(turn.at)), tools),
-    h("p", { class: "turn-text" }, turn.text || (turn.event && t(`turn.event.${turn.event}`))),
+    wording(turn),
     (turn.attachments ?? []).map(attached),
     turn.choices?.length > 0 && h("div", { class: "buttons" }, turn.choices.map((one) => choice(one, choose))),
     turn.label && h("p", {}, h("span", { class: "badge good" }, t("turn.label", { name: labelName(turn.label) }))),
     turn.result && raw(turn.result),
     about,
   );
+}
+
+/** Return what was said, or what happened instead. */
+function wording(turn) {
+  if (turn.text) return h("p", { class: "turn-text" }, turn.text);
+  const happened = turn.event ?? turn.action;
+  const known = happened && hasPhrase(`turn.event.${happened}`);
+  return h("p", { class: "muted" }, known ? t(`turn.event.${happened}`) : t("turn.wordless"));
 }
 
 function labelName({ intent, entry }) {
