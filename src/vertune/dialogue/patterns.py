@@ -58,10 +58,10 @@ _NEGATED = (
         r"|(?:i'm|i\s+am|im|this\s+is|this\s+isn't|it's|it\s+is|that's|that\s+is|we're)\s+not\s+(?:about|asking|talking|trying|looking|going|here|interested)"
         r"(?:\s+(?:about|for|to|in))?"
         r"|(?:do\s+not|don't|dont)\s+(?=(?:cancel|block|send|close|refund|return|change|transfer|call|order|stop|freeze|delete|ship|deliver|charge|pay)\b))"
-        rf"\s*(?P<what>[^,.;!?\n]+?)\s*{_CLAUSE_END}"
+        rf"\s*(?P<what>[^,.;!?\n]+?){_CLAUSE_END}"
     ),
     re.compile(
-        rf"(?:(?<=[,.;\n])|^)\s*(?:it's\s+|it\s+is\s+|and\s+)?not\s+(?:about\s+|for\s+|to\s+|that\s+)?(?P<what>[^,.;!?\n]+?)\s*{_CLAUSE_END}"
+        rf"(?:(?<=[,.;\n])|^)\s*(?:it's\s+|it\s+is\s+|and\s+)?not\s+(?:about\s+|for\s+|to\s+|that\s+)?(?P<what>[^,.;!?\n]+?){_CLAUSE_END}"
     ),
     re.compile(r"(?:instead\s+of|rather\s+than|and\s+not|but\s+not)\s+(?P<what>[^,.;!?\n]+)"),
     re.compile(
@@ -90,9 +90,9 @@ _STARTER = (
     r"show|there|will|should|have|has|it|the|we)\b"
 )
 _JOINT = re.compile(
-    rf"[.?!;\n。？！；]+\s*|[,，]?\s*(?:\b(?:and\s+)?(?:also|additionally|besides|another\s+thing|one\s+more\s+thing|on\s+top\s+of\s+that|plus|secondly)\b"
+    rf"[.?!;\n。？！；]+\s*|(?<!\s)[,，]?\s*(?:\b(?:and\s+)?(?:also|additionally|besides|another\s+thing|one\s+more\s+thing|on\s+top\s+of\s+that|plus|secondly)\b"
     rf"|\band\s+(?={_STARTER})|\bas\s+well\s+as\b|,\s*(?={_STARTER}))[,:]?\s*"
-    r"|[,，、\s]*(?:还有就是|还有|另外|顺便(?:问一下|问下|再)?|以及|并且|同时|此外|再问一下|再就是|第二|其次|还想(?:问|知道)?|也想(?:问|知道)?|再帮我|再)[,，：:]?\s*|[,，]\s*"
+    r"|(?<![,，、\s])[,，、\s]*(?:还有就是|还有|另外|顺便(?:问一下|问下|再)?|以及|并且|同时|此外|再问一下|再就是|第二|其次|还想(?:问|知道)?|也想(?:问|知道)?|再帮我|再)[,，：:]?\s*|[,，]\s*"
 )
 """Where a message may go on to another wish."""
 
@@ -212,7 +212,7 @@ def _negations(folded: str) -> Iterator[tuple[int, int, int]]:
     taken = 0
     matches = [match for expression in _NEGATED for match in expression.finditer(folded)]
     for match in sorted(matches, key=lambda match: match.start()):  # of several at one place the first expression, which is the narrowest
-        what, end = match["what"], match.end("what")
+        what, end = match["what"].strip(), match.end("what")
         if match.start() >= taken and not _STILL.search(what) and not _POINTS.fullmatch(what) and not _QUESTION.match(folded, end):
             taken = end
             yield match.start(), match.start("what"), end
