@@ -12,6 +12,8 @@ import { reasonName, slotList, turnView } from "./turn.js";
 
 /** Seconds for which the server waits for something new before it answers. */
 const WAIT = 20;
+/** Pixels from the end of the transcript within which it counts as its end. */
+const NEAR = 120;
 const TONES = { waiting: "warn", agent: "accent", closed: "", bot: "good" };
 
 export class ConversationView {
@@ -26,6 +28,7 @@ export class ConversationView {
     this.composer = new Composer(found, (answer) => this.#got(answer), signal);
     const about = { class: "conversation", "aria-label": t("desk.conversation") };
     this.element = h("section", about, this.head, this.about, this.log, this.composer.element);
+    this.#keepEnd();
     this.#got(found);
     document.addEventListener("keydown", (event) => this.#key(event), { signal });
   }
@@ -36,7 +39,7 @@ export class ConversationView {
 
   /** Listen to what the customer writes while the page is shown. */
   async follow() {
-    this.log.scrollTop = this.log.scrollHeight;
+    this.#toEnd();
     for (let tries = 0; !this.signal.aborted && this.conversation.stage !== "closed"; ) {
       try {
         const query = { after: this.conversation.turn, wait: WAIT };
@@ -57,11 +60,10 @@ export class ConversationView {
     this.conversation = { ...this.conversation, ...fields, turn: Math.max(this.conversation.turn ?? 0, added.at(-1)?.number ?? 0) };
     delete this.conversation.turns;
     this.turns.push(...added);
-    const low = this.#low;
     this.log.append(...added.map((one) => turnView(one, { tools: this.#tools(one) })));
-    this.#show(); // which may change how much of the transcript is in sight
-    if (low || added.some((one) => one.author === "agent")) this.log.scrollTop = this.log.scrollHeight;
-    if (added.some((one) => one.author === "visitor") && this.#mine) this.#suggest();
+    this.#show();
+    if (this.atEnd || added.some((one) => one.author === "agent")) this.#toEnd();
+    if (added.some((one) => one.author === "visitor") && this.#mine) this.composer.suggest();
     if (before !== this.conversation.stage) this.changed(this.#mine);
   }
 
@@ -97,19 +99,25 @@ export class ConversationView {
     );
     replace(this.about, this.#reasons());
     this.composer.element.hidden = !this.#mine;
-    if (this.#mine) this.#suggest();
+    if (this.#mine) this.composer.suggest();
   }
 
-  /** Whether the end of the transcript is in sight. */
-  get #low() {
-    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 120;
+  /** Keep the end of the transcript in sight while other parts take room from it, unless the person has scrolled up. */
+  #keepEnd() {
+    let height = 0;
+    this.atEnd = true;
+    this.log.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.log;
+      if (clientHeight === height) this.atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+    });
+    new ResizeObserver(() => {
+      height = this.log.clientHeight;
+      if (this.atEnd) this.#toEnd();
+    }).observe(this.log);
   }
 
-  /** Offer answers; they take room from the transcript, whose end stays in sight. */
-  async #suggest() {
-    const low = this.#low;
-    await this.composer.suggest();
-    if (low) this.log.scrollTop = this.log.scrollHeight;
+  #toEnd() {
+    this.log.scrollTop = this.log.scrollHeight;
   }
 
   #buttons() {
