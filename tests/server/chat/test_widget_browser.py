@@ -14,8 +14,9 @@ from tests.server.accessibility import problems
 from tests.server.browser import PASSWORD, add_user
 from tests.server.chat.conftest import Visitor
 from tests.server.running import Running, until
+from vertune.core.errors import NotFound, Unavailable
 from vertune.testing.chromium import BROWSER, DRIVER, Chromium
-from vertune.testing.ledger import NAME, chained
+from vertune.testing.ledger import NAME, Ledger, chained
 
 pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1"]),
@@ -253,6 +254,23 @@ def test_where_streams_are_held_back_the_chat_asks_again_and_again(chromium, ser
     customer.until("!root.querySelector('.foot button').hidden")
     customer.say("again")
     customer.sees("person", "again")
+
+
+def test_a_message_is_sent_again_while_a_model_is_missing(chromium, server, site, monkeypatch) -> None:
+    """Which the server may say with the status of a conversation that is gone, too."""
+    customer, answer = Customer(chromium, site), Ledger.answer
+    missing = [NotFound("No model is served under the name 'ledger-intents'. Wait."), Unavailable("It is being prepared. Wait.")]
+
+    def answer_later(self: Ledger, *given: Any) -> Any:
+        if missing:
+            raise missing.pop()
+        return answer(self, *given)
+
+    monkeypatch.setattr(Ledger, "answer", answer_later)
+    begun = customer.id
+    customer.say("one")
+    customer.sees("one")
+    assert (missing, customer.id) == ([], begun)
 
 
 def test_a_page_chooses_the_colours(chromium, site) -> None:
