@@ -22,8 +22,9 @@ ASKED = {"texts": ["soup"]}
 
 
 @pytest.fixture
-def keys(server):
-    """Keys as another process has them."""
+def keys(server, monkeypatch):
+    """Keys as another process has them, whose changes are noticed at once."""
+    monkeypatch.setattr("vertune.store.cached.REVOCATION_DELAY", 0.0)
     with closing(Keys(Database(server.service.home.folder / "server.db"))) as found:
         yield found
 
