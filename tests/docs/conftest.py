@@ -16,7 +16,7 @@ from tests.server.conftest import admin, described
 from tests.server.running import Running
 from vertune.core import base
 from vertune.core.artifact import Home
-from vertune.server.settings import JobSettings
+from vertune.server.settings import JobSettings, SessionSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -58,6 +58,7 @@ def session(page_base, tmp_path, monkeypatch, serve) -> Session:
     monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *_: MEASURED)
     monkeypatch.setattr("vertune.learning.few.ROWS", 0)
     monkeypatch.setattr("vertune.learning.defaults._EPOCHS", ((10**9, 1),))
+    monkeypatch.setattr("vertune.server.people.SessionSettings", lambda: SessionSettings(password_kibibytes=8, password_rounds=1))
     monkeypatch.setattr("vertune.steps.compress.folds._FOLDS", 2)
     monkeypatch.setattr("vertune.steps.compress.folds.ROUNDS", 1)
     monkeypatch.delenv("VERTUNE_HOME", raising=False)
