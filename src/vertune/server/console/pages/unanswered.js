@@ -60,13 +60,13 @@ class Unanswered {
     const boxes = cluster.examples.map((one) => [one, checkbox(one.text, true)]);
     const where = (one) => h("a", { href: link("/desk/{id}", { id: one.conversation }) }, t("unanswered.see"));
     const row = ([one, box]) => h("li", { class: "row between" }, box.element, where(one));
-    const card = h("article", { class: "card cluster" });
     const chosen = () => boxes.filter(([, box]) => box.input.checked).map(([one]) => one);
     const button = (name, kind, run) => h("button", { type: "button", class: kind, onclick: run }, name);
     const proposal = cluster.proposal?.kind === "entry" ? "entry" : "intent";
     const rest = boxes.slice(SHOWN);
-    replace(
-      card,
+    return h(
+      "article",
+      { class: "card cluster" },
       h("h2", {}, cluster.words?.length ? listed(cluster.words) : cluster.examples[0]?.text),
       h("p", { class: "hint" }, t("unanswered.size", { count: cluster.size })),
       h("ul", { class: "plain-list" }, boxes.slice(0, SHOWN).map(row)),
@@ -75,15 +75,14 @@ class Unanswered {
       h(
         "div",
         { class: "buttons" },
-        button(t("unanswered.intent"), proposal === "intent" ? "primary" : null, () => this.#decide(card, chosen(), "intent", cluster)),
-        button(t("unanswered.entry"), proposal === "entry" ? "primary" : null, () => this.#decide(card, chosen(), "entry", cluster)),
-        button(t("unanswered.dismiss"), null, () => this.#send(card, chosen(), { dismiss: true })),
+        button(t("unanswered.intent"), proposal === "intent" ? "primary" : null, () => this.#decide(chosen(), "intent", cluster)),
+        button(t("unanswered.entry"), proposal === "entry" ? "primary" : null, () => this.#decide(chosen(), "entry", cluster)),
+        button(t("unanswered.dismiss"), null, () => this.#send(chosen(), { dismiss: true })),
       ),
     );
-    return card;
   }
 
-  async #decide(card, examples, kind, { proposal }) {
+  async #decide(examples, kind, { proposal }) {
     if (!examples.length) return void show(t("unanswered.choose"));
     const [language] = this.app.languages ?? ["en"];
     const written = /[\u4e00-\u9fff]/.test(examples[0].text) ? "zh" : language;
@@ -91,17 +90,16 @@ class Unanswered {
     const fields = meaningFields(this.app.intents ?? [], written, about);
     const save = () => fields.chosen();
     const meaning = await dialog(t("unanswered.decide"), fields.elements, [{ label: t("action.save"), value: save }]);
-    if (meaning) await this.#send(card, examples, meaning);
+    if (meaning) await this.#send(examples, meaning);
     return undefined;
   }
 
-  async #send(card, examples, meaning) {
+  async #send(examples, meaning) {
     if (!examples.length) return void show(t("unanswered.choose"));
     const body = { examples: examples.map(({ conversation, turn }) => ({ conversation, turn })), ...meaning };
     const found = await attempt(() => send("POST", this.path, body));
     if (!found) return undefined;
-    card.remove();
     show(meaning.dismiss ? t("unanswered.dismissed") : t("unanswered.done", { count: found.labels }), { kind: "good" });
-    return undefined;
+    return attempt(() => this.load()); // a group may have more messages than its examples
   }
 }
