@@ -69,6 +69,10 @@ class Ask(Protocol):
         """Return the passages that fit a text best, the best one first; none if there is no index."""
         ...
 
+    def spelled(self, text: str) -> str:
+        """Return a text with typos, pinyin and homophones as the index writes them; unchanged if there is no index."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:

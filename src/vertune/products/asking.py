@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,8 +15,11 @@ from vertune.core.errors import UnknownName
 from vertune.core.records import Answer, Record
 from vertune.data.validate import select_fields, validate_records
 from vertune.retrieval.index import Index
+from vertune.runtime.cache import AnswerCache, CachedPredictor
 from vertune.runtime.predictor import Predictor
 
+_KEPT = 5_000
+"""Predictions of models in this process that are kept."""
 _REMEMBERED = 64
 """Vectors that are kept of one message and its parts."""
 
@@ -34,13 +37,14 @@ class Models(Protocol):
 class LoadedModels:
     """Models in this process, without a queue: for training, evaluation and tests."""
 
-    def __init__(self, predictors: Mapping[str, Predictor]) -> None:
+    def __init__(self, predictors: Mapping[str, CachedPredictor]) -> None:
         self.predictors = dict(predictors)
 
     @classmethod
     def open(cls, home: Home, models: Mapping[str, str]) -> LoadedModels:
         """Load models; `models` has their ids by the names of the verticals. Raises NotFound and ModelError."""
-        return cls({vertical: Predictor.open(home.get("models", id)) for vertical, id in models.items()})
+        cache: AnswerCache[Hashable, Answer] = AnswerCache(_KEPT)  # a text in the index is a training message, or one to learn from
+        return cls({vertical: CachedPredictor(Predictor.open(home.get("models", id)), id, cache) for vertical, id in models.items()})
 
     def ask_together(
         self, questions: Mapping[str, Sequence[Mapping[str, Any] | str]], deadline: float = 30.0, client: str = ""
@@ -50,9 +54,10 @@ class LoadedModels:
         for vertical, records in questions.items():
             if vertical not in self.predictors:
                 raise UnknownName("vertical", vertical, self.predictors)
-            predictor = self.predictors[vertical]
+            cached = self.predictors[vertical]
+            predictor = cached.predictor
             rows = [{predictor.task.input_columns[0].name: one} if isinstance(one, str) else one for one in records]
-            answers[vertical] = predictor.answer(validate_records(predictor, select_fields([predictor], rows)))
+            answers[vertical] = cached.answer(validate_records(predictor, select_fields([predictor], rows)))
         return answers
 
 
@@ -88,6 +93,10 @@ class Asking:
             if len(self._vectors) < _REMEMBERED:
                 self._vectors[str(record.get("text"))] = np.asarray(answer["vector"], np.float32)
         return answers
+
+    def spelled(self, text: str) -> str:
+        """Return a text with typos, pinyin and homophones as the index writes them; unchanged if there is no index."""
+        return text if self.index is None or not text.strip() else self.index.spelled(text, self.customer)
 
     def search(self, text: str, number: int) -> list[Hit]:
         """Return the passages that fit a text best; its vector is computed now, unless `predict` was asked for it before."""

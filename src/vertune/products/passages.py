@@ -101,13 +101,18 @@ def vectors_of(models: Models, vertical: str | None, passages: Sequence[Passage]
     questions = {question for passage in passages for question in passage.questions}
 
     def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
-        found: list[Any] = []
-        for start in range(0, len(texts), _CHUNK):
-            part = texts[start : start + _CHUNK]
-            # the query of a document is not used; a single character costs next to nothing
-            records = [{"text": text, "text_pair": "."} if text in questions else {"text": ".", "text_pair": text} for text in part]
-            answers = models.ask_together({vertical: records})[vertical]
-            found += [one["vector" if text in questions else "vector_pair"] for text, one in zip(part, answers, strict=True)]
-        return np.asarray(found, np.float32)
+        found: dict[str, Any] = {}
+        for field, part in (
+            ("vector", [one for one in texts if one in questions]),
+            ("vector_pair", [one for one in texts if one not in questions]),
+        ):
+            distinct = list(dict.fromkeys(part))
+            for start in range(0, len(distinct), _CHUNK):
+                chunk = distinct[start : start + _CHUNK]
+                # a document needs a query beside it; a single character costs next to nothing
+                records = [{"text": text} if field == "vector" else {"text": ".", "text_pair": text} for text in chunk]
+                answers = models.ask_together({vertical: records})[vertical]
+                found |= {text: one[field] for text, one in zip(chunk, answers, strict=True)}
+        return np.asarray([found[text] for text in texts], np.float32)
 
     return vectors

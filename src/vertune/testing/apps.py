@@ -62,6 +62,10 @@ class Silent:
         """Find nothing."""
         return []
 
+    def spelled(self, text: str) -> str:
+        """Correct nothing."""
+        return text
+
 
 class ByWords:
     """Answers what an app asks without any model: intents and passages by the words that they share with known ones."""
@@ -95,6 +99,10 @@ class ByWords:
         words = set(terms(text))
         scored = sorted(((_overlap(words, known), one) for one, known in self.passages), key=lambda pair: -pair[0])
         return [Hit(one.id, one.title, one.text, score, url=one.url, answer=one.answer) for score, one in scored[:number] if score > 0]
+
+    def spelled(self, text: str) -> str:
+        """Correct nothing."""
+        return text
 
 
 def _overlap(one: set[str], other: set[str]) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertune.apps.customer_service import searching
 from vertune.apps.customer_service.knowledge import Knowledge
-from vertune.apps.customer_service.understanding import without_numbers
+from vertune.apps.customer_service.understanding import readable
 from vertune.core.app import Ask, Labelled
 from vertune.core.pack import intent_passage
 from vertune.core.records import Answer
@@ -45,7 +45,7 @@ def learn(know: Knowledge, messages: Sequence[Labelled], ask: Ask, trained: Sequ
 def _predicted(ask: Ask, messages: Sequence[Labelled], slot: str) -> list[Answer]:
     found: list[Answer] = []
     for start in range(0, len(messages), _CHUNK):
-        records = [{"text": without_numbers(one.text)} for one in messages[start : start + _CHUNK]]
+        records = [{"text": readable(one.text, ask)} for one in messages[start : start + _CHUNK]]
         found += ask.predict({slot: records}).get(slot, [])
     return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vertune.apps.customer_service.knowledge import ASK_ENTRY, Knowledge, is_valid, pick
+from vertune.apps.customer_service.understanding import readable
 from vertune.core.app import Ask, Choice, Evidence, Hit
 from vertune.core.pack import INTENT, entry_of
 from vertune.core.records import Answer
@@ -43,6 +44,7 @@ class Found:
 
 def find(know: Knowledge, text: str, ask: Ask) -> list[Found]:
     """Return what fits a message, the best first and each entry once: ranked again by the slot `match` and extracted from, if there are."""
+    text = readable(text, ask)
     hits: dict[str, Hit] = {}
     for hit in ask.search(text, HITS):
         if not hit.id.startswith(INTENT) or hit.id.removeprefix(INTENT) in know.intents:

@@ -86,7 +86,7 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
 
     `excluded` are intents that the customer has rejected before.
     """
-    texts = [without_numbers(text) for text in (reading.rest, *reading.wishes, *reading.rejected) if text]
+    texts = [readable(text, ask) for text in (reading.rest, *reading.wishes, *reading.rejected) if text]
     whole = [{"text": message}] if message.strip() else []
     answers = ask.predict({
         "intents": [{"text": text} for text in texts],
@@ -115,10 +115,10 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
     return Understood(main, wishes, maybe, others=beliefs.likely(0, rejected), outside=float(beliefs.outside[0]), angry=angry, tags=tags)
 
 
-def without_numbers(text: str) -> str:
-    """Return a message without numbers of orders, phones and the like, which say nothing about what is asked."""
+def readable(text: str, ask: Ask) -> str:
+    """Return a message as models read it: without numbers of orders, phones and the like, and spelled as the index writes it."""
     shorter = " ".join(_NUMBER.sub(" ", text).split())
-    return shorter if any(map(str.isalpha, shorter)) else text
+    return ask.spelled(shorter if any(map(str.isalpha, shorter)) else text) or text
 
 
 def _share(answers: Sequence[Answer] | None, labels: Sequence[str]) -> float:
