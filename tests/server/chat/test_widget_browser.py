@@ -273,6 +273,22 @@ def test_a_message_is_sent_again_while_a_model_is_missing(chromium, server, site
     assert (missing, customer.id) == ([], begun)
 
 
+def test_all_tabs_follow_to_a_new_conversation(chromium, site) -> None:
+    customer = Customer(chromium, site)
+    customer.say("one")
+    customer.sees("one")
+    first = chromium.window()
+    customer.open(f"{site.url}/en")
+    customer.press("End chat")
+    customer.press("New chat")
+    customer.until("root.querySelectorAll('.turn').length === 1")
+    customer.say("two")
+    customer.sees("two")
+    chromium.close_window(first)
+    customer.sees("two")
+    assert [text for author, text in customer.turns if author == "visitor"] == ["two"]
+
+
 def test_a_page_chooses_the_colours(chromium, site) -> None:
     customer = Customer(chromium, site)
     colour = "getComputedStyle(root.querySelector('form .main')).backgroundColor"

@@ -9,7 +9,7 @@ const TEXTS = {
     by: { visitor: "You", bot: "Machine", agent: "Person", system: "Notice" }, unread: "new", taken: "A person has joined.",
     returned: "The machine answers again.", failed: "Not sent", trouble: "The chat is not available now.",
     offline: "No connection. Your messages will be sent when it is back.", rate: "How satisfied are you? (5: very)",
-    comment: "Comment (optional)", thanks: "Thank you for your rating.", again: "New chat",
+    comment: "Comment", thanks: "Thank you.", again: "New chat",
   },
   zh: {
     title: "在线客服", close: "关闭聊天窗口", end: "结束对话", log: "对话", write: "请输入您的问题", send: "发送",
@@ -18,7 +18,7 @@ const TEXTS = {
     by: { visitor: "您", bot: "机器", agent: "人工", system: "提示" }, unread: "条新消息", taken: "人工客服已加入。",
     returned: "自动客服继续为您服务。", failed: "未发送", trouble: "暂时无法使用。",
     offline: "网络已断开，恢复后会自动发送您的消息。", rate: "您对这次服务满意吗？（5 分：非常满意）",
-    comment: "留言（可不填）", thanks: "感谢您的评价。", again: "新的对话",
+    comment: "留言", thanks: "感谢您的评价。", again: "新的对话",
   },
 };
 
@@ -33,7 +33,7 @@ color-scheme:var(--vertune-scheme,light dark);font:var(--vertune-font,15px/1.45 
 button,textarea{font:inherit;color:inherit;border:1px solid var(--l);border-radius:var(--r);background:var(--g);padding:6px 12px}
 button{min-height:40px;cursor:pointer}:focus-visible{outline:3px solid var(--a);outline-offset:-3px}
 .main{background:var(--a);color:var(--on)}.main:focus-visible{outline-offset:2px}
-.launch{min-height:52px;padding:0 20px;border-radius:26px;font-weight:600}
+.launch{min-height:52px;padding:0 20px;border-radius:26px}
 .panel{display:flex;flex-direction:column;width:380px;height:min(620px,calc(100dvh - 32px));background:var(--g);color:var(--t);
 border:1px solid var(--l);border-radius:var(--r);overflow:hidden}.launch,.panel{box-shadow:0 4px 24px #0006}
 header,form,.foot,.choices{display:flex;gap:8px}header,form,.foot{padding:10px 12px}form,.choices{flex-wrap:wrap}
@@ -47,7 +47,7 @@ header div,.log{flex:1;min-width:0}h2{font-size:16px}.note,span{color:var(--m);f
 textarea{flex:1;min-width:0;resize:none}::placeholder{color:var(--m)}
 fieldset{flex:0 0 100%;display:flex;gap:16px;border:0;margin:0;padding:0}
 input{width:24px;height:24px;margin:0;accent-color:var(--a)}label{display:flex;gap:4px}.rate textarea{flex-basis:100%}
-@media(max-width:480px){.panel{position:fixed;inset:0;width:auto;height:100dvh;border:0;border-radius:0}}
+@media(max-width:480px){.panel{position:fixed;inset:0;width:auto;height:100dvh;border-radius:0}}
 .sr{position:absolute;clip-path:inset(50%)}`;
 
 /** Milliseconds without an event after which a proxy seems to hold the stream back. */
@@ -70,13 +70,14 @@ export function start(options) {
   base = new URL(`v1/apps/${encodeURIComponent(options.app)}/conversations`, import.meta.url).href;
   build(options.title || texts.title);
   keep();
+  addEventListener("storage", follow);
   if (options.open !== undefined) open();
   // so that the answer of a person is seen on the next page, too
   else if (kept.id) restore();
 }
 
 const pause = (tries) => new Promise((done) => setTimeout(done, Math.min(15e3, 400 * 2 ** tries) * Math.random()));
-const anchor = (url, text) => node("a", { href: url, target: "_blank", rel: "noreferrer" }, text);
+const anchor = (url, text) => node("a", { href: url, target: "_blank" }, text);
 
 /** Return a new element; functions become properties, and may not return false; everything else becomes attributes. */
 function node(tag, attributes, ...children) {
@@ -235,9 +236,7 @@ function write(event) {
 }
 
 function send(kind, body, shown) {
-  // randomUUID is missing on pages without encryption
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  const message = [...bytes].map((one) => one.toString(16).padStart(2, "0")).join("");
+  const message = Date.now().toString(36) + Math.random().toString(36).slice(2);
   keep();
   keep({ outbox: [...kept.outbox, { kind, shown, message, ...body }] });
   pend(kept.outbox.at(-1));
@@ -293,11 +292,23 @@ async function refused(error, body, tries) {
 /** Begin a new conversation with messages that the server does not have. */
 function renew(outbox) {
   keep({ id: null, token: null, sequence: 0, outbox });
+  reset();
+}
+
+/** Show another conversation. */
+function reset() {
   for (const one of ui.log.querySelectorAll(".turn")) one.remove();
   [after, stage, rated] = [0, "bot", 0];
   stop?.abort();
   show();
   if (!ui.panel.hidden) open();
+}
+
+/** Follow another tab that has begun another conversation. */
+function follow() {
+  const { id } = kept;
+  keep();
+  if (kept.id && kept.id !== id) reset();
 }
 
 // ---- what comes
