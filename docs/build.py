@@ -26,7 +26,7 @@ OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
 CHAPTERS = {
     "Start": ["tutorial"],
     "How to": [f"how-to/{name}" for name in ("classify", "multilabel", "match", "regress", "tag", "extract", "embed")]
-    + [f"how-to/{name}" for name in ("mask", "label", "compress", "serve", "people", "customer-service", "conversations")]
+    + [f"how-to/{name}" for name in ("mask", "label", "compress", "serve", "people", "customer-service", "flows", "conversations")]
     + [f"how-to/{name}" for name in ("feedback", "monitoring", "alerts", "behaviour-tests", "gate", "retraining")]
     + [f"how-to/{name}" for name in ("jobs", "sign", "python")],
     "Understand": ["life", "operations", "defaults", "words", "benchmarks", "measuring"],

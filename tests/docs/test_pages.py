@@ -12,7 +12,7 @@ from tests.docs.conftest import DOCS, ROOT
 from tests.docs.snippets import blocks
 from vertune.core.pack import open_pack
 
-ON_THEIR_OWN = ["classify", "conversations", "embed", "extract", "mask", "match", "multilabel", "python", "regress", "tag"]
+ON_THEIR_OWN = ["classify", "conversations", "embed", "extract", "flows", "mask", "match", "multilabel", "python", "regress", "tag"]
 CONTINUED = [
     "alerts",
     "behaviour-tests",
