@@ -119,7 +119,8 @@ class Servers:
         line, end = Line(port), time.monotonic() + PATIENCE
         while time.monotonic() < end:
             try:
-                if (await line.send("GET", "/v1/apps"))[0] == 200:
+                status, content = await line.send("GET", "/v1/apps")
+                if status == 200 and json.loads(content)["apps"]:  # products are opened after the server listens
                     line.close()
                     return
             except OSError:

@@ -50,7 +50,7 @@ AT_ONCE = 40
 TWICE, REORDERED, ACTING = 0.2, 0.2, 0.05
 LOSING = 0.001
 """The probability that a server kills itself before a commit, and again after it."""
-PAUSE = (0.3, 1.5)
+PAUSE = (0.5, 3.0)
 """The shortest and the longest time in seconds between the moment at which all servers answer and the next kill from outside."""
 
 
