@@ -24,7 +24,7 @@ def run(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """List datasets, models, reports, products and unfinished runs."""
+    """List datasets, models, reports, products and runs."""
     from vertune.core.artifact import SHELVES, Home
     from vertune.core.errors import UnknownName
 
