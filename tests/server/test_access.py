@@ -74,9 +74,10 @@ PUBLIC = {
     "/health/live": 200, "/health/ready": 200, "/docs": 200, "/openapi.json": 200, "/": 200, "/console/{file:path}": 404,
     "/try/{name}": 200,
     "/v1/session": 401, "/v1/session/providers": 200, "/v1/session/password": 405, "/v1/session/openid/start": 404,
-    "/v1/session/openid/callback": 404,
+    "/v1/session/openid/callback": 404, "/widget.js": 200, "/v1/apps/{path:path}": 401, "/v1/apps/{app}/incoming/{adapter}": 405,
 }  # fmt: skip
-"""What needs no key: health, documentation, the console, and signing in; with the status of a GET without a cookie."""
+"""What needs no key: health, documentation, the console, signing in, the widget, the question of a browser whether a page may ask, and
+signed messages of other software; with the status of a GET without a cookie."""
 
 
 def test_what_needs_no_key(server) -> None:
