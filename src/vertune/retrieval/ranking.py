@@ -207,16 +207,16 @@ class Ranker:
             best = _best(cosines, chosen, _UNITS * number if segment.axes is None else max(_CLOSE, _UNITS * number))
             if segment.axes is not None:
                 best, cosines = np.sort(best), np.array(cosines)
-                cosines[best] = segment.vectors[best].astype(np.float32) @ vector
+                cosines[best] = segment.cosines(best, vector)
             results += [(float(cosines[unit]), Place(place, int(segment.owners[unit]))) for unit in best]
         return _distinct(results, number)
 
     def cosine(self, place: Place, vector: NDArray[np.float32]) -> float | None:
         """Return the largest cosine of a vector of length 1 with those of a passage; None if the passage has none."""
         segment = self.segments[place.segment]
-        if segment.vectors is None:
-            return None
-        return float((segment.vectors[segment.units_of(place.passage)].astype(np.float32) @ vector).max())
+        units = segment.units_of(place.passage)
+        cosines = segment.cosines(np.arange(units.start, units.stop), vector)
+        return None if cosines is None else float(cosines.max())
 
 
 def _scores(segment: Segment, penalties: NDArray[np.float32], weighted: Iterable[tuple[slice, float]], enough: int) -> NDArray[np.float32]:

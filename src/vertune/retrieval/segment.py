@@ -51,6 +51,27 @@ OPTIONAL = frozenset({"vectors", "short", "axes"})
 _MOST = 255
 
 
+class _Rows:
+    """Reads single rows of an array from its file, so that they alone take memory, and not the pages around them."""
+
+    def __init__(self, file: Path, array: NDArray[Any]) -> None:
+        self._array = array
+        self._descriptor = os.open(file, os.O_RDONLY) if hasattr(os, "pread") else None
+        self._first = file.stat().st_size - array.nbytes
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", None) is not None:
+            os.close(self._descriptor)  # type: ignore[arg-type]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return copies of rows."""
+        if self._descriptor is None:
+            return np.array(self._array[rows])
+        size = self._array.itemsize * self._array.shape[1]
+        content = b"".join(os.pread(self._descriptor, size, self._first + row * size) for row in rows.tolist())
+        return np.frombuffer(content, self._array.dtype).reshape(-1, self._array.shape[1])
+
+
 @dataclass(frozen=True)
 class Segment:
     """A segment, mapped into memory."""
@@ -79,7 +100,7 @@ class Segment:
         """Map all files now, so that they can be read after they were deleted."""
         for name in ARRAYS:
             getattr(self, name)
-        self._passages, self._words  # noqa: B018 - they are kept
+        self._passages, self._words, self._vector_rows  # noqa: B018 - they are kept
 
     @cached_property
     def kept(self) -> NDArray[np.bool_]:
@@ -100,6 +121,15 @@ class Segment:
     def _passages(self) -> NDArray[np.uint8]:
         file = self.folder / PASSAGES
         return np.asarray(np.memmap(file, np.uint8, "r")) if file.stat().st_size else np.empty(0, np.uint8)
+
+    @cached_property
+    def _vector_rows(self) -> _Rows | None:
+        return None if self.vectors is None else _Rows(self.folder / "vectors.npy", self.vectors)
+
+    def cosines(self, units: NDArray[np.int64], vector: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the cosines of the vectors of some units with a vector of length 1; None without vectors."""
+        rows = self._vector_rows
+        return None if rows is None else rows.take(units).astype(np.float32) @ vector
 
     def passage(self, number: int) -> Passage:
         """Return a passage by its number."""
