@@ -267,7 +267,7 @@ def label(operator: Client, console: httpx.Client, asked: Sequence[tuple[str, st
 
 
 def followed(client: Client, after: str, stream: Stream, story: Story) -> dict[str, Any]:
-    """Wait for the next retraining, tell its stages, and return it when it has ended."""
+    """Wait for the next retraining, tell its stages, and return it when it has ended, or waits for labels."""
     seen: list[str] = []
 
     def ended() -> dict[str, Any] | None:
@@ -277,7 +277,7 @@ def followed(client: Client, after: str, stream: Stream, story: Story) -> dict[s
         if found[-1]["stage"] not in seen:
             seen.append(found[-1]["stage"])
             story.tell(f"Retraining: {found[-1]['stage']}.", found[-1]["why"] or "")
-        return found[-1] if found[-1]["stage"] in ("done", "refused", "failed") else None
+        return found[-1] if found[-1]["stage"] in ("done", "refused", "failed", "waiting") else None
 
     return wait_for(ended, "the retraining has ended", lambda: stream.send(20))
 
