@@ -87,6 +87,7 @@ def chained(chain: str, said: str) -> str:
 def ledger(folder: Path, name: str = NAME, app: App | None = None) -> Product:
     """Return a product with this app, or another one that needs no model; its pack is written into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pack.yaml").write_text(_PACK, encoding="utf-8")
+    if not (file := folder / "pack.yaml").exists():  # another process may read it at this moment
+        file.write_text(_PACK, encoding="utf-8")
     content = Content(app=NAME, pack=NAME, digest="", slots={})
     return Product(Artifact(folder), name, content, app or Ledger(), Pack(folder), models=LoadedModels({}), index=None)
