@@ -155,6 +155,7 @@ def dialogues(split: str, limit: int | None) -> dict[str, Any]:
         "split": split,
         "time_limit": limit,
         "slots": service_dialogues.joint_accuracy(opened, rows),
+        "slots_chosen": service_dialogues.joint_accuracy(opened, rows, chooses=True),
         "users": service_dialogues.success(opened, rows),
     }
     whole = found["users"]["success"]

@@ -124,10 +124,12 @@ class Tracker:
         if missing and frame["stage"] == "collect":
             frame["asked"] = missing[0]
 
-    def said(self, text: str) -> None:
-        """Give the product what the user said."""
+    def said(self, text: str, meant: str | None = None) -> None:
+        """Give the product what the user said; `meant` is the flow that the user chooses if the product asks which one is meant."""
         self.at += 1
         reply = self._reply(Request(text, "en", at=self.at, known=self.known))
+        if reply.action == "clarify" and meant is not None and any(one.value == f"intent:{meant}" for one in reply.choices):
+            reply = self._reply(Request("", "en", choice=f"intent:{meant}", at=self.at, known=self.known))
         if reply.action == "clarify" and self.frame is None:
             return
         if reply.action == "act":
@@ -145,8 +147,12 @@ class Tracker:
         return reply
 
 
-def joint_accuracy(product: Product, dialogues: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the joint accuracy of slots over the turns of users in which a bank or payment service takes part."""
+def joint_accuracy(product: Product, dialogues: Sequence[dict[str, Any]], chooses: bool = False) -> dict[str, Any]:
+    """Return the joint accuracy of slots over the turns of users in which a bank or payment service takes part.
+
+    If the product asks which intent is meant, the user of the data set doesn't know of it and goes on, or `chooses` the right one if it is
+    offered.
+    """
     right = {"all": [0, 0], "single-domain": [0, 0]}
     each: dict[str, list[int]] = {}
     for dialogue in dialogues:
@@ -155,8 +161,8 @@ def joint_accuracy(product: Product, dialogues: Sequence[dict[str, Any]]) -> dic
             if turn["speaker"] == "SYSTEM":
                 tracker.heard(turn["text"])
                 continue
-            tracker.said(turn["text"])
             service = service_of(turn)
+            tracker.said(turn["text"], FLOWS.get(turn.get("intents", {}).get(service, "")) if chooses else None)
             if service is None:
                 continue
             gold = gold_of(turn, service)

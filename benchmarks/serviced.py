@@ -86,6 +86,8 @@ def service_slots() -> str:
         [f"all details right after a turn, {kind}", _share(joint[kind]), f"{100 * found['slots']['baseline'][kind]:.1f} %"]
         for kind in joint
     ]
+    chosen = found["slots_chosen"]["joint"]
+    rows += [[f"the same, users choose what is meant if they are asked, {kind}", _share(chosen[kind]), "–"] for kind in chosen]
     rows += [[f"`{name}`", _share(one), "–"] for name, one in found["slots"]["slots"].items()]
     rows += [[f"scripted users, `{name}`", _share(one), "–"] for name, one in found["users"]["flows"].items()]
     return table(["what", "vertune", "published baseline, all services"], rows)
