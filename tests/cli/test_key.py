@@ -126,7 +126,7 @@ def test_list(run, keys):
     assert [one["id"] for one in told] == [first.id, second.id]
     assert told[0] | {"expires": None} == {
         "id": first.id, "name": "web shop", "customer": "default", "scopes": ["feedback", "predict"], "verticals": ["support"],
-        "rate": "600/minute", "created": first.created.isoformat(), "expires": None, "revoked": None, "state": "live",
+        "origin": None, "rate": "600/minute", "created": first.created.isoformat(), "expires": None, "revoked": None, "state": "live",
     }  # fmt: skip
     assert told[1]["revoked"].endswith("+00:00")
     assert secret.split("_", 2)[2] not in shown + json.dumps(told)
