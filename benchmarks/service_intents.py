@@ -34,7 +34,6 @@ from vertune.products import baselines
 from vertune.products.asking import Asking, LoadedModels
 from vertune.products.product import app_class
 from vertune.products.training import read_messages, slot_config
-from vertune.runtime.predictor import Predictor
 from vertune.steps.fit import prepared
 from vertune.steps.train import train
 
@@ -221,15 +220,15 @@ def measure(folder: Path, work: Path, few: bool, limit: int, few_valid: bool = F
 
 def _models(folder: Path, home: Home) -> Remembered:
     """Train the models of both slots, or take those that are trained already."""
-    pack, predictors = open_pack(folder), {}
+    pack, models = open_pack(folder), {}
     kind = app_class(pack.config.app)
     for slot, vertical in VERTICALS.items():
         trained = [one for one in home.shelf("models") if one.manifest["name"] == vertical]
         if not trained:
             config = slot_config(pack, kind, slot, NAME)
             trained = [train(config, prepared(config, home), home)]
-        predictors[vertical] = Predictor.open(trained[-1])
-    return Remembered(LoadedModels(predictors))
+        models[vertical] = trained[-1].id
+    return Remembered(LoadedModels.open(home, models))
 
 
 @dataclass(frozen=True)
