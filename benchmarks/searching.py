@@ -67,7 +67,8 @@ FALL = 0.03
 LARGE = (1_000, 10_000, 100_000)
 WIDTH, NOISE, REAL = 384, 0.4, 2_000
 BARS = {"build_cpu_seconds": 900, "search_cpu_ms": 20, "update_max_ms": 1_000, "memory_mb": 400}
-"""Times are judged by those of the processor, because others may use the machine meanwhile; the others are beside them, with the load."""
+"""Times are judged by those of the processor, because others may use the machine meanwhile; the others are beside them, with the load.
+This was decided after a first run that had 8 % of a processor."""
 Vectors = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
