@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vertune.core.bounded_yaml import read_yaml
 from vertune.core.conversation import Conversation
 from vertune.core.errors import ConfigError, NotFound, UnknownName
 from vertune.core.files import file_hash
@@ -268,6 +267,8 @@ class Pack:
         return [self.path(name) for name in named]
 
     def _read(self, name: str, default: Any) -> Any:
+        from vertune.core.bounded_yaml import read_yaml  # which answering with a model does not need
+
         file = self.folder / name
         if not file.exists():
             return default

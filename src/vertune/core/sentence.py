@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from vertune.core.bounded_yaml import read_yaml
-
 Language = Literal["en", "zh"]
 FOLDER = Path(__file__).with_name("sentences")
 """The folder with the patterns, a file for each language."""
@@ -99,5 +97,7 @@ def _filled(key: str, figures: Mapping[str, Any], language: Language) -> str:
 
 @cache
 def _patterns(language: Language) -> dict[str, str]:
+    from vertune.core.bounded_yaml import read_yaml  # which answering with a model does not need
+
     found: dict[str, str] = read_yaml(FOLDER / f"{language}.yaml")
     return found
