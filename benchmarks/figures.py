@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from chatted import chat_bars, chat_figures, chat_kills
 from defaults import calibration, choosing, companion, defaults_figures, shifts, shots
 from labelled import labelling, labelling_bars, labelling_figures
 from monitored import estimated_accuracy, watching, watching_bars, watching_feedback, watching_figures
@@ -326,6 +327,7 @@ def missed() -> str:
     sections = (
         accuracy_figures, defaults_figures, training_figures, learning_figures, answering_figures, serving_figures, operating_figures,
         labelling_figures, console_figures, watching_figures, retraining_figures, damage_figures, gating_figures, service_figures,
+        chat_figures,
     )  # fmt: skip
     figures = {figure.key: figure for section in sections for figure in section() if figure.missed}
     if figures.keys() != reasons.keys():
@@ -406,6 +408,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
         service_answers,
         service_behaviour,
         service_slots,
+        chat_bars,
+        chat_kills,
         damage,
         hostile,
         preparing,
