@@ -166,6 +166,7 @@ def shot(browser: Chromium, address: str, target: Path, size: tuple[int, int], d
     width, height = size
     browser.open("about:blank")
     browser.theme(dark)
+    browser.cdp("Emulation.setScrollbarsHidden", hidden=True)
     browser.size(width, height or 900)
     browser.open(address)
     browser.until("document.querySelector('main h1') && !document.querySelector('main[aria-busy]')")
