@@ -332,7 +332,7 @@ def get_early(connection: Connection, id: str, sequence: int) -> Early | None:
     return None if row is None else Early(row.conversation, row.sequence, row.message, row.at, content=orjson.loads(row.content))
 
 
-def due_early(connection: Connection, before: str, limit: int = 100) -> list[str]:
+def due_early(connection: Connection, before: str, limit: int = 1_000) -> list[str]:
     """Return the ids of conversations in which a message that waits since before a time is the next one."""
     table, about = schema.early_messages.c, schema.conversations.c
     next_one = [table.conversation == about.id, table.sequence <= about.sequence + 1, about.stage != "closed", table.at < before]

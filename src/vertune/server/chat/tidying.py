@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -67,8 +68,13 @@ class Tidying:
     async def answer_waiting(self) -> None:
         """Answer messages that wait and are next, because the server that took them has not."""
         before = _ago(_WAITING)
-        for id in await self._talking.keeper.read(lambda connection: conversations.due_early(connection, before)):
-            await self._talking.catch_up(id)
+        due = await self._talking.keeper.read(lambda connection: conversations.due_early(connection, before))
+        random.shuffle(due)  # several servers look at the same time
+        for id in due:
+            try:
+                await self._talking.catch_up(id)
+            except VertuneError as error:  # one that can't be answered now must not hold up the others
+                _log.info("Messages of a conversation that came early are answered later. %s", error)
 
     async def end_idle(self) -> None:
         """End conversations in which nothing happened for too long."""
