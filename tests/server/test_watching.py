@@ -89,11 +89,11 @@ def test_monitors_run_in_a_process_of_their_own_and_what_they_find_is_told(home,
 
     def found():
         with running.database.reading() as connection:
-            return measurements.latest(connection, "intent")
+            latest = measurements.latest(connection, "intent")
+        return latest if latest and latest["length"][0].n >= 200 else None  # the first look may come before all requests are stored
 
     latest = until(found)
     assert set(latest) == {"label_shares", "length"}
-    assert latest["length"][0].n >= 200
     if latest["label_shares"][0].verdict == "changed":  # a tiny model may give all texts one label, as it did before
         until(lambda: (tmp_path / "alerts.jsonl").exists())
     (shown,) = [one for one in running.ask.get("/v1/monitoring").json()["verticals"] if one["vertical"] == "intent"]

@@ -36,7 +36,7 @@ def run(
     init copies a pack into the folder NAME, to be edited. train fits the models of its slots, builds the index, learns
     when a reply may be given, and evaluates the product on the conversations of the pack; NAME@live points to it unless
     it fails. eval replays labelled conversations and says how often the product was wrong. serve starts the server with
-    its models. list shows the versions of the product and the packs.
+    its models; vertune serve, which has more options, answers for all live products. list shows the versions of the product and the packs.
     """
     from vertune.core.artifact import Home
 
@@ -201,4 +201,4 @@ def _list(name: str, home: Home, json: bool) -> None:
     else:
         output.note(f"There is no product '{name}' in {output.relative(home.folder)} yet.")
     output.note(f"Packs: {', '.join(packs.names())}.")
-    output.next_steps(f"vertune app {name} {'serve' if live else 'train PACK'}")
+    output.next_steps(f"vertune app {name} serve" if live else f"vertune app {name} train PACK")
