@@ -63,6 +63,22 @@ def test_errors_are_entries_too(logged) -> None:
         assert text not in str(entry)
 
 
+def test_standard_error_may_be_replaced_and_closed(monkeypatch) -> None:
+    closed, later = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", closed)
+    handler = configure("text")
+    try:
+        closed.close()
+        monkeypatch.setattr("sys.stderr", later)
+        logging.getLogger("vertune").error("an error of %s", "a user")
+    finally:
+        logging.getLogger("vertune").removeHandler(handler)
+        logging.getLogger().removeHandler(handler)
+        logging.getLogger("vertune").propagate = True
+        logging.getLogger("vertune.requests").setLevel(logging.NOTSET)
+    assert later.getvalue() == "an error of a user\n"
+
+
 def test_text_has_no_requests() -> None:
     stream = io.StringIO()
     handler = configure("text", stream)

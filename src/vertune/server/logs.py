@@ -61,12 +61,25 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
+class _StandardErrorHandler(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at that moment: a stream that was replaced and closed would fail, and `logging` would print why, with
+    the arguments of the entry, which may be texts of users."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Standard error."""
+        return sys.stderr
+
+
 def configure(kind: LogFormat, stream: TextIO | None = None) -> logging.Handler:
     """Let the log go to a stream, by default standard error: warnings and errors, and with `json` also each finished request.
 
     The warnings and errors of other libraries go there too, since Python would write them with the messages of exceptions.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream) if stream else _StandardErrorHandler()
     handler.setFormatter(JsonFormatter() if kind == "json" else TextFormatter())
     logger = logging.getLogger("vertune")
     logger.addHandler(handler)
