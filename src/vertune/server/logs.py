@@ -62,8 +62,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class _StandardErrorHandler(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is at that moment: a stream that was replaced and closed would fail, and `logging` would print why, with
-    the arguments of the entry, which may be texts of users."""
+    """Writes to what standard error is at that moment.
+
+    To a stream that was replaced and closed, writing would fail, and `logging` would print the arguments of the entry, which may be texts.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
