@@ -46,21 +46,28 @@ PAGE
 python3 -m http.server "$site" --bind 127.0.0.1 --directory "$work/site" > /dev/null 2>&1 &
 pages=$!
 
-printf '\nThe report: %s\n' "$(find "$VERTUNE_HOME/reports" -name report.html -path "*/$name-*" | sort | tail -n 1)"
+printf '\nThe report: %s\n' "$(find "$VERTUNE_HOME/reports" -name report.html -path "*/$name-2*" | sort | tail -n 1)"
 printf 'The chat:   http://127.0.0.1:%s\n' "$site"
 printf 'The desk:   %s (sign in with the key in %s)\n' "$url" "$VERTUNE_HOME/admin.key"
 if [ -n "${CHECK:-}" ]; then
   python3 - "$url" "$name" "$key" "http://127.0.0.1:$site" <<'PYTHON'
-import json, sys, urllib.request
+import json, sys, time, urllib.error, urllib.request
 
 url, name, key, origin = sys.argv[1:]
+began = time.monotonic()
 
 
 def post(path, body, **headers):
     sent = {"Authorization": f"Bearer {key}", "Origin": origin, "Content-Type": "application/json", **headers}
     request = urllib.request.Request(url + path, json.dumps(body).encode(), sent)
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:  # the server converts a model that it serves for the first time
+            if error.code != 503 or time.monotonic() > began + 120:
+                raise
+            time.sleep(int(error.headers["Retry-After"]))
 
 
 chat = post(f"/v1/apps/{name}/conversations", {"language": None})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vertune.core.app import App, Hit
 from vertune.core.artifact import Home
-from vertune.core.errors import UnknownName
+from vertune.core.errors import Busy, NotFound, UnknownName
 from vertune.core.records import Answer, Record
 from vertune.data.validate import select_fields, validate_records
 from vertune.retrieval.index import Index
@@ -20,6 +20,8 @@ from vertune.runtime.predictor import Predictor
 
 _KEPT = 5_000
 """Predictions of models in this process that are kept."""
+_PREPARING_SECONDS = 2.0
+"""After how many seconds a question is to be repeated whose model is being prepared."""
 _REMEMBERED = 64
 """Vectors that are kept of one message and its parts."""
 
@@ -78,16 +80,21 @@ class Asking:
     _vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False)
 
     def predict(self, questions: Mapping[str, Sequence[Record]]) -> dict[str, list[Answer]]:
-        """Return, by slot, the predictions for records, all in one batch; slots without a model, or without records, are missing."""
+        """Return, by slot, the predictions for records, all in one batch; slots without a model, or without records, are missing.
+
+        Raises Busy if a model of the product is not served yet, because a server still prepares it.
+        """
         for slot in questions:
             if slot not in self.app.needs:
                 raise UnknownName("slot", slot, self.app.needs)
         asked = {slot: records for slot, records in questions.items() if slot in self.verticals and records}
         if not asked:
             return {}
-        found = self.models.ask_together(
-            {self.verticals[slot]: records for slot, records in asked.items()}, self.deadline, self.customer or ""
-        )
+        named = {self.verticals[slot]: records for slot, records in asked.items()}
+        try:
+            found = self.models.ask_together(named, self.deadline, self.customer or "")
+        except NotFound as error:
+            raise Busy("A model of the app is not ready, because it is being prepared. Try again in a moment.", _PREPARING_SECONDS) from error
         answers = {slot: found[self.verticals[slot]] for slot in asked}
         for record, answer in zip(asked.get(self.app.vectors, ()), answers.get(self.app.vectors, ()), strict=True):
             if len(self._vectors) < _REMEMBERED:
