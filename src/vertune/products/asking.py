@@ -94,7 +94,7 @@ class Asking:
         try:
             found = self.models.ask_together(named, self.deadline, self.customer or "")
         except NotFound as error:
-            raise Busy("A model of the app is not ready, because it is being prepared. Try again in a moment.", _PREPARING_SECONDS) from error
+            raise Busy("A model of the app is still being prepared. Try again in a moment.", _PREPARING_SECONDS) from error
         answers = {slot: found[self.verticals[slot]] for slot in asked}
         for record, answer in zip(asked.get(self.app.vectors, ()), answers.get(self.app.vectors, ()), strict=True):
             if len(self._vectors) < _REMEMBERED:
