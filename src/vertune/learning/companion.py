@@ -142,7 +142,7 @@ def learn(
     if better:
         companion = alone[max(better, key=lambda name: task.goal_sign * sides[name].metrics[task.goal])]
         sides["mixed"] = predicted(companion)
-    companion = _shifted(companion, task, held_out, outputs)
+    companion = _shifted(companion, task, held_out, sides["mixed"].outputs)
     if companion.shift:
         sides["mixed"] = predicted(companion)
     share = share_of_words((companion.model, companion.words), [own, *scores]) if words else 0.0
@@ -153,11 +153,14 @@ def learn(
     return LearntCompanion(companion, sides["mixed"], sides.get("words"), figures)
 
 
-def _shifted(companion: Companion, task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]]) -> Companion:
-    """Return the companion with a shift of each output, if there are enough records and it makes the loss of others smaller."""
+def _shifted(companion: Companion, task: Task, held_out: Examples, mixed: Sequence[NDArray[Any]]) -> Companion:
+    """Return the companion with a shift of each output, if there are enough records and it makes the loss of others smaller.
+
+    `mixed` are the outputs that the companion gives without shifts.
+    """
     if companion.activation in ("identity", "tags"):  # a number has an intercept of its own; tags would shift words, not records
         return companion
-    mix, mixing = _per_record(companion.activation, task, held_out, companion.mixed(held_out.records, held_out.features, outputs))
+    mix, mixing = _per_record(companion.activation, task, held_out, mixed)
     scale, shift = mixing.shifts(mix, _groups(task, held_out.records))
     return replace(companion, model=scale * companion.model, words=scale * companion.words, shift=shift)
 
