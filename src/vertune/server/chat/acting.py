@@ -21,6 +21,7 @@ from vertune.core.app import Request
 from vertune.core.errors import ConfigError, NotFound, VertuneError
 from vertune.server.chat.file import ChatFile, Hook
 from vertune.server.chat.keeping import Outcome, Talk
+from vertune.server.chat.looking import Looking
 from vertune.server.chat.metrics import ChatMetrics
 from vertune.server.chat.steps import Step
 from vertune.server.chat.talking import Talking
@@ -56,39 +57,23 @@ class Acting:
     def __init__(self, talking: Talking, file: ChatFile, metrics: ChatMetrics) -> None:
         self._talking, self._file, self._metrics = talking, file, metrics
         self._pool = ThreadPoolExecutor(_AT_ONCE, "vertune-actions")
-        self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._looking = Looking("Actions can't be looked for", self._look, INTERVAL, lambda: talking.keeper.stopped)
 
     def start(self) -> None:
         """Begin to look for actions that are due."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._looking.start()
 
     def stop(self) -> None:
         """Stop; calls that run are repeated by whoever comes next."""
-        for task in [*self._running.values(), *([] if self._task is None else [self._task])]:
+        self._looking.stop()
+        for task in list(self._running.values()):
             task.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def wake(self) -> None:
         """Look at once, because an action was stored."""
-        self._wake.set()
-
-    async def _run(self) -> None:
-        failing = False
-        while not self._talking.keeper.stopped:
-            try:
-                await self._look()
-                failing = False
-            except VertuneError as error:
-                if not failing:
-                    _log.warning("Actions can't be looked for; the next attempt is in %g s. %s", INTERVAL, error)
-                failing = True
-            try:
-                await asyncio.wait_for(self._wake.wait(), INTERVAL)
-            except TimeoutError:
-                continue
-            self._wake.clear()
+        self._looking.wake()
 
     async def _look(self) -> None:
         for call in await self._talking.keeper.read(actions.due):

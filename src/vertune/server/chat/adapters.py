@@ -19,6 +19,7 @@ from vertune.core import webhooks
 from vertune.core.errors import NotFound, Unavailable, VertuneError
 from vertune.server.chat.file import Adapter, ChatFile
 from vertune.server.chat.keeping import Outcome
+from vertune.server.chat.looking import Looking
 from vertune.server.chat.messages import Message
 from vertune.server.chat.talking import Beginning, Talking
 from vertune.server.chat.views import visitor_turn
@@ -42,17 +43,16 @@ class Adapters:
         """The adapters to which replies are posted."""
         self._pauses: dict[str, tuple[float, float]] = {}
         """By conversation, when it is tried again by a clock that nobody can set, and the length of the pause."""
-        self._task: asyncio.Task[None] | None = None
+        self._looking = Looking("Replies for other channels can't be looked for", self._send_all, INTERVAL, lambda: talking.keeper.stopped)
 
     def start(self) -> None:
         """Begin to send what other channels are to get."""
         if self._out:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._looking.start()
 
     def stop(self) -> None:
         """Stop to send."""
-        if self._task is not None:
-            self._task.cancel()
+        self._looking.stop()
 
     def get(self, app: str, name: str) -> Adapter:
         """Return the adapter with this name; raise NotFound if there is none of this app."""
@@ -82,20 +82,6 @@ class Adapters:
             except Unavailable:  # another server has begun it meanwhile
                 continue
         raise Unavailable("The conversation could not be begun; another server began it and it has ended. Send the message again.")
-
-    async def _run(self) -> None:
-        failing = False
-        while not self._talking.keeper.stopped:
-            try:
-                await self._send_all()
-                failing = False
-            except VertuneError as error:
-                if not failing:
-                    _log.warning("Replies for other channels can't be looked for; the next attempt is in %g s. %s", INTERVAL, error)
-                failing = True
-            except Exception:
-                _log.exception("Replies for other channels could not be sent.")
-            await asyncio.sleep(INTERVAL)
 
     async def _send_all(self) -> None:
         waiting = await self._talking.keeper.read(lambda connection: conversations.unsent(connection, self._out))

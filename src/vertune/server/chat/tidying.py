@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from vertune.core.errors import VertuneError
 from vertune.server.chat.desk import Desk
+from vertune.server.chat.looking import Looking
 from vertune.server.chat.talking import Talking
 from vertune.server.settings import ChatSettings
 from vertune.store import conversations
@@ -32,38 +33,27 @@ class Tidying:
 
     def __init__(self, talking: Talking, desk: Desk, settings: ChatSettings) -> None:
         self._talking, self._desk, self._settings = talking, desk, settings
-        self._task: asyncio.Task[None] | None = None
+        self._looks = 0
+        self._looking = Looking("Conversations can't be tidied up", self._look, INTERVAL, lambda: talking.keeper.stopped)
         self.open: dict[tuple[str, str], int] = {}
         """The numbers of open conversations by app and stage, for the metrics; as they were some seconds ago."""
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._looking.start()
 
     def stop(self) -> None:
         """Stop to look."""
-        if self._task is not None:
-            self._task.cancel()
+        self._looking.stop()
 
-    async def _run(self) -> None:
-        looks, failing = 0, False
-        while not self._talking.keeper.stopped:
-            try:
-                await self.answer_waiting()
-                if looks % 10 == 0:
-                    self.open = await self._talking.keeper.read(conversations.counts)
-                if looks % _OLD_EVERY == 0:
-                    await self.end_idle()
-                    await self.delete_old()
-                failing = False
-            except VertuneError as error:
-                if not failing:
-                    _log.warning("Conversations can't be tidied up; the next attempt is in %g s. %s", INTERVAL, error)
-                failing = True
-            except Exception:
-                _log.exception("Conversations could not be tidied up.")
-            looks += 1
-            await asyncio.sleep(INTERVAL)
+    async def _look(self) -> None:
+        looks, self._looks = self._looks, self._looks + 1
+        await self.answer_waiting()
+        if looks % 10 == 0:
+            self.open = await self._talking.keeper.read(conversations.counts)
+        if looks % _OLD_EVERY == 0:
+            await self.end_idle()
+            await self.delete_old()
 
     async def answer_waiting(self) -> None:
         """Answer messages that wait and are next, because the server that took them has not."""
