@@ -1,7 +1,8 @@
 """Runs the writes of many callers in common transactions, in one thread, so that they share the waiting for the disk; knows no table.
 
-Each caller waits for its write and is told of its failure, so nothing is kept for later and a write may be called twice. `store/writer.py` is
-for requests that are answered already, for which nobody waits: it keeps them while the database is away, within a limit, and writes each once.
+Each caller waits for its write and is told of its failure, so nothing is kept for later, and a write may be called twice.
+`store/writer.py` is for requests that are answered already, for which nobody waits: it keeps them while the database is away, within a
+limit, and writes each once.
 """
 
 from __future__ import annotations

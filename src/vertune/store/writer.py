@@ -1,7 +1,7 @@
 """Writes finished requests into the database in groups, in a thread, so that no request waits for a disk; knows nothing of models.
 
-Nobody waits for what is written here, so nobody could send it again: a group that fails is kept and tried again, gives up rows but never usage
-where memory ends, and is never written twice. `store/grouped.py` is for callers that wait, and hands a failure to them at once.
+Nobody waits for what is written here, so nobody could send it again: a group that fails is kept and tried again, loses rows but never
+usage where memory ends, and is never written twice. `store/grouped.py` is for callers that wait, and hands a failure to them at once.
 """
 
 from __future__ import annotations
