@@ -11,8 +11,18 @@ import pytest
 from tests import databases
 
 from vertune.core.errors import NotFound
+from vertune.store import cached
 from vertune.store.database import FILE, Database
 from vertune.testing import postgres
+
+DELAY = 0.1
+"""Seconds for which these tests use cached rows."""
+
+
+@pytest.fixture(autouse=True)
+def _short_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what another process withdraws be refused soon, because many tests wait for it."""
+    monkeypatch.setattr(cached, "REVOCATION_DELAY", DELAY)
 
 
 @pytest.fixture(scope="session")

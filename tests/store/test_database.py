@@ -14,12 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from tests.store.conftest import DELAY
 
 from vertune.core.errors import AccessError, ConfigError, StorageError
+from vertune.store import cached, schema
 from vertune.store import database as database_module
-from vertune.store import schema
 from vertune.store.database import FILE, Database, file_in
-from vertune.store.keys import REVOCATION_DELAY, Keys
+from vertune.store.keys import Keys
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keys-0001.db"
 """Made by the last version that stored only keys."""
@@ -75,7 +76,7 @@ def test_a_database_of_the_last_version_is_migrated_with_its_keys(tmp_path):
             with pytest.raises(AccessError, match=why):
                 keys.check(SECRETS[name])
         keys.revoke(shop.id)
-        time.sleep(REVOCATION_DELAY)
+        time.sleep(DELAY)
         assert [key.state for key in keys.all()] == ["revoked", "revoked", "expired", "live"]
 
 
@@ -95,7 +96,7 @@ def test_a_migration_waits_for_that_of_another_process(location, monkeypatch):
 
     def slow_upgrade(connection, name):
         migrating.set()
-        time.sleep(1)
+        time.sleep(0.5)
         upgrade(connection, name)
         upgraded.append(name)
 
@@ -114,14 +115,14 @@ def test_a_migration_may_take_longer_than_other_statements(server_url, monkeypat
     upgrade = database_module._upgrade
 
     def slow_upgrade(connection, name):
-        connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+        connection.exec_driver_sql("SELECT pg_sleep(0.3)")
         upgrade(connection, name)
 
     monkeypatch.setattr(database_module, "_upgrade", slow_upgrade)
     with closing(Database(server_url)) as database:
         assert noted(database) == [1]
         with pytest.raises(StorageError, match="statement timeout"), database.reading() as connection:
-            connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+            connection.exec_driver_sql("SELECT pg_sleep(0.3)")
 
 
 def test_a_new_database_is_opened_by_many_at_once(opened):
@@ -178,12 +179,12 @@ def test_keys_of_one_process_are_those_of_all(opened, database):
     assert other.check(secret) == key
     assert key.customer == "bank"
     new, successor = other.rotate(key.id, timedelta(0))
-    time.sleep(REVOCATION_DELAY)
+    time.sleep(DELAY)
     with pytest.raises(AccessError, match="expired"):
         mine.check(secret)
     assert mine.check(new) == successor
     mine.revoke(successor.id)
-    time.sleep(REVOCATION_DELAY)
+    time.sleep(DELAY)
     with pytest.raises(AccessError, match="revoked"):
         other.check(new)
 
@@ -200,7 +201,8 @@ def test_changes_of_keys_by_many_processes_are_one_after_the_other(opened):
     assert [len(keys) for keys in stores] == [20] * 4
 
 
-def test_watched_keys_follow_other_processes_and_need_no_query(opened, database):
+def test_watched_keys_follow_other_processes_and_need_no_query(opened, database, monkeypatch):
+    monkeypatch.setattr(cached, "_REFRESH_INTERVAL", 0.02)
     keys, other = Keys(database), Keys(opened())
     keys.watch()
     try:
@@ -208,12 +210,12 @@ def test_watched_keys_follow_other_processes_and_need_no_query(opened, database)
         assert keys.check(secret) == key  # a new key works at once
         begun = []
         sqlalchemy.event.listen(database._engine, "begin", lambda _: begun.append(threading.current_thread().name))
-        for _ in range(200):
+        for _ in range(50):
             keys.check(secret)
             time.sleep(0.002)
         assert set(begun) == {"vertune-keys"}
         other.revoke(key.id)
-        time.sleep(REVOCATION_DELAY)
+        time.sleep(DELAY)
         with pytest.raises(AccessError, match="revoked"):
             keys.check(secret)
     finally:
