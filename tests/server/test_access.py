@@ -22,11 +22,16 @@ ASKED = {"texts": ["soup"]}
 
 
 @pytest.fixture
-def keys(server, monkeypatch):
-    """Keys as another process has them, whose changes are noticed at once."""
-    monkeypatch.setattr("vertune.store.cached.REVOCATION_DELAY", 0.0)
+def keys(server):
+    """Keys as another process has them."""
     with closing(Keys(Database(server.service.home.folder / "server.db"))) as found:
         yield found
+
+
+@pytest.fixture
+def noticed(monkeypatch) -> None:
+    """Changes of another process are noticed at once, so that each request waits for a query."""
+    monkeypatch.setattr("vertune.store.cached.REVOCATION_DELAY", 0.0)
 
 
 @pytest.fixture
@@ -116,6 +121,7 @@ def test_a_key_bound_to_verticals_sees_no_others(keys, by) -> None:
     assert "restricted to some models" in problem(by(secret, "GET", "/metrics"), 403)  # nor what they answer
 
 
+@pytest.mark.usefixtures("noticed")
 def test_a_revoked_key_ends_at_once(keys, by) -> None:
     secret, key = keys.create("leaver", ["predict"])
     assert by(secret).status_code == 200
@@ -130,6 +136,7 @@ def test_a_key_ends_when_it_was_to(keys, by) -> None:
     assert "is expired" in problem(by(secret), 401)
 
 
+@pytest.mark.usefixtures("noticed")
 def test_a_rotated_key_overlaps_with_its_successor(keys, by) -> None:
     first, key = keys.create("turns", ["predict"])
     second, new = keys.rotate(key.id, timedelta(hours=1))
@@ -161,8 +168,8 @@ def test_the_servers_rate_holds_for_keys_without_one(home, start) -> None:
     assert [running.predict("intent", "a").status_code for _ in range(4)] == [200] * 4
 
 
-def test_the_database_of_keys_gone_is_no_open_door(home, start, monkeypatch) -> None:
-    monkeypatch.setattr("vertune.store.cached._MAX_AGE_WHILE_UNREADABLE", 1.0)
+def test_the_database_of_keys_gone_is_no_open_door(home, monkeypatch, start) -> None:
+    monkeypatch.setattr("vertune.store.writer._CLOSING", 0.1)
     with closing(Keys(Database(home.folder / "server.db"))) as keys:
         secret = keys.create("one", ["admin"])[0]
     running = start(home, secret)
@@ -170,12 +177,14 @@ def test_the_database_of_keys_gone_is_no_open_door(home, start, monkeypatch) -> 
     for file in home.folder.glob("server.db*"):
         file.unlink()
     assert running.predict("intent", "a").status_code == 200
-    until(lambda: running.predict("intent", "a").status_code != 200, 2)
+    monkeypatch.setattr("vertune.store.cached._MAX_AGE_WHILE_UNREADABLE", 0.0)
+    until(lambda: running.predict("intent", "a").status_code != 200)
     found = running.predict("intent", "a")
     assert problem(found, 503)
     assert int(found.headers["retry-after"]) > 0
 
 
+@pytest.mark.usefixtures("noticed")
 def test_no_secret_is_in_logs_or_answers(server, keys, by, caplog, capfd) -> None:
     caplog.set_level("DEBUG")
     secret, key = keys.create("quiet", ["predict"], ["intent"], rate="6/minute")

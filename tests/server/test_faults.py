@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -64,6 +65,14 @@ def engine(monkeypatch):
     monkeypatch.setattr(Backbone, "compute", lambda executor, payloads: made.compute(own, executor, payloads))
     yield made
     made.gate.set()
+
+
+@pytest.fixture(autouse=True)
+def _watchful() -> Iterator[None]:
+    """Servers notice soon that a worker has ended."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vertune.queueing.batcher._TICK", 0.05)
+        yield
 
 
 @pytest.fixture
@@ -326,7 +335,7 @@ def test_overload_is_refused_quickly_and_what_is_taken_is_in_time(fleet, start, 
     engine.delay = 0.1  # a request takes 0.3 s, and all of them together 3.6 s
     running.predict("intent", *TEXTS * 5)  # from now on a rate is known
     expected = alone("intent", TEXTS)
-    end = time.monotonic() + 2.0
+    end = time.monotonic() + 1.2
     deadline = 1.0
 
     def ask() -> list[tuple[int, float]]:
@@ -369,7 +378,7 @@ def test_who_floods_does_not_starve_another(home, start, engine) -> None:
     def ask() -> list[float]:
         try:
             queued(running, 1000)
-            return [once() for _ in range(10)]
+            return [once() for _ in range(7)]
         finally:
             stop.set()
 
@@ -381,7 +390,7 @@ def test_who_floods_does_not_starve_another(home, start, engine) -> None:
 
     *_, took = together([*[pour] * 8, ask])
     waiting = 8 * 200 * cost(running, "tell me of rome and bread") / 256 * engine.delay  # until what the flood has there is done
-    assert sorted(took)[5] < waiting / 2
+    assert sorted(took)[3] < waiting / 2
 
 
 def test_what_is_kept_is_answered_however_much_waits(fleet, start, engine) -> None:
@@ -420,6 +429,7 @@ def test_long_texts_that_are_cut_cost_what_is_left_of_them(fleet, start) -> None
 
 def test_not_ready_while_the_worker_is_stuck_and_ready_again_after(running, engine, monkeypatch) -> None:
     monkeypatch.setattr("vertune.server.readiness.MAX_AGE", 0.2)
+    monkeypatch.setattr("vertune.server.readiness._PROBE_DEADLINE", 0.4)
     assert running.ask.get("/health/ready").json()["ready"] is True
     blocking = held(running, engine)
     time.sleep(0.3)

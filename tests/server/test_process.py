@@ -162,12 +162,12 @@ def test_an_idle_connection_holds_up_no_end(fleet, start) -> None:
 
 
 def test_an_answer_that_nobody_reads_does_not_hold_up_the_end(fleet, start, monkeypatch) -> None:
-    monkeypatch.setattr("vertune.server.run._CLOSE_TIMEOUT", 0.5)
+    monkeypatch.setattr("vertune.server.run._CLOSE_TIMEOUT", 0.2)
     running = start(fleet)
     with Wire(running.port, *[request("/docs/swagger-ui-bundle.js", method="GET")] * 3, buffer=2048) as wire:
         waiting = until(lambda: running.connection(wire))
         until(lambda: waiting.transport.get_write_buffer_size())
-        monkeypatch.setattr("vertune.server.run._DRAIN_TIMEOUT", 0.5)
+        monkeypatch.setattr("vertune.server.run._DRAIN_TIMEOUT", 0.2)
         running.stop()
         running._thread.join(10)
         assert not running._thread.is_alive()

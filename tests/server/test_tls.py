@@ -184,7 +184,7 @@ def test_clients_need_a_certificate_where_they_must_have_one(fleet, start, tmp_p
 
 
 def test_handshakes_that_never_end_are_limited_in_number_and_time(home, start, files, authority) -> None:
-    limits = {"connections_per_address": 3, "reading": 2.0}
+    limits = {"connections_per_address": 3, "reading": 0.8}
     running = start(home, tls=TLSFiles(**files), limits=limits)
     slow = [socket.create_connection(("127.0.0.1", running.port), timeout=LONG) for _ in range(3)]
     until(lambda: running.connections() == 3)
