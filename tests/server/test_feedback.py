@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 import polars as pl
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.server.conftest import TEXTS, admin
-from tests.server.running import problem, until
+from tests.server.running import LONG, problem, until
 from vertune.server.feedback import _is_same
 from vertune.store import schema
 from vertune.store.database import Database
@@ -267,6 +268,14 @@ def test_feedback_on_an_answer_that_is_not_stored_yet_is_to_be_sent_again(home, 
         assert "No answer with the id" in problem(running.ask.post("/v1/feedback", json=body, headers=other), 404)
         writing.execute("ROLLBACK")
     until(lambda: running.ask.post("/v1/feedback", json=body).status_code == 201)
+
+
+def test_feedback_is_taken_as_soon_as_its_answer_is_stored(asked, give, monkeypatch) -> None:
+    monkeypatch.setattr("vertune.server.feedback._UNWRITTEN_SECONDS", LONG)
+    _, id = asked("intent", "asked a moment ago")
+    began = time.monotonic()
+    assert give(answer=id, score=3).status_code == 201
+    assert time.monotonic() - began < LONG / 2
 
 
 def test_feedback_of_an_administrator_belongs_to_who_was_answered(asked, server, by) -> None:

@@ -23,7 +23,9 @@ from vertune.store.feedback import Feedback, Verdict, add
 from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, idempotency_hash, parse_answer_id
 
 _UNWRITTEN_SECONDS = 0.6
-"""Seconds to wait for an answer that was given a moment ago and is not stored yet."""
+"""Maximum seconds to wait for an answer that was given a moment ago and is not stored yet."""
+_LOOK_SECONDS = 0.05
+"""Seconds between two looks whether it is stored."""
 _RETRY_SECONDS = 2.0
 """Seconds after which feedback on an answer that is still not stored should be sent again."""
 _MOST_WAITING = 8
@@ -105,9 +107,11 @@ class FeedbackBox:
         found = self._stored_answer(id)
         if found is None and (waits or _is_recent(id)) and self._waiting.acquire(blocking=False):
             try:
-                time.sleep(_UNWRITTEN_SECONDS)
-                waits = self._waits(request, customer)
-                found = self._stored_answer(id)
+                end = time.monotonic() + _UNWRITTEN_SECONDS
+                while found is None and time.monotonic() < end:
+                    time.sleep(_LOOK_SECONDS)
+                    waits = self._waits(request, customer)
+                    found = self._stored_answer(id)
             finally:
                 self._waiting.release()
         if found is not None and (sender.sees_all or found.customer == sender.customer):
