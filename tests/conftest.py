@@ -62,7 +62,9 @@ def rows(count: int = 60) -> list[dict[str, str]]:
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory) -> Iterator[Forks]:
     """Runs modules in processes of their own that import nothing, which else takes each of them seconds."""
-    made = Forks(tmp_path_factory.mktemp("forks"))
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp()
+    made = Forks((folder.parent if shared else folder) / "forks", shared)
     yield made
     made.close()
 

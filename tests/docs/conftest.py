@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import MEASURED
 from tests.docs.snippets import Session, blocks
 from tests.forks import ForkedModule
-from tests.server.conftest import admin, described
+from tests.server.conftest import INTERVALS, admin, described
 from tests.server.running import Running
 from vertune.core import base
 from vertune.core.artifact import Home
@@ -37,6 +37,9 @@ def serve(monkeypatch, forks) -> Iterator[Callable[[], str]]:
     monkeypatch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
     monkeypatch.setattr("vertune.server.application.openapi_document", described)
     monkeypatch.setattr("vertune.server.jobs.ARGUMENTS", ForkedModule(forks, "vertune.server.job_process"))
+    forks.start()
+    for name, seconds in INTERVALS.items():
+        monkeypatch.setattr(name, seconds)
     with ExitStack() as stack:
 
         def start() -> str:

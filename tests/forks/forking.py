@@ -1,4 +1,4 @@
-"""The process that has imported what is heavy and forks: for each connection one process, until its standard input is closed."""
+"""The process that has imported what is heavy and forks: for each connection one process, until whoever it belongs to ends."""
 
 from __future__ import annotations
 
@@ -44,20 +44,23 @@ class _Child:
 class Forking:
     """Listens, forks, hands signals on, and tells how processes ended."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, owner: int) -> None:
+        """`owner` is the process with which this one ends; if it is 0, this one ends when its standard input is closed."""
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(where)
+        self._listener.bind(f"{where}.new")
         self._listener.listen(64)
+        os.rename(f"{where}.new", where)  # noqa: PTH104 - whoever finds it can connect
         self._children: list[_Child] = []
+        self._end = os.pidfd_open(owner) if owner else 0
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(0, selectors.EVENT_READ)
+        self._selector.register(self._end, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Fork until standard input is closed, and end all that runs then."""
+        """Fork until the owner ends, and end all that runs then."""
         while True:
             for key, _ in self._selector.select():
-                if key.fileobj == 0:
+                if key.fileobj == self._end:
                     for child in self._children:
                         child.send(signal.SIGKILL)
                     return
@@ -115,11 +118,14 @@ class Forking:
             os.close(child.end)
         self._listener.close()
         connection.close()
+        if self._end:
+            os.close(self._end)
 
 
 def _become(streams: list[int], folder: str, environment: dict[str, str]) -> None:
-    """Take over the streams, folder and environment, and lead a group."""
+    """Take over the streams, folder and environment, lead a group, and be as urgent as others: a test waits for it."""
     os.setsid()
+    os.nice = lambda increment: 0  # type: ignore[assignment]
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -154,16 +160,13 @@ def _work(words: list[str]) -> None:
     os._exit(code or 0)
 
 
-def main(where: str) -> None:
-    """Import, say that it is ready, and fork."""
+def main(where: str, owner: str) -> None:
+    """Import, listen, and fork."""
     for name in HEAVY:  # of whose threads, all idle, forks have none: those of the allocators of Polars and Arrow, and one of ONNX Runtime
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else the first collection of each fork copies all that was imported
-    forking = Forking(where)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    forking.run()
+    Forking(where, int(owner)).run()
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

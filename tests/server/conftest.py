@@ -13,6 +13,7 @@ import pytest
 from tests import databases
 from tests.conftest import CITIES, FOODS, MEASURED, rows
 from tests.forks import ForkedModule
+from tests.server.browser import start_chromium
 from tests.server.running import Running
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config
@@ -132,18 +133,30 @@ class _Hurried:
         await asyncio.sleep(min(seconds, 0.01))
 
 
+INTERVALS = {
+    "vertune.server.following.INTERVAL": 0.15,
+    "vertune.server.jobs._LOOKING": 0.05,
+    "vertune.server.jobs._TELLING": 0.1,
+    "vertune.server.resources.jobs._FOLLOWING": 0.05,
+    "vertune.store.cached.REVOCATION_DELAY": 0.05,  # with 0, each request waits for a query
+    "vertune.store.writer.INTERVAL": 0.05,
+}
+"""Seconds between two looks of a server at what tests wait for; its own are chosen for idle servers."""
+
+
 @pytest.fixture(scope="module")
 def _quick_start(forks):
-    """Servers time no batches when they start (0.8 s each), describe themselves once for all, look at their home often, fork jobs, and end
-    at once."""
+    """Servers time no batches when they start (0.8 s each), describe themselves once for all, look often at what may have changed, fork
+    jobs, and end at once."""
+    forks.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.server.application.openapi_document", described)
         patch.setattr("uvicorn.server.asyncio", _Hurried())
         patch.setattr("vertune.server.jobs.ARGUMENTS", ForkedModule(forks, "vertune.server.job_process"))
         patch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
         patch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
-        patch.setattr("vertune.server.following.INTERVAL", 0.15)
-        patch.setattr("vertune.store.cached.REVOCATION_DELAY", 0.05)  # with 0, each request waits for a query
+        for name, seconds in INTERVALS.items():
+            patch.setattr(name, seconds)
         yield
 
 
@@ -178,6 +191,6 @@ def admin(home: Home) -> str:
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory) -> Iterator[Chromium]:
     """A browser; each test begins with `fresh`."""
-    made = Chromium(tmp_path_factory.mktemp("chromium"))
+    made = start_chromium(tmp_path_factory.mktemp("chromium"))
     yield made
     made.close()

@@ -21,7 +21,7 @@ from vertune.server.settings import RequestLimits, SessionSettings, Settings
 from vertune.store.database import FILE, Database
 from vertune.store.keys import Keys
 
-LONG = 20.0
+LONG = 60.0
 """Seconds after which a test that waits has failed."""
 
 
