@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from tests.server.accessibility import problems
-from tests.server.browser import PASSWORD, Browser, add_user
+from tests.server.browser import PASSWORD, Browser, add_user, enter
 from tests.server.conftest import admin
 from tests.server.running import Running, until
 from vertune.core.artifact import Home
@@ -61,20 +61,21 @@ def project(running: Running, name: str, task: str, tmp_path, rows=None, **setti
 
 
 class Person:
-    """Somebody who is signed in to the console in the browser."""
+    """Somebody who is signed in to the console in the browser; the first page is that of the first `go`."""
 
     def __init__(self, browser: Chromium, running: Running, name: str, width: int = 1280, language: str = ENGLISH, dark: bool = False):
         self.browser, self.running, self.name = browser, running, name
         browser.fresh(running.url, width, dark)
-        browser.open(f"{running.url}/?lang={language}")
-        browser.until("document.querySelector('[name=username]')")
-        browser.type("[name=username]", name)
-        browser.type("[name=password]", f"{PASSWORD}\ue007")
-        browser.until("document.querySelector('main h1') && !document.querySelector('[name=username], main[aria-busy]')")
+        enter(browser, running, name)
+        self._first = f"{running.url}/?lang={language}"
 
-    def go(self, address: str, selector: str = "main h1") -> None:
+    def go(self, address: str = "#/", selector: str = "main h1") -> None:
         """Go to a page of the console, and wait until it is there."""
-        self.browser.run("location.hash = arguments[0]", address)
+        if self._first:
+            self.browser.open(f"{self._first}{address}")
+            self._first = ""
+        else:
+            self.browser.run("location.hash = arguments[0]", address)
         there = "decodeURI(location.hash) === arguments[0] && !document.querySelector('main[aria-busy]')"
         self.browser.until(f"{there} && document.querySelector(arguments[1])", address, selector)
 
@@ -395,6 +396,7 @@ def test_two_tabs_share_the_records_and_lose_no_label(chromium, console, tmp_pat
 def test_without_a_database_in_the_browser_labels_are_sent_all_the_same(chromium, console, tmp_path) -> None:
     project(console, "memory", "classify", tmp_path)
     person = Person(chromium, console, "ann0")
+    person.go()
     script = "Object.defineProperty(window, 'indexedDB', {get() { throw new Error('none'); }})"
     added = chromium.cdp("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"]
     chromium.run("location.reload()")
@@ -515,6 +517,7 @@ def test_every_page_fits_the_window_and_is_accessible(chromium, console, tmp_pat
     )
     dark = width < 500
     person = Person(chromium, console, "boss", width, language, dark=dark)
+    person.go()
     app = "document.querySelector('script[type=module]').src"
     pages = chromium.run(f"return import({app}.replace('app.js', 'pages.js')).then((all) => all.PAGES)")
     assert len(pages) >= 7

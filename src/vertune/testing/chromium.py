@@ -25,14 +25,30 @@ _ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run", "--disable-extensions",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps", "--lang=en",
 )  # fmt: skip
+_WAITING = """
+const found = () => (SCRIPT), end = performance.now() + 250;
+return new Promise((resolve, reject) => {
+  const look = () => {
+    try {
+      const value = found();
+      if (value || document.hidden || performance.now() > end) resolve(value); // timers of hidden pages take a second
+      else setTimeout(look, 20);
+    } catch (error) {
+      reject(error);
+    }
+  };
+  look();
+});
+"""
+"""Waits in the page for a moment, because each command takes more time of the browser than many looks in the page."""
 KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Left": "\ue012", "Right": "\ue014", "Delete": "\ue017", "Tab": "\ue004", "Shift": "\ue008"}
 
 
 class Chromium:
     """One window of a browser without a screen."""
 
-    def __init__(self, folder: Path) -> None:
-        """The folder holds the profile and the log of the driver."""
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        """The folder holds the profile and the log of the driver; `arguments` are further ones of the browser."""
         self._log = (folder / "chromedriver.log").open("wb")
         command = [str(DRIVER), "--port=0"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)  # noqa: S603 - a fixed command
@@ -40,7 +56,8 @@ class Chromium:
         port = next(found[1] for line in lines if (found := re.search(r"started successfully on port (\d+)", line)))
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_TIMEOUT, trust_env=False)
         options = {
-            "binary": BROWSER, "args": [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}"], "perfLoggingPrefs": {"enablePage": False},
+            "binary": BROWSER, "args": [*_ARGUMENTS, *arguments, f"--user-data-dir={folder / 'profile'}"],
+            "perfLoggingPrefs": {"enablePage": False},
         }  # fmt: skip
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
         self._session = ""
@@ -104,8 +121,8 @@ class Chromium:
         return self._send("POST", "/execute/sync", {"script": script, "args": list(given)})
 
     def until(self, script: str, *given: Any) -> Any:
-        """Wait for what a script returns to be true."""
-        return _until(lambda: self.run(f"return ({script})", *given))
+        """Wait for what an expression gives to be true, also on the next page, and return it."""
+        return _until(lambda: self.run(_WAITING.replace("SCRIPT", script), *given))
 
     def press(self, *keys: str, held: str = "") -> None:
         """Press keys one after another, by their characters or names, while the key `held` is down."""
@@ -135,14 +152,11 @@ class Chromium:
     def click(self, selector: str, text: str = "") -> None:
         """Click the first element that fits a CSS selector and contains a text."""
         fits = "one.checkVisibility() && one.textContent.includes(arguments[1])"
-        script = f"return [...document.querySelectorAll(arguments[0])].find((one) => {fits})"
-        element = _until(lambda: self.run(script, selector, text))
-        self._send("POST", f"/element/{element[_ELEMENT]}/click", {})
+        self._act("click", {}, f"[...document.querySelectorAll(arguments[0])].find((one) => {fits})", selector, text)
 
     def type(self, selector: str, text: str) -> None:
         """Type a text into an element."""
-        element = _until(lambda: self.run("return document.querySelector(arguments[0])", selector))
-        self._send("POST", f"/element/{element[_ELEMENT]}/value", {"text": text})
+        self._act("value", {"text": text}, "document.querySelector(arguments[0])", selector)
 
     def window(self, handle: str = "") -> str:
         """Switch to a window, or to a new tab; return the one that was left."""
@@ -165,6 +179,18 @@ class Chromium:
         events = [json.loads(entry["message"])["message"] for entry in self._send("POST", "/se/log", {"type": "performance"})]
         sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
         return [url for url in sent if urlsplit(url).scheme not in ("data", "about", "chrome")]
+
+    def _act(self, action: str, body: dict[str, Any], script: str, *given: Any) -> None:
+        """Do something with the element that an expression gives, or with its successor if the page replaces it at that moment."""
+        while True:
+            element = self.until(script, *given)
+            try:
+                self._send("POST", f"/element/{element[_ELEMENT]}/{action}", body)
+            except AssertionError as error:
+                if "stale element reference" not in str(error):
+                    raise
+            else:
+                return
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         response = self._client.request(method, self._session + path, json=body if method == "POST" else None)
