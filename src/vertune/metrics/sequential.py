@@ -17,18 +17,7 @@ def bounds(successes: int, trials: int, alpha: float) -> tuple[float, float]:
     """Return the lower and upper bound of a rate that hold at all times together with probability 1 - `alpha`."""
     if trials == 0:
         return 0.0, 1.0
-    failures = trials - successes
-    limit = math.lgamma(successes + 1) + math.lgamma(failures + 1) - math.lgamma(trials + 2) + math.log(alpha)
-    middle = successes / trials
-
-    def inside(rate: float) -> bool:
-        """Whether the likelihood at this rate is not too much smaller than the mixture's."""
-        known = successes * math.log(rate) if successes else 0.0
-        return known + (failures * math.log1p(-rate) if failures else 0.0) >= limit
-
-    low = 0.0 if successes == 0 else _edge(inside, middle, 0.0)
-    high = 1.0 if failures == 0 else _edge(inside, middle, 1.0)
-    return low, high
+    return _edge(successes, trials, alpha, 0.0), _edge(successes, trials, alpha, 1.0)
 
 
 def is_higher(one: tuple[int, int], other: tuple[int, int], alpha: float, margin: float = 0.0) -> bool:
@@ -37,11 +26,23 @@ def is_higher(one: tuple[int, int], other: tuple[int, int], alpha: float, margin
     Each rate is a pair of successes and trials. If it is not higher, the answer is ever yes with probability `alpha` at most, however
     often it is asked while the counts grow.
     """
-    return bounds(*one, alpha / 2)[0] > bounds(*other, alpha / 2)[1] + margin
+    if not (one[1] and other[1]) or one[0] / one[1] <= other[0] / other[1] + margin:
+        return False  # an observed rate is within its bounds
+    return _edge(*one, alpha / 2, 0.0) > _edge(*other, alpha / 2, 1.0) + margin
 
 
-def _edge(inside, within: float, outside: float) -> float:  # type: ignore[no-untyped-def]
-    """Return the last rate inside between one that is and one that is not, by halving."""
+def _edge(successes: int, trials: int, alpha: float, outside: float) -> float:
+    """Return the bound on the side of `outside`, which is 0 or 1: the last rate in the confidence set, found by halving."""
+    failures, within = trials - successes, successes / trials
+    if within == outside:
+        return outside
+    limit = math.lgamma(successes + 1) + math.lgamma(failures + 1) - math.lgamma(trials + 2) + math.log(alpha)
+
+    def inside(rate: float) -> bool:
+        """Return whether the likelihood at this rate is not too much smaller than the mixture's."""
+        known = successes * math.log(rate) if successes else 0.0
+        return known + (failures * math.log1p(-rate) if failures else 0.0) >= limit
+
     for _ in range(_STEPS):
         middle = (within + outside) / 2
         if middle in (within, outside):
