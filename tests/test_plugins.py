@@ -49,13 +49,15 @@ def tree(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module", params=[package, pytest.param(tree, marks=pytest.mark.matrix)], ids=lambda make: make.__name__)
-def life(request, tmp_path_factory):
-    """What came of a vertical that is made of the new parts."""
+def life(request, tmp_path_factory, forks):
+    """What came of a vertical that is made of the new parts. A copy of vertune needs a process that has not imported the other one."""
     folder = tmp_path_factory.mktemp(request.param.__name__)
     (folder / "code").mkdir()
     path = os.pathsep.join(map(str, [*request.param(folder / "code"), ROOT]))
+    script = str(FILES / "run.py")
+    words = forks.words(script) if request.param is package else [script]
     done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", str(FILES / "run.py"), str(folder)],
+        [sys.executable, *words, str(folder)],
         env={**os.environ, "PYTHONPATH": path, "VERTUNE_HOME": str(folder / "home")},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip

@@ -132,6 +132,7 @@ def _become(streams: list[int], folder: str, environment: dict[str, str]) -> Non
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     tempfile.tempdir = None  # it may be another one in that environment
 
 
@@ -162,9 +163,10 @@ def _work(words: list[str]) -> None:
 
 def main(where: str, owner: str) -> None:
     """Import, listen, and fork."""
+    gc.disable()  # what is imported is no garbage; looking for some takes a fifth of the time
     for name in HEAVY:  # of whose threads, all idle, forks have none: those of the allocators of Polars and Arrow, and one of ONNX Runtime
         importlib.import_module(name)
-    gc.collect()
+    gc.enable()
     gc.freeze()  # else the first collection of each fork copies all that was imported
     Forking(where, int(owner)).run()
 

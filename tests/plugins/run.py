@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from tests.conftest import MEASURED
@@ -33,6 +34,7 @@ THINGS = ("soup", "rice", "cake", "bread", "cheese", "apple")
 
 
 def main(folder: Path) -> None:
+    warnings.simplefilter("error", ResourceWarning)
     vertune.evaluation.gate.benchmark = lambda *given: MEASURED
     for check in TASK_CHECKS:
         check(part.find("tasks", "rate"))
