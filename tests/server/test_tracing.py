@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -73,6 +74,12 @@ def test_another_url_is_refused() -> None:
         Tracer("localhost:4318")
 
 
-def test_a_collector_that_is_away_holds_up_nothing(home, start) -> None:
+def test_a_collector_that_is_away_holds_up_nothing(home, start, monkeypatch) -> None:
+    """Without a limit, the exporter would try again for at least 5.6 s before the server ends."""
+    monkeypatch.setattr("vertune.server.tracing._STOP_SECONDS", 0.1)
     running = start(home, traces="http://127.0.0.1:9/v1/traces")
     assert running.ask.post("/v1/verticals/intent/predict", json={"texts": ["a"]}).status_code == 200
+    began = time.monotonic()
+    running.service.tracer.stop()
+    assert time.monotonic() - began < 5
+    until(lambda: not any(thread.name == "tracer-stop" for thread in threading.enumerate()))

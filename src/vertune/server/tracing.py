@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
 _NANOSECONDS = 1e9
+_STOP_SECONDS = 2.0
+"""Maximum seconds in which what is left is sent when a server stops."""
 
 
 class Tracer:
@@ -41,7 +44,8 @@ class Tracer:
         self._provider = TracerProvider(
             resource=Resource({"service.name": "vertune", "service.version": __version__}), shutdown_on_exit=False
         )
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
+        self._exporter = OTLPSpanExporter(endpoint=url)
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("vertune")
 
     def __call__(self, call: Call) -> None:
@@ -70,8 +74,12 @@ class Tracer:
         span.end(int(end * _NANOSECONDS))
 
     def stop(self) -> None:
-        """Send what is left."""
-        self._provider.shutdown()
+        """Send what is left, for at most 2 s: a server does not wait for a collector that is away."""
+        ending = threading.Thread(target=self._provider.shutdown, name="tracer-stop", daemon=True)
+        ending.start()
+        ending.join(_STOP_SECONDS)
+        if ending.is_alive():
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # which ends its waiting for the next try
 
 
 def _parent(call: Call) -> Context | None:
