@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -30,11 +31,17 @@ CLIENT, SECRET = "labels", "the secret: of the client"
 CLAIMS = {"sub": "42", "preferred_username": "Ann.Lee", "groups": ["staff", "label-team"]}
 
 
+@functools.cache
+def own_keys() -> tuple[RSAKey, ECKey]:
+    """Keys of a provider, which take longer to make than a test to sign in."""
+    return RSAKey.generate_key(2048, {"kid": "one", "use": "sig"}), ECKey.generate_key("P-256", {"kid": "two", "use": "sig"})
+
+
 class Realm:
     """A provider that checks what a provider must check, and does what a test changes."""
 
     def __init__(self) -> None:
-        self.keys = [RSAKey.generate_key(2048, {"kid": "one", "use": "sig"}), ECKey.generate_key("P-256", {"kid": "two", "use": "sig"})]
+        self.keys = [*own_keys()]
         self.signer: Any = self.keys[0]
         self.header: dict[str, Any] = {"alg": "RS256", "kid": "one"}
         self.claims: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -109,18 +110,31 @@ def _stopped_while_it_answers(process: Process, client: httpx.Client) -> httpx.R
     return found[0]
 
 
+def connected(port: int, source: str) -> socket.socket | None:
+    """A connection from this address; None where the queue of the server is full, after which the kernel asks again in a second."""
+    made = socket.socket()
+    made.settimeout(0.1)
+    made.bind((source, 0))
+    try:
+        made.connect(("127.0.0.1", port))
+    except TimeoutError:
+        made.close()
+        return None
+    return made
+
+
 def test_few_files_are_few_connections_and_no_trouble(home) -> None:
     secret = admin(home)
     with Process(home, "whole", files=120) as process:
         (number,) = map(int, re.findall(r"At most (\d+) connections are accepted instead of 2048", process.said["err"]))
         assert 1 <= number < 80
         port = int(process.url.rpartition(":")[2])
-        wires = [Wire(port, source=f"127.0.0.{2 + place // 50}") for place in range(120)]
+        wires = [until(lambda place=place: connected(port, f"127.0.0.{2 + place // 50}")) for place in range(120)]
         headers = {"Authorization": f"Bearer {secret}"}
         with httpx.Client(base_url=process.url, headers=headers, timeout=60, trust_env=False) as client:
             assert client.post("/v1/verticals/whole/predict", json={"texts": ["soup"]}).status_code == 200
         for wire in wires:
-            wire.socket.close()
+            wire.close()
         process.child.send_signal(signal.SIGTERM)
         assert process.child.wait(LONG) == 0
         assert "Traceback" not in process.said["err"]

@@ -137,6 +137,7 @@ def test_a_request_that_can_not_be_described_stops_no_other(database, monkeypatc
             raise KeyError("on purpose")
         return item
 
+    monkeypatch.setattr(writer, "INTERVAL", 0.01)
     broken = entry()
     made = Writer(database, Described(describe, lambda item: item.usage, lambda item: 1000))
     for item in (entry(), broken, entry()):
