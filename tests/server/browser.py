@@ -15,7 +15,8 @@ from vertune.testing.chromium import Chromium
 PASSWORD = "correct horse battery"
 _ARGUMENTS = (
     "--disable-site-isolation-trials",  # else each test takes new processes for its pages
-    "--disable-features=IsolateOrigins,site-per-process,SpareRendererForSitePerProcess",
+    # a page that was left would keep its streams, and a browser has six connections to a server
+    "--disable-features=IsolateOrigins,site-per-process,SpareRendererForSitePerProcess,BackForwardCache",
 )
 _HURRY = """{
   const original = globalThis.setTimeout;

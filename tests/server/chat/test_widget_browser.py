@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.server.accessibility import problems
-from tests.server.browser import PASSWORD, add_user
+from tests.server.browser import add_user, enter
 from tests.server.chat.conftest import Visitor
 from tests.server.running import Running, until
 from vertune.core.errors import NotFound, Unavailable
@@ -98,7 +98,7 @@ class Customer:
         return self.browser.run(f"const root = document.querySelector('{HOST}').shadowRoot; return ({script})")
 
     def until(self, script: str) -> Any:
-        return until(lambda: self.browser.run(f"const root = document.querySelector('{HOST}')?.shadowRoot; return root && ({script})"))
+        return self.browser.until(f"((root) => root && ({script}))(document.querySelector('{HOST}')?.shadowRoot)")
 
     @property
     def turns(self) -> list[list[str]]:
@@ -133,9 +133,8 @@ def reply(*said: str) -> str:
 
 
 def sign_in(browser: Chromium, server: Running, name: str, language: str) -> None:
+    enter(browser, server, name)
     browser.open(f"{server.url}/?lang={language}")
-    browser.type("[name=username]", name)
-    browser.type("[name=password]", f"{PASSWORD}\ue007")
     browser.until("document.querySelector('#menu a') && !document.querySelector('[name=username], main[aria-busy]')")
 
 
