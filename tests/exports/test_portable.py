@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -49,9 +50,15 @@ def trained(bases, task, family="bert", **options) -> TrainedModel:
 
 
 @pytest.fixture(scope="module")
-def bundles(bases, tmp_path_factory):
-    """A function that returns the bundle of a task, which no test changes."""
-    return functools.cache(lambda task: written(trained(bases, task), tmp_path_factory.mktemp("bundles") / task))
+def models(bases):
+    """A function that returns the model of a task, which no test changes."""
+    return functools.cache(lambda task: trained(bases, task))
+
+
+@pytest.fixture(scope="module")
+def bundles(models, tmp_path_factory):
+    """A function that returns the bundle of that model, which no test changes."""
+    return functools.cache(lambda task: written(models(task), tmp_path_factory.mktemp("bundles") / task))
 
 
 def asked(folder, records):
@@ -85,8 +92,8 @@ def write_labels(folder, described) -> None:
 
 
 @pytest.mark.parametrize("task", part.names("tasks"))
-def test_every_task_answers_alike_without_vertune(bases, bundles, task):
-    model = trained(bases, task)
+def test_every_task_answers_alike_without_vertune(models, bundles, task):
+    model = models(task)
     records = model.records()
     for ours, theirs in zip(model.answers(records), asked(bundles(task), records), strict=True):
         assert near(json.loads(json.dumps(ours)), theirs), (ours, theirs)
@@ -114,8 +121,8 @@ def test_other_families_and_their_special_tokens(bases, tmp_path):
         assert near(json.loads(json.dumps(ours)), theirs)
 
 
-def test_the_folder_holds_what_it_says_and_refuses_other_labels(bases, tmp_path):
-    folder = written(trained(bases, "classify"), tmp_path / "bundle")
+def test_the_folder_holds_what_it_says_and_refuses_other_labels(bundles, tmp_path):
+    folder = shutil.copytree(bundles("classify"), tmp_path / "bundle")
     assert {path.name for path in folder.iterdir()} >= {"model.onnx", "tokenizer.json", "labels.json", "predict.py", "README.md"}
     assert "vertune" not in (folder / "requirements.txt").read_text()
     described = json.loads((folder / "labels.json").read_text())
@@ -153,8 +160,8 @@ def test_a_bundle_that_answers_otherwise_is_not_kept(bases, tmp_path):
         build(Export, "onnx").check(model, folder)
 
 
-def test_a_changed_file_is_refused(bases, tmp_path):
-    folder = written(trained(bases, "classify"), tmp_path / "bundle")
+def test_a_changed_file_is_refused(bundles, tmp_path):
+    folder = shutil.copytree(bundles("classify"), tmp_path / "bundle")
     for name in ("model.onnx", "tokenizer.json", "labels.json", "parts/vertune.decoders.classify.py"):
         kept = (folder / name).read_bytes()
         (folder / name).write_bytes(kept.replace(b"e", b"f", 1) if name == "tokenizer.json" else kept + b" ")

@@ -219,9 +219,9 @@ def test_a_killed_cross_validation_trains_no_part_twice(home, loose):
         if kind == "cross-validating" and fields["number"] == 3:
             raise KeyboardInterrupt
 
-    model = refitted(home)
+    model, settings = refitted(home), [LOOSE, "compress.folds=3"]
     with pytest.raises(KeyboardInterrupt):
-        compress(model, home, [LOOSE], kill)
+        compress(model, home, settings, kill)
     (run,) = [run for run in home.runs() if run.manifest_or_empty.get("step") == "compress"]
     kept = {path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/*/edits.json")}
     assert len(kept) == 2
@@ -231,7 +231,7 @@ def test_a_killed_cross_validation_trains_no_part_twice(home, loose):
         if kind == "measuring":
             times.update({path: path.stat().st_mtime_ns for path in run.folder.glob("folds/*/*/edits.json")})
 
-    compress(model, home, [LOOSE], watch, CompressOptions(resume=True))
+    compress(model, home, settings, watch, CompressOptions(resume=True))
     assert times == kept
 
 
