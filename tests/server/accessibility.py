@@ -123,7 +123,7 @@ def problems(chromium: Chromium, dark: bool = False, host: str = "") -> list[str
     found = chromium.run(f"{begin} {_NAMES} {'' if host else _STRUCTURE} {_FOCUS} return found", host)
     for theme in (not dark, dark):
         chromium.theme(theme)
-        shown = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        shown = "new Promise(requestAnimationFrame)"  # which is called after the listeners of the theme
         seen = chromium.run(f"return {shown}.then(() => {{ {begin} {_CONTRAST} return found }})", host)
         found += [f"{'dark' if theme else 'light'}: {one}" for one in seen]
     return found
