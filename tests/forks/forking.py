@@ -6,6 +6,7 @@ import atexit
 import gc
 import importlib
 import os
+import pkgutil
 import runpy
 import selectors
 import signal
@@ -20,10 +21,12 @@ from dataclasses import dataclass
 HEAVY = (
     "torch", "transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert", "accelerate", "onnx", "polars",
     "sqlalchemy", "alembic.command", "sklearn.linear_model", "sklearn.feature_extraction.text", "scipy.stats", "tokenizers",
-    "vertune.cli", "vertune.server.run", "vertune.server.service", "vertune.steps.fit", "vertune.steps.label", "vertune.steps.predict",
-    "vertune.steps.rank", "vertune.steps.retrain", "vertune.runtime.fleet",
+    "vertune.cli", "vertune.server.run", "vertune.server.service", "vertune.server.uploading", "vertune.steps.fit",
+    "vertune.steps.label", "vertune.steps.predict", "vertune.steps.rank", "vertune.steps.retrain", "vertune.runtime.fleet",
 )  # fmt: skip
 """What is imported before; what it lacks, a fork imports itself."""
+FOLDERS = ("cleaners", "encoders", "masks", "methods", "sources", "splits", "tasks")
+"""The folders of parts that are imported before, because most forks need some of each."""
 
 
 @dataclass(eq=False)
@@ -166,6 +169,9 @@ def main(where: str, owner: str) -> None:
     gc.disable()  # what is imported is no garbage; looking for some takes a fifth of the time
     for name in HEAVY:  # of whose threads, all idle, forks have none: those of the allocators of Polars and Arrow, and one of ONNX Runtime
         importlib.import_module(name)
+    for folder in FOLDERS:
+        for found in pkgutil.iter_modules(importlib.import_module(f"vertune.{folder}").__path__, f"vertune.{folder}."):
+            importlib.import_module(found.name)
     gc.enable()
     gc.freeze()  # else the first collection of each fork copies all that was imported
     Forking(where, int(owner)).run()
