@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 
 import pytest
 
 from tests.server.conftest import admin
-from tests.server.running import problem
+from tests.server.running import Running, problem
 from tests.server.test_jobs import LONG, ended, upload
 from vertune.core import base as bases
 from vertune.core import part
+from vertune.core.artifact import Home
 from vertune.core.kinds import Source
 from vertune.core.parse import build
 from vertune.server import jobs as runner
@@ -23,17 +26,34 @@ SKIPPED = {"labels": [{"record": 1, "state": "skipped", "version": 1}]}
 LABELS = [{"name": "place", "description": "A town."}, {"name": "food"}]
 
 
+@pytest.fixture(scope="module")
+def queueing(fleet, tmp_path_factory, _quick_start) -> Iterator[Running]:
+    """A server whose jobs are queued, and nothing runs them."""
+    shutil.copytree(fleet.folder, folder := tmp_path_factory.mktemp("queueing") / "home")
+    home = Home(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.Jobs, "take", lambda self: None)
+        running = Running(home, admin(home), jobs=JobSettings(cores=1))
+    with running:
+        yield running
+
+
 @pytest.fixture
-def working(home, start, tiny_base, monkeypatch):
-    """A server that runs jobs; the tiny base may be named in settings."""
+def idle() -> None:
+    """The server is the one that runs no job, which tests share."""
+
+
+@pytest.fixture
+def working(request, tiny_base, monkeypatch) -> Iterator[Running]:
+    """A server that runs jobs, unless the test asks for `idle`; the tiny base may be named in settings."""
     monkeypatch.setitem(bases.ALIASES, str(tiny_base), str(tiny_base))
-    return start(home, admin(home), jobs=JobSettings(cores=1))
-
-
-@pytest.fixture
-def idle(monkeypatch) -> None:
-    """Jobs are queued, and nothing runs them."""
-    monkeypatch.setattr(runner.Jobs, "take", lambda self: None)
+    if "idle" not in request.fixturenames:
+        home = request.getfixturevalue("home")
+        yield request.getfixturevalue("start")(home, admin(home), jobs=JobSettings(cores=1))
+        return
+    shared = request.getfixturevalue("queueing")
+    yield shared
+    assert shared.ask.delete("/v1/projects/mails").status_code in (204, 404)
 
 
 @pytest.fixture
