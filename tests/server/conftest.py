@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.server.running import Running
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config
 from vertune.core.parse import build
+from vertune.server import preparing
 from vertune.server.application import openapi_document
 from vertune.server.resource import ScopedRoute
 from vertune.store.database import FILE, Database
@@ -147,12 +149,14 @@ INTERVALS = {
 @pytest.fixture(scope="module")
 def _quick_start(forks):
     """Servers time no batches when they start (0.8 s each), describe themselves once for all, look often at what may have changed, fork
-    jobs, and end at once."""
+    jobs and preparations, and end at once."""
     forks.start()
+    share = preparing.command  # python -P -m vertune share …
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vertune.server.application.openapi_document", described)
         patch.setattr("uvicorn.server.asyncio", _Hurried())
         patch.setattr("vertune.server.jobs.ARGUMENTS", ForkedModule(forks, "vertune.server.job_process"))
+        patch.setattr(preparing, "command", lambda home, models: [sys.executable, *forks.words("vertune"), *share(home, models)[4:]])
         patch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
         patch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
         for name, seconds in INTERVALS.items():
