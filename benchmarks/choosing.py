@@ -17,10 +17,10 @@ import sys
 from typing import Any
 
 import accuracy
+import measured_rows
 import servers
-from processor import measured_here
 
-from vertune.core.files import read_json, write_json
+from vertune.core.files import read_json
 
 OUT = accuracy.HERE / "results" / "choosing.json"
 PROBE = ["method=head", "companion=none"]
@@ -61,15 +61,14 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure also what is measured already")
     options = parser.parse_args()
     for name in options.rows or chosen():
-        results = read_json(OUT)["rows"] if OUT.exists() else {}
-        if name in results and not options.again:
+        if name in measured_rows.read(OUT) and not options.again:
             continue
-        results[name] = measure(name)
-        write_json(OUT, {"rows": results, "bars": bars(results)} | measured_here())
-        print(name, {key: round(value, 4) for key, value in results[name].items() if isinstance(value, float)}, flush=True)
-    found = read_json(OUT)["bars"]
-    print(f"least gain {found['least']['figure']:+.4f}, mean gain {found['mean']['figure']:+.4f}")
-    sys.exit(not all(one["met"] for one in found.values()))
+        found = measure(name)
+        measured_rows.add(OUT, name, found, lambda rows: {"bars": bars(rows)})
+        print(name, {key: round(value, 4) for key, value in found.items() if isinstance(value, float)}, flush=True)
+    judged = read_json(OUT)["bars"]
+    print(f"least gain {judged['least']['figure']:+.4f}, mean gain {judged['mean']['figure']:+.4f}")
+    sys.exit(not all(one["met"] for one in judged.values()))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import accuracy
-from processor import measured_here
+import measured_rows
 
-from vertune.core.files import read_json, write_json
+from vertune.core.files import read_json
 
 OUT = accuracy.HERE / "results" / "half.json"
 ROWS = ("trec6-auto", "phrasebank-auto", "smp2019-domain", "waimai")
@@ -60,11 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", default=ROWS)
     for name in parser.parse_args().rows:
-        results = read_json(OUT)["rows"] if OUT.exists() else {}
-        results[name] = measure(name)
-        write_json(OUT, {"rows": results} | measured_here())
-        print(name, results[name], flush=True)
-    sys.exit(not all(one["met"] for one in read_json(OUT)["rows"].values()))
+        measured_rows.add(OUT, name, found := measure(name))
+        print(name, found, flush=True)
+    sys.exit(not all(one["met"] for one in measured_rows.read(OUT).values()))
 
 
 if __name__ == "__main__":

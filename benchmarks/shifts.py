@@ -13,11 +13,10 @@ import argparse
 from typing import Any
 
 import accuracy
+import measured_rows
 import numpy as np
-from processor import measured_here
 
 from vertune.core.artifact import Home
-from vertune.core.files import read_json, write_json
 from vertune.data.dataset import records_of
 from vertune.learning import companion
 from vertune.learning.companion import Mixing
@@ -68,10 +67,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", default=ROWS)
     for name in parser.parse_args().rows:
-        results = read_json(OUT)["rows"] if OUT.exists() else {}
-        results[name] = measure(name)
-        write_json(OUT, {"rows": results} | measured_here())
-        print(name, results[name], flush=True)
+        measured_rows.add(OUT, name, found := measure(name))
+        print(name, found, flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def _module(name: str) -> ModuleType:
 
 
 sys.path.insert(0, str(ROOT / "benchmarks"))  # its scripts import one another
-accuracy, figures = _module("accuracy"), _module("figures")
+accuracy, figures, measured_rows = _module("accuracy"), _module("figures"), _module("measured_rows")
 ROWS = accuracy.rows()
 
 
@@ -172,6 +172,17 @@ def _repository(folder: Path) -> Path:
     (folder / "src").mkdir(parents=True)
     (folder / "src" / "a.py").write_text("x = 1\n")
     return folder
+
+
+def test_a_row_joins_those_that_were_measured_meanwhile(tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    assert measured_rows.read(out) == {}
+    measured_rows.add(out, "a", {"gain": 1.0})
+    measured_rows.add(out, "b", {"gain": 3.0}, lambda rows: {"mean": sum(one["gain"] for one in rows.values()) / len(rows)})
+    stored = read_json(out)
+    assert (stored["rows"], stored["mean"]) == ({"a": {"gain": 1.0}, "b": {"gain": 3.0}}, 2.0)
+    assert {"date", "cpu"} < set(stored)
+    assert measured_rows.read(out) == stored["rows"]
 
 
 def test_the_code_is_named_by_its_commit_or_by_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
