@@ -16,6 +16,7 @@ from vertune.core.records import Answer, Record
 from vertune.learning.examples import Examples
 from vertune.learning.training_input import TrainingInput
 from vertune.metrics import bootstrap
+from vertune.metrics.normal import QUANTILE
 from vertune.nn.run import Around, outputs
 from vertune.nn.vertical import VerticalModel
 from vertune.reports.words import limits
@@ -92,7 +93,7 @@ def is_worse(task: Task, after: NDArray[Any], before: NDArray[Any]) -> bool:
     if not (values[0] - values[1]) * task.goal_sign < 0:
         return False  # without a bootstrap, which takes much longer
     difference = bootstrap.paired(bootstrap.Tallies(after, task.summarise), bootstrap.Tallies(before, task.summarise))[task.goal]
-    error = (difference.high - difference.low) / (2 * 1.96)
+    error = (difference.high - difference.low) / (2 * QUANTILE)
     return bool(difference.value * task.goal_sign < -max(error, 0.0)) if math.isfinite(error) else False
 
 

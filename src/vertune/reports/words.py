@@ -11,12 +11,13 @@ from typing import Any
 
 import yaml
 
+from vertune.metrics.normal import QUANTILE
 from vertune.reports.scales import Unit, format_change, format_value
 
 _INCLUDES = "the 95 % interval of the difference includes 0"
 _QUANTILE_90 = 1.2816
 """Of a normal distribution, 90 % lies below this number of standard deviations above the mean."""
-_WIDTH_95 = 3.92
+_WIDTH_95 = 2 * QUANTILE
 """Width of the 95 % interval of a normal distribution, in standard deviations."""
 
 
