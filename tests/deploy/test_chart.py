@@ -37,6 +37,7 @@ ALL = {
     "plans": "plans:\n  free: {requests: 50000000, rate: 60/minute}\ndefault: free\n",
     "sources": "news: {name: csv, path: /data/news.csv}\n",
     "watch": "every: 30m\nchannels:\n  - {name: webhook, url: 'https://chat.example.com/hook', secret_env: ALERT_SECRET}\n",
+    "chat": "actions:\n  track_order: {url: 'https://shop.example.com/hooks/orders', secret_env: ORDERS_SECRET}\n",
     "extraArgs": ["support"],
     "environment": [{"name": "NEWS_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "news", "key": "password"}}}],
     "tls": {"secret": "vertune-tls"},
@@ -315,8 +316,9 @@ def test_the_monitor_reads_metrics_with_a_key_as_the_job_of_the_alerts(everythin
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
 
 
-def test_the_server_understands_its_settings_and_files(everything, tmp_path) -> None:
+def test_the_server_understands_its_settings_and_files(everything, tmp_path, monkeypatch) -> None:
     from vertune.core.watch import Watch, WatchFile
+    from vertune.server.chat.file import ChatFile
     from vertune.server.job_requests import Sources
     from vertune.store.plans import read_plans
 
@@ -331,8 +333,10 @@ def test_the_server_understands_its_settings_and_files(everything, tmp_path) -> 
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     watch = Path(args[args.index("--watch") + 1])
-    assert {Path(mounted, name) for name in files} == {settings.plans, settings.jobs.sources, watch}
+    assert {Path(mounted, name) for name in files} == {settings.plans, settings.jobs.sources, settings.chat.file, watch}
     assert [one.called for one in WatchFile.read(tmp_path / watch.name).watch("support", Watch()).channels] == ["webhook"]
+    monkeypatch.setenv("ORDERS_SECRET", "s" * 32)
+    assert list(ChatFile.read(tmp_path / "chat.yaml").actions) == ["track_order"]
     assert read_plans(tmp_path / "plans.yaml").plans["free"].requests == 50_000_000
     assert Sources.read(tmp_path / "sources.yaml").declared["news"]["path"] == "/data/news.csv"
     assert args[-1] == "support"

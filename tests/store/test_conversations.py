@@ -160,6 +160,7 @@ def test_the_queue_is_in_the_order_of_waiting(database):
         assert [each.id for each in found] == [made[1].id, made[2].id, made[0].id]
         assert [conversations.position(connection, each) for each in made] == [3, 1, 2]
         assert conversations.counts(connection) == {("shop", "waiting"): 4}
+        assert conversations.longest_waiting(connection) == {"shop": NOW}
         assert conversations.count(connection, Filter("other")) == 1
 
 

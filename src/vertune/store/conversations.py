@@ -199,6 +199,13 @@ def counts(connection: Connection) -> dict[tuple[str, str], int]:
     return {(row[0], row[1]): row[2] for row in connection.execute(counted)}
 
 
+def longest_waiting(connection: Connection) -> dict[str, str]:
+    """Return, by app, since when the conversation waits for a person that has waited longest; apps without one are missing."""
+    table = schema.conversations.c
+    waiting = select(table.app, func.min(table.queued)).where(table.stage == "waiting", table.queued.is_not(None)).group_by(table.app)
+    return {row[0]: row[1] for row in connection.execute(waiting)}
+
+
 def position(connection: Connection, conversation: Conversation) -> int | None:
     """Return the place of a conversation in the queue of its app and customer, from 1; None if it does not wait."""
     if conversation.stage != "waiting" or conversation.queued is None:

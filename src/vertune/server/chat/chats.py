@@ -46,7 +46,7 @@ class Chats:
         self.watchers = Watchers(database)
         self.keeper = Keeper(database, self.watchers)
         kept = KeptTexts(_kept(answers, texts), self.key)
-        metrics = ChatMetrics(registry, lambda: self.tidying.open)
+        metrics = ChatMetrics(registry, lambda: self.tidying.open, lambda: self.tidying.waiting)
         self.talking = Talking(self.keeper, self.products, kept, settings, metrics)
         self.desk = Desk(self.talking)
         self.acting = Acting(self.talking, self.file, metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
@@ -24,12 +25,30 @@ class _Open(Collector):
         yield metric
 
 
+class _LongestWait(Collector):
+    """How long the conversation has waited for a person that has waited longest, by app."""
+
+    def __init__(self, since: Callable[[], Mapping[str, str]]) -> None:
+        self._since = since
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the metric; it has no value for an app without a conversation that waits."""
+        about = "Seconds for which the conversation has waited for a person that has waited longest, by app."
+        metric = GaugeMetricFamily("vertune_conversations_longest_wait_seconds", about, labels=["app"])
+        for app, since in self._since().items():
+            metric.add_metric([app], max(0.0, (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()))
+        yield metric
+
+
 class ChatMetrics:
     """The metrics of the conversations of one server."""
 
-    def __init__(self, registry: CollectorRegistry, counts: Callable[[], Mapping[tuple[str, str], int]]) -> None:
-        """`counts` returns the numbers of open conversations by app and stage."""
+    def __init__(
+        self, registry: CollectorRegistry, counts: Callable[[], Mapping[tuple[str, str], int]], waiting: Callable[[], Mapping[str, str]]
+    ) -> None:  # fmt: skip
+        """`counts` returns the numbers of open conversations by app and stage, `waiting` since when the first one waits, by app."""
         registry.register(_Open(counts))
+        registry.register(_LongestWait(waiting))
         self._begun = Counter("vertune_conversations", "Conversations that began, by app.", ["app"], registry=registry)
         about = "Messages of visitors, by app and what was done: the action of the reply, or stored if a person answers."
         self._messages = Counter("vertune_chat_messages", about, ["app", "action"], registry=registry)

@@ -37,6 +37,8 @@ class Tidying:
         self._looking = Looking("Conversations can't be tidied up", self._look, INTERVAL, lambda: talking.keeper.stopped)
         self.open: dict[tuple[str, str], int] = {}
         """The numbers of open conversations by app and stage, for the metrics; as they were some seconds ago."""
+        self.waiting: dict[str, str] = {}
+        """By app, since when the conversation waits for a person that has waited longest."""
 
     def start(self) -> None:
         """Begin to look."""
@@ -51,6 +53,7 @@ class Tidying:
         await self.answer_waiting()
         if looks % 10 == 0:
             self.open = await self._talking.keeper.read(conversations.counts)
+            self.waiting = await self._talking.keeper.read(conversations.longest_waiting)
         if looks % _OLD_EVERY == 0:
             await self.end_idle()
             await self.delete_old()
