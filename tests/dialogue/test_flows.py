@@ -44,7 +44,7 @@ def test_flows_that_cannot_work_are_refused(flows: list[Any], message: str) -> N
 
 
 def test_an_unknown_time_zone_is_refused() -> None:
-    with pytest.raises(ValidationError, match="time zone Mars/Base is unknown"):
+    with pytest.raises(ValidationError, match="no such time zone"):
         Flows.model_validate({"timezone": "Mars/Base"})
 
 

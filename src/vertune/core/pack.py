@@ -15,7 +15,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from vertune.core.conversation import Conversation
 from vertune.core.errors import ConfigError, NotFound, UnknownName
@@ -24,6 +24,7 @@ from vertune.core.names import is_name
 from vertune.core.parse import build
 from vertune.core.regular import check_tree
 from vertune.core.section import Section
+from vertune.core.zone import ZoneName
 
 FILE = "pack.yaml"
 GROUP = "vertune.packs"
@@ -137,22 +138,11 @@ class Handover(Section):
 class Hours(Section):
     """When people answer."""
 
-    zone: str = Field(default="UTC", description="A time zone, such as Asia/Shanghai.")
+    zone: ZoneName = Field(default="UTC", description="A time zone, such as Asia/Shanghai.")
     week: dict[Day, list[Annotated[str, Field(pattern=r"^[0-2]\d:[0-5]\d-[0-2]\d:[0-5]\d$")]]] = Field(
         description="By day: spans such as 09:00-18:00; a day that is missing is closed."
     )
     closed: list[date] = Field(default=[], description="Days on which nobody answers.")
-
-    @field_validator("zone")
-    @classmethod
-    def _exists(cls, value: str) -> str:
-        from zoneinfo import ZoneInfo
-
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(f"there is no such time zone on this machine ({error}); `pip install tzdata` brings all") from error
-        return value
 
 
 class PackConfig(Section):

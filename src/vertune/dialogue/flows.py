@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
 from vertune.core.section import Section
+from vertune.core.zone import ZoneName
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 Texts = Annotated[dict[str, Annotated[str, Field(min_length=1, max_length=2_000)]], Field(min_length=1, max_length=10)]
@@ -162,21 +162,12 @@ class Flows(Section):
     """All flows of a pack."""
 
     flows: list[Flow] = Field(default_factory=list, max_length=200)
-    timezone: str = "UTC"
+    timezone: ZoneName = "UTC"
     """Where days begin, for dates such as `tomorrow`: a name of the time zone database, such as `Asia/Shanghai`."""
     day_first: bool = True
     """Whether 3/4 is the third of April rather than the fourth of March, where it isn't in Chinese."""
     misses: int = Field(default=2, ge=1, le=5)
     """After how many replies in a row that are of no use to a flow it hands over to a person."""
-
-    @field_validator("timezone")
-    @classmethod
-    def _exists(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"the time zone {value} is unknown; write a name such as Europe/London") from error
-        return value
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
