@@ -221,6 +221,15 @@ def test_long_vectors_of_many_units_are_found_along_their_axes(tmp_path: Path, m
     assert _found(index, "zzzz", vector=vector) == [one.id for one in expected]
 
 
+def test_vectors_that_are_in_memory_are_not_read_from_their_file(mixed: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    vector = _vectors(["anything"])[0]
+    expected = {one.id: _cosine(one.text, vector) for one in _random(60)}
+    monkeypatch.setattr("vertune.retrieval.segment.os.pread", lambda *_: pytest.fail("a file was read"), raising=False)
+    hits = mixed.search("lost card", 10, vector=vector)
+    assert len(hits) == 10
+    assert all(hit.meaning == pytest.approx(expected[hit.id], abs=2e-3) for hit in hits)
+
+
 CUSTOMERS = [
     Passage("all", "", "fees of the bank"), Passage("acme", "", "fees of acme, confidential roadmap", customer="acme"),
     Passage("other", "", "fees of other, confidential", customer="other"),

@@ -27,6 +27,8 @@ _LONGEST = 6
 """Letters of the longest syllable, such as zhuang."""
 _SHARE, _LEAST = 0.1, 3
 """Share of the phrases with a character, and number of phrases, from which a reading of it is a frequent one."""
+_REMEMBERED = 256
+"""Runs of characters whose readings are kept, because a question is read several times until it is answered."""
 _VOWELS = frozenset({"a", "e", "o"})
 """The syllables of one letter."""
 
@@ -193,13 +195,14 @@ def _read(run: str) -> list[str]:
     return [_alike(syllable) for syllable in _pypinyin().lazy_pinyin(run, errors=list)]
 
 
-def _readings(run: str) -> list[tuple[str, ...]]:
+@lru_cache(maxsize=_REMEMBERED)
+def _readings(run: str) -> tuple[tuple[str, ...], ...]:
     """Return for each character of a run its syllable among the words around it, then those of its other frequent readings."""
     frequent = _frequent()
-    return [
+    return tuple(
         (syllable,) if character not in frequent else tuple(dict.fromkeys((syllable, *frequent[character])))
         for character, syllable in zip(run, _read(run), strict=True)
-    ]
+    )
 
 
 @cache

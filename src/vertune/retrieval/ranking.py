@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,8 +81,17 @@ class Ranker:
 
     def frequency(self, term: str) -> int:
         """Return the number of units with a term."""
-        hashed = text_hash(term)
-        return sum(place.stop - place.start for place in (segment.postings(hashed) for segment in self.segments))
+        return self.frequencies([term])[term]
+
+    def frequencies(self, terms: Iterable[str]) -> dict[str, int]:
+        """Return the number of units with each term; asking for many at once takes hardly longer than for one."""
+        names = list(dict.fromkeys(terms))
+        hashes = np.fromiter(map(text_hash, names), np.uint64, len(names))
+        counts = np.zeros(len(names), np.int64)
+        for segment in self.segments:
+            starts, ends = segment.all_postings(hashes)
+            counts += ends - starts
+        return dict(zip(names, counts.tolist(), strict=True))
 
     def query(self, plain: str) -> Query:
         """Read a question in normal form."""
@@ -92,7 +100,8 @@ class Ranker:
         for term in normalise.written(plain):
             weights[term] += SINGLE if len(term) == 1 and normalise.is_ideographic(term) else 1.0
         misheard = self._add_sounds(weights, plain, words) if self.chinese else 0.0
-        rare = {term: weight * self._rarity(self.frequency(term)) for term, weight in weights.items() if weight > 0}
+        units = self.frequencies(weights)
+        rare = {term: weight * self._rarity(units[term]) for term, weight in weights.items() if weight > 0}
         return Query({text_hash(term): weight for term, weight in rare.items()}, (K1 + 1) * sum(rare.values()), misheard)
 
     def _rarity(self, units: int) -> float:
@@ -117,23 +126,25 @@ class Ranker:
         return sum(not known for _, known in sound.pairs) / max(1, sound.looked_at + known_words)
 
     def _known(self, words: Sequence[str]) -> int:
-        return sum(self.frequency(normalise.stem(word)) > 0 for word in words)
+        stems = list(map(normalise.stem, words))
+        units = self.frequencies(stems)
+        return sum(units[stem] > 0 for stem in stems)
 
     def _sound(self, plain: str, latin: bool) -> _Sound:
         """Compare what a question sounds like with the index; `latin` says whether Latin letters may be pinyin, and are not words."""
         heard = pinyin.heard(plain)
         trusted, followed = [False] * len(heard.syllables), [False] * len(heard.syllables)
         pairs: list[tuple[str, bool]] = []
-        looked_at = 0
+        asked: list[tuple[tuple[int, int], str | None, list[str]]] = []
         for places in heard.pairs:
             first, second = (heard.syllables[place] for place in places)
             characters = first.character + second.character if first.character and second.character else None
-            if not (characters or latin):
-                continue
-            looked_at += 1
-            sounds = (f"{normalise.SOUND}{one} {other}" for one in first.sounds for other in second.sounds)
-            sound = next((term for term in sounds if self.frequency(term)), None)
-            known = bool(characters and self.frequency(characters))
+            if characters or latin:
+                asked.append((places, characters, [f"{normalise.SOUND}{one} {other}" for one in first.sounds for other in second.sounds]))
+        units = self.frequencies(term for _, characters, sounds in asked for term in (characters, *sounds) if term)
+        for places, characters, sounds in asked:
+            sound = next((term for term in sounds if units[term]), None)
+            known = bool(characters and units[characters])
             if sound is not None:
                 pairs.append((sound, known))
             for place in places:
@@ -145,7 +156,7 @@ class Ranker:
         for place, one in enumerate(heard.syllables):  # in pinyin, syllables are doubtful together
             followed[place] = followed[place] or (latin and not one.character and 2 * sum(runs[one.run]) >= len(runs[one.run]))
         doubtful = [place for place in range(len(trusted)) if followed[place] and not trusted[place]]
-        return _Sound(heard, doubtful, pairs, looked_at)
+        return _Sound(heard, doubtful, pairs, len(asked))
 
     def rewritten(self, plain: str, allowed: Sequence[NDArray[np.bool_]]) -> str:
         """Return a question in normal form with its doubtful syllables in characters of the passages that may be found."""
@@ -173,7 +184,7 @@ class Ranker:
     def _alike(self, sound: str) -> str:
         """Return the characters of the index with a sound, the most frequent first."""
         if sound not in self._characters:
-            counted = [(self.frequency(character), character) for character in pinyin.characters().get(sound, "")]
+            counted = [(count, character) for character, count in self.frequencies(pinyin.characters().get(sound, "")).items()]
             self._characters[sound] = "".join(character for count, character in sorted(counted, reverse=True) if count)
         return self._characters[sound]
 
@@ -187,13 +198,14 @@ class Ranker:
         Their scores are the share of the largest possible score, from 0 to 1. `allowed` says of each segment which passages may be found.
         """
         results = []
+        hashes = np.fromiter(query.weights, np.uint64, len(query.weights))
         for place, segment in enumerate(self.segments):
-            postings = ((segment.postings(term), weight) for term, weight in query.weights.items())
-            weighted = sorted(postings, key=lambda one: one[0].stop - one[0].start)
+            slices = (slice(*one) for one in zip(*(bounds.tolist() for bounds in segment.all_postings(hashes)), strict=True))
+            weighted = sorted(zip(slices, query.weights.values(), strict=True), key=lambda one: one[0].stop - one[0].start)
             scores = _scores(segment, self._penalties[place], weighted, _UNITS * number)
             scores[~allowed[place][segment.owners]] = 0
             best = _best(scores, np.flatnonzero(scores), _UNITS * number)
-            results += [(float(scores[unit]) / query.bound, Place(place, int(segment.owners[unit]))) for unit in best]
+            results.append((place, segment.owners[best], scores[best].astype(np.float64) / query.bound))
         return _distinct(results, number)
 
     def by_vector(self, vector: NDArray[np.float32], allowed: Sequence[NDArray[np.bool_]], number: int) -> dict[Place, float]:
@@ -208,13 +220,15 @@ class Ranker:
             if segment.axes is not None:
                 best, cosines = np.sort(best), np.array(cosines)
                 cosines[best] = segment.cosines(best, vector)
-            results += [(float(cosines[unit]), Place(place, int(segment.owners[unit]))) for unit in best]
+            results.append((place, segment.owners[best], cosines[best]))
         return _distinct(results, number)
 
     def cosine(self, place: Place, vector: NDArray[np.float32]) -> float | None:
         """Return the largest cosine of a vector of length 1 with those of a passage; None if the passage has none."""
         segment = self.segments[place.segment]
         units = segment.units_of(place.passage)
+        if segment.axes is None:  # `short` are the vectors themselves, in memory
+            return None if segment.short is None else float((segment.short[units] @ vector).max())
         cosines = segment.cosines(np.arange(units.start, units.stop), vector)
         return None if cosines is None else float(cosines.max())
 
@@ -248,9 +262,16 @@ def _best(scores: NDArray[np.float32], chosen: NDArray[np.int64], number: int) -
     return chosen[np.argpartition(-scores[chosen], number - 1)[:number]]
 
 
-def _distinct(results: list[tuple[float, Place]], number: int) -> dict[Place, float]:
-    """Return the places of the best results, each with its best score; of equal ones, the first in the index comes first."""
-    best: dict[Place, float] = {}
-    for score, place in sorted(results, key=lambda one: (-one[0], one[1])):
-        best.setdefault(place, score)
-    return dict(islice(best.items(), number))
+def _distinct(results: Sequence[tuple[int, NDArray[np.int32], NDArray[Any]]], number: int) -> dict[Place, float]:
+    """Return the places of the best results, each with its best score; of equal ones, the first in the index comes first.
+
+    `results` are, for each segment, its number, the passages of units, and their scores.
+    """
+    if not results:
+        return {}
+    passages = np.concatenate([np.int64(segment << 32) + owners for segment, owners, _ in results])
+    scores = np.concatenate([scores for _, _, scores in results]).astype(np.float64)
+    order = np.lexsort((passages, -scores))
+    first = np.sort(np.unique(passages[order], return_index=True)[1])[:number]
+    best = zip(passages[order][first].tolist(), scores[order][first].tolist(), strict=True)
+    return {Place(passage >> 32, passage & 0xFFFFFFFF): score for passage, score in best}

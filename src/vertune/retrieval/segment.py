@@ -141,12 +141,13 @@ class Segment:
         first, last = np.searchsorted(self.owners, [passage, passage + 1])
         return slice(int(first), int(last))
 
-    def postings(self, term: int) -> slice:
-        """Return where the units with a term, given by its hash, are among all postings; an empty slice for an unknown term."""
-        place = int(np.searchsorted(self.terms, np.uint64(term)))
-        if place == len(self.terms) or self.terms[place] != np.uint64(term):
-            return slice(0, 0)
-        return slice(int(self.starts[place]), int(self.starts[place + 1]))
+    def all_postings(self, terms: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where the units with each term, given by its hash, begin and end among all postings; both are 0 for an unknown term."""
+        if not len(self.terms):
+            return np.zeros(len(terms), np.int64), np.zeros(len(terms), np.int64)
+        places = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
+        known = self.terms[places] == terms
+        return self.starts[places] * known, self.starts[places + 1] * known
 
 
 def text_hash(text: str) -> int:
