@@ -113,17 +113,20 @@ def test_list(run, keys):
     secret, first = keys.create("web shop", ["predict", "feedback"], ["support"], datetime.now(UTC) + timedelta(days=1), "600/minute")
     _, second = keys.create("b", ["admin"])
     keys.revoke(second.id)
+    keys.create("page", ["chat"], origin="https://shop.example.com")
     code, shown, said = run("list")
     assert code == 0, said
-    header, one, two = shown.splitlines()
-    assert header.split() == ["id", "name", "customer", "scopes", "verticals", "rate", "created", "expires", "state"]
+    header, one, two, page = shown.splitlines()
+    assert header.split() == ["id", "name", "customer", "scopes", "verticals", "origin", "rate", "created", "expires", "state"]
     assert one.startswith(first.id)
     assert one.endswith("live")
     assert "feedback, predict  support" in one
     assert "all" in two
     assert two.endswith("revoked")
+    assert "  https://shop.example.com  " in page
     told = json.loads(run("list", "--json")[1])
-    assert [one["id"] for one in told] == [first.id, second.id]
+    assert [one["id"] for one in told[:2]] == [first.id, second.id]
+    assert told[2]["origin"] == "https://shop.example.com"
     assert told[0] | {"expires": None} == {
         "id": first.id, "name": "web shop", "customer": "default", "scopes": ["feedback", "predict"], "verticals": ["support"],
         "origin": None, "rate": "600/minute", "created": first.created.isoformat(), "expires": None, "revoked": None, "state": "live",

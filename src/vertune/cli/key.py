@@ -92,6 +92,7 @@ def show(home: options.Home = None, database: options.Database = None, json: opt
             key.customer,
             sorted(key.scopes),
             _verticals(key),
+            key.origin,
             key.rate,
             _minute(key.created),
             _minute(key.expires),
@@ -99,7 +100,7 @@ def show(home: options.Home = None, database: options.Database = None, json: opt
         ]
         for key in listed
     ]
-    output.table(["id", "name", "customer", "scopes", "verticals", "rate", "created", "expires", "state"], rows)
+    output.table(["id", "name", "customer", "scopes", "verticals", "origin", "rate", "created", "expires", "state"], rows)
 
 
 @verbs.command("rotate")
