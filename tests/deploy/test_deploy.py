@@ -148,8 +148,24 @@ def test_extras_of_images_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     texts = (DEPLOY / "Dockerfile").read_text() + (DEPLOY / "compose.yaml").read_text()
     named = re.findall(r"EXTRAS[=:]-?(?:.*:-)?([a-z][a-z,]*)", texts)
-    assert {"serve,postgres", "serve,postgres,train,minilm"} <= set(named)
+    assert {"serve,postgres,search", "serve,postgres,search,train,minilm,zh"} <= set(named)
     assert {extra for names in named for extra in names.split(",")} <= extras.keys()
+
+
+def test_servers_have_what_an_app_needs() -> None:
+    """The packages that the modules of apps import, which the lines of pyproject.toml name, but for readers, which a product needs once."""
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    needed, extra = set(), ""
+    for line in lines:
+        extra = match[1] if (match := re.match(r"([a-z-]+) = \[", line)) else extra
+        needed |= {extra} if re.search(r"# .*\b(retrieval|dialogue|products|apps|store)/", line) else set()
+    assert {"search", "serve"} <= needed
+    image = re.search(r"^ARG EXTRAS=(\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)[1]
+    composed = re.search(r"VERTUNE_EXTRAS:-([a-z,]+)", (DEPLOY / "compose.yaml").read_text())[1]
+    unit = re.search(r"has vertune\[([a-z,]+)\]", (DEPLOY / "vertune.service").read_text())[1]
+    assert needed <= set(image.split(","))
+    assert needed <= set(composed.split(","))
+    assert needed - {"postgres"} <= set(unit.split(",")), "its database is a file, unless /etc/vertune.env names another one"
 
 
 def test_prometheus_reads_pods_as_the_job_of_the_alerts(tmp_path) -> None:
