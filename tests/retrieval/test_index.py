@@ -126,6 +126,18 @@ def test_sounds_are_written_in_the_characters_of_the_index(faq: Index, text: str
     assert faq.spelled(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("wo yao shenqing daikuan", "我要申请贷款"), ("tuihuo de yunfei shui chu", "退货的运费谁出"),
+        ("网上银杭怎么开通", "网上银行怎么开通"),
+        ("kuaidi dao nali le", "快递到哪里了"), ("who made the wine", "who made the wine"), ("china pandas", "china pandas"),
+    ],
+)  # fmt: skip
+def test_sounds_that_no_passage_has_are_written_as_customers_write_them(faq: Index, text: str, expected: str) -> None:
+    assert faq.spelled(text) == expected
+
+
 def test_vectors_of_texts_that_are_known_by_sound_alone_count_nothing(mixed_scripts: Index) -> None:
     vector = _vectors(["如何修改密码"])[0]
     asked = mixed_scripts.spelled("xinyongka diule")
@@ -135,7 +147,7 @@ def test_vectors_of_texts_that_are_known_by_sound_alone_count_nothing(mixed_scri
 
 def test_spelling_uses_no_passages_of_other_customers(tmp_path: Path) -> None:
     index = Index.build(tmp_path / "i", [Passage("a", "", "机密计划", customer="acme"), Passage("b", "", "公开的内容")], None)
-    assert index.spelled("jimi jihua") == "jimi jihua"
+    assert "机密" not in index.spelled("jimi jihua")
     assert index.spelled("jimi jihua", "acme") == "机密计划"
 
 
@@ -385,3 +397,53 @@ def test_a_crash_before_the_end_of_an_update_changes_nothing(tmp_path: Path, mon
     opened.update([Passage("n", "", "unheard")], [], None)
     assert _found(opened, "unheard") == ["n"]
     assert len(list((tmp_path / "i" / "segments").iterdir())) <= 2  # what the crash left is deleted
+
+
+# ------------------------------------------------------------------ two indexes as one
+
+
+def test_two_joined_indexes_find_what_one_with_all_passages_finds(tmp_path: Path) -> None:
+    many, few = _random(60), [replace(one, id=f"n{one.id}") for one in _random(7, seed=5)]
+    joined = Index.build(tmp_path / "a", many, _vectors).joined(Index.build(tmp_path / "b", few, _vectors))
+    anew = Index.build(tmp_path / "c", [*many, *few], _vectors)
+    assert len(joined) == len(anew) == 67
+    for question in ("lost card", "interest", "office loan abroad", "trnsfer fee"):
+        vector = _vectors([question])[0]
+        expected = {hit.id: hit.score for hit in anew.search(question, 99, vector=vector)}
+        assert {hit.id: hit.score for hit in joined.search(question, 99, vector=vector)} == pytest.approx(expected, abs=1e-5)
+        assert joined.spelled(question) == anew.spelled(question)
+
+
+def test_a_joined_index_stays_as_it_was_joined_and_is_not_updated(tmp_path: Path) -> None:
+    base, other = Index.build(tmp_path / "a", FAQ, None), Index.build(tmp_path / "b", [Passage("new", "", "quarterly statement")], None)
+    joined = base.joined(other)
+    other.update([Passage("newer", "", "annual statement")], ["new"], None)
+    assert _found(joined, "statement") == ["new"]
+    assert _found(base.joined(other), "statement") == ["newer"]
+    before = (tmp_path / "a" / "index.json").read_bytes()
+    for change in (lambda: joined.update([Passage("x", "", "x")], [], None), joined.compact):
+        with pytest.raises(ConfigError, match="joined with another one"):
+            change()
+    assert (tmp_path / "a" / "index.json").read_bytes() == before
+    assert _found(base, "statement") == []
+
+
+def test_a_joined_index_hides_passages_from_one_customer_or_from_all(customers: Index, tmp_path: Path) -> None:
+    other = Index.build(tmp_path / "b", [Passage("new", "", "fees anew", customer="acme")], _vectors)
+    joined = customers.joined(other, {"acme": ["all", "unknown"], None: ["from"]})
+    assert set(_found(joined, "fees", customer="acme")) == {"new", "acme", "summer"}
+    assert set(_found(joined, "zzzz", customer="acme", vector=_vectors(["x"])[0])) == {"new", "acme", "summer"}
+    assert set(_found(joined, "fees")) == {"all", "summer"}
+    assert set(_found(joined, "fees", customer="other")) == {"all", "summer", "other"}
+    assert set(_found(customers, "fees", customer="acme")) == {"all", "summer", "from", "acme"}, "the index itself is as it was"
+    assert joined.has("all")
+    assert not joined.has("from")
+    assert not customers.has("new")
+
+
+def test_a_passage_is_returned_by_its_id_to_those_who_may_find_it(customers: Index) -> None:
+    assert customers.get("acme", customer="acme").text == "fees of acme, confidential roadmap"
+    assert customers.get("acme") is customers.get("acme", customer="other") is customers.get("nothing") is None
+    assert customers.get("summer", at="2026-07-01").id == "summer"
+    assert customers.get("summer", at="2026-09-01") is None
+    assert customers.joined(None, {"acme": ["all"]}).get("all", customer="acme") is None

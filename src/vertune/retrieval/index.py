@@ -63,13 +63,15 @@ class _State:
     ranker: Ranker
     joining: Joining
     vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
+    hidden: Mapping[int, Sequence[NDArray[np.int64]]] = field(default_factory=dict)
+    """By the hash of a customer: the numbers of the passages of each segment that it does not find."""
 
 
 class Index:
     """An index that is open. Searching is safe in threads; updates of several processes wait for each other."""
 
-    def __init__(self, folder: Path, state: _State) -> None:
-        self.folder, self._state = folder, state
+    def __init__(self, folder: Path, state: _State, joined: bool = False) -> None:
+        self.folder, self._state, self._joined = folder, state, joined
 
     @classmethod
     def build(
@@ -131,6 +133,36 @@ class Index:
         """Return whether nobody has updated the folder since this index was opened or updated."""
         return bool(_checksum(self.folder) == self._state.entries[CHECKSUM])
 
+    def joined(self, other: Index | None, hidden: Mapping[str | None, Iterable[str]] | None = None) -> Index:
+        """Return an index that searches this one and another one as if they were one; neither is changed by it, and it can't be updated.
+
+        `hidden` are ids of passages that a customer does not find, or, under None, that nobody does. The joined index stays as it is when
+        one of the two is updated. No passage may be in both. Both need vectors of one model, or none.
+        """
+        parts = [self, *([] if other is None else [other])]
+        segments = [one for part in parts for one in part._state.ranker.segments]
+        hashes = {
+            customer_hash(customer): np.array([text_hash(id) for id in ids], np.uint64) for customer, ids in (hidden or {}).items()
+        }  # fmt: skip
+        if (gone := hashes.pop(segment.EVERYBODY, None)) is not None:
+            segments = [_without(one, gone) for one in segments]
+        ranker = Ranker(segments, any(part._state.ranker.chinese for part in parts))
+        places = {customer: [np.flatnonzero(np.isin(one.ids, ids)) for one in segments] for customer, ids in hashes.items()}
+        return Index(self.folder, _State(self._state.entries, ranker, self._state.joining, hidden=places), joined=True)
+
+    def has(self, id: str) -> bool:
+        """Return whether there is a passage with this id, whoever may find it."""
+        hashed = np.uint64(text_hash(id))
+        return any(bool((one.kept & (one.ids == hashed)).any()) for one in self._state.ranker.segments)
+
+    def get(self, id: str, *, customer: str | None = None, at: str | None = None) -> Hit | None:
+        """Return the passage with this id, if `search` may return it for this customer at this time; None otherwise."""
+        state, hashed = self._state, np.uint64(text_hash(id))
+        for number, (one, allowed) in enumerate(zip(state.ranker.segments, _allowed(state, customer, at), strict=True)):
+            for passage in np.flatnonzero(allowed & (one.ids == hashed)):
+                return _hit(state.ranker, Place(number, int(passage)), 1.0, None)
+        return None
+
     def passages(self) -> Iterator[Passage]:
         """Yield all passages in the order in which they were added."""
         for one in self._state.ranker.segments:
@@ -157,6 +189,7 @@ class Index:
                 f"{'have none' if self.has_vectors else 'have some'}; expected the same for all. Build the index again to change that."
             )
         unique = list({one.id: one for one in added}.values())
+        self._check_alone()
         with locked(self.folder / _LOCK), storage_errors(self.folder):
             state = self._newest()
             gone = np.array([text_hash(name) for name in dict.fromkeys([*removed, *(one.id for one in unique)])], np.uint64)
@@ -171,6 +204,7 @@ class Index:
 
     def compact(self) -> None:
         """Merge all segments into one and give up what was removed, which takes as long as reading the index once."""
+        self._check_alone()
         with locked(self.folder / _LOCK), storage_errors(self.folder):
             state = self._newest()
             if len(state.ranker.segments) > 1 or any(one.removed for one in state.ranker.segments):
@@ -189,7 +223,7 @@ class Index:
         day or moment in ISO 8601, at which the passages must be valid; without it, dates are not looked at.
         """
         state = self._state
-        allowed = [_allowed(one, customer, at) for one in state.ranker.segments]
+        allowed = _allowed(state, customer, at)
         query = state.ranker.query(normalise.forms(_corrected(state, normalise.forms(text[:_LONGEST]), customer)))
         depth = max(_DEPTH, number)
         scores = {place: state.joining.words * share for place, share in state.ranker.by_words(query, allowed, depth).items()}
@@ -210,10 +244,14 @@ class Index:
         state = self._state
         corrected = _corrected(state, text, customer)
         given = normalise.forms(corrected[:_LONGEST])
-        other = state.ranker.rewritten(given, [_allowed(one, customer, None) for one in state.ranker.segments])
+        other = state.ranker.rewritten(given, _allowed(state, customer, None))
         return corrected if other == given else other + corrected[_LONGEST:]
 
     def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
+    def _check_alone(self) -> None:
+        if self._joined:
+            raise ConfigError(f"The index in {self.folder} is joined with another one; expected one by itself. Update each of the two.")
+
         """Return the vector with the length 1; None if the index has no vectors, or it has no direction."""
         direction = unit_vector(vector)
         with_vectors = next((one for one in state.ranker.segments if one.vectors is not None), None)
@@ -320,13 +358,19 @@ def _checksum(folder: Path) -> Any:
     return entries.get(CHECKSUM) if isinstance(entries, dict) else None
 
 
-def _allowed(one: Segment, customer: str | None, at: str | None) -> NDArray[np.bool_]:
-    """Return which passages of a segment may be found."""
-    allowed: NDArray[np.bool_] = one.kept & ((one.customers == segment.EVERYBODY) | (one.customers == np.uint64(customer_hash(customer))))
-    if at is not None:
-        moment = segment.seconds(at)
-        allowed &= (one.valid[:, 0] <= moment) & (moment <= one.valid[:, 1])
-    return allowed
+def _allowed(state: _State, customer: str | None, at: str | None) -> list[NDArray[np.bool_]]:
+    """Return which passages of each segment may be found."""
+    mine, moment = np.uint64(customer_hash(customer)), None if at is None else segment.seconds(at)
+    hidden = state.hidden.get(int(mine))
+    found = []
+    for number, one in enumerate(state.ranker.segments):
+        allowed: NDArray[np.bool_] = one.kept & ((one.customers == segment.EVERYBODY) | (one.customers == mine))
+        if moment is not None:
+            allowed &= (one.valid[:, 0] <= moment) & (moment <= one.valid[:, 1])
+        if hidden is not None:
+            allowed[hidden[number]] = False
+        found.append(allowed)
+    return found
 
 
 def _corrected(state: _State, text: str, customer: str | None) -> str:
