@@ -247,11 +247,11 @@ class Index:
         other = state.ranker.rewritten(given, _allowed(state, customer, None))
         return corrected if other == given else other + corrected[_LONGEST:]
 
-    def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
     def _check_alone(self) -> None:
         if self._joined:
             raise ConfigError(f"The index in {self.folder} is joined with another one; expected one by itself. Update each of the two.")
 
+    def _direction(self, state: _State, vector: NDArray[Any]) -> NDArray[np.float32] | None:
         """Return the vector with the length 1; None if the index has no vectors, or it has no direction."""
         direction = unit_vector(vector)
         with_vectors = next((one for one in state.ranker.segments if one.vectors is not None), None)
