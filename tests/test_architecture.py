@@ -63,6 +63,7 @@ MANY_POSITIONAL: dict[str, str] = {
     "store/migrations/versions/0003_jobs.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0006_watching.py::op.create_table": _COLUMNS,
     "store/migrations/versions/0008_conversations.py::op.create_table": _COLUMNS,
+    "store/migrations/versions/0009_entries.py::op.create_table": _COLUMNS,
 }
 """`file::function` that is called with more than 5 positional arguments, each with its reason."""
 

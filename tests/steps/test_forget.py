@@ -22,6 +22,7 @@ from vertune.server.searching import search_files
 from vertune.steps.forget import Searched, forget
 from vertune.steps.label import NewProject, label
 from vertune.steps.label.settings import LabelHelp, ProjectSettings
+from vertune.store import entries as added
 from vertune.store import jobs, labels, outputs, projects, schema, uploads
 from vertune.store.audit import entries
 from vertune.store.database import FILE, Database, format_time
@@ -275,3 +276,21 @@ def test_records_of_projects_labels_of_keys_and_projects_of_customers_are_delete
 def _entries(database):
     with database.reading() as connection:
         return entries(connection)
+
+
+def test_products_that_were_made_with_a_deleted_entry_are_named(tmp_path):
+    home = Home(tmp_path / "home")
+    with closing(Database(databases.new(home.folder / FILE))) as database:
+        mark = fingerprint({"text": TEXT}, fingerprint_key(database))
+        with database.writing() as connection:
+            quoted = added.add(connection, added.Draft("shop", "bank", "en", TEXT, "Yes.", fingerprint=mark), "ann")
+            other = added.add(connection, added.Draft("shop", "bank", "en", OTHER, "Yes."), "ann")
+            added.withdraw(connection, added.Named(other.id, "shop", None), "ann")
+        made = []
+        for kept in (quoted, other):
+            run = home.begin("products", "shop", parents=[])
+            (run.folder / "entries.json").write_text(json.dumps([{"id": kept.id}]))
+            made.append(home.finish(run).id)
+        found = forget(home, database, Deletion(records=[{"text": TEXT}]), "test", search)
+        assert (found.deleted["entries"], found.remaining) == (1, {"products": [made[0]]})
+        assert forget(home, database, Deletion(vertical="shop"), "test", search).remaining == {}

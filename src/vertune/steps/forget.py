@@ -17,10 +17,11 @@ from sqlalchemy import Connection, select
 
 from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import Conflict, NotFound, UnknownName
+from vertune.core.files import read_json
 from vertune.masking import standard_masker
 from vertune.steps import check, clean, in_use, record_states
 from vertune.steps.remove import everything, remove
-from vertune.store import jobs, labels, outputs, projects, rollouts, schema, uploads
+from vertune.store import entries, jobs, labels, outputs, projects, rollouts, schema, uploads
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
 from vertune.store.deletion import Deletion, carry_out
@@ -53,7 +54,7 @@ class Forgotten:
     deleted: dict[str, int] = field(default_factory=dict)
     """How much was deleted, of each kind."""
     remaining: dict[str, list[str]] = field(default_factory=dict)
-    """The ids of what is left: uploads, jobs, datasets and reports that still contain it, and models that were trained on it."""
+    """The ids of what is left: uploads, jobs, datasets, reports and products that still contain it, and models that were trained on it."""
     unread: list[str] = field(default_factory=list)
     """The ids of uploads that could not be searched."""
 
@@ -90,8 +91,18 @@ def forget(home: Home, database: Database, wanted: Deletion, actor: str, search:
         result.remaining["tests"] = tests
     counts = dict(result.deleted)
     result.deleted = {**carry_out(database, wanted, actor, {**shown, **counts}), **counts}
+    if wanted.means_entries and (products := _products(home, database)):
+        result.remaining["products"] = products
     database.empty_log()
     return result
+
+
+def _products(home: Home, database: Database) -> list[str]:
+    """Return the products that were made with entries of which no text is left in the database."""
+    with database.reading() as connection:
+        gone = entries.deleted(connection)
+    files = {one.id: one.folder / "entries.json" for one in home.shelf("products")} if gone else {}
+    return [id for id, file in files.items() if file.is_file() and any(entry["id"] in gone for entry in read_json(file))]
 
 
 def _forget_labels(home: Home, database: Database, wanted: Deletion, actor: str, result: Forgotten) -> None:

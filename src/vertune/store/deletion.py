@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
-from vertune.store import alerts, audit, canned, conversations, deliveries, measurements, retrainings, schema, users
+from vertune.store import alerts, audit, canned, conversations, deliveries, entries, measurements, retrainings, schema, users
 from vertune.store.cached import touch
 from vertune.store.database import Database, format_time, without_index
 from vertune.store.sessions import Sessions
@@ -53,6 +53,11 @@ class Deletion:
         narrowed = self.vertical is not None or self.key is not None or self.before is not None or self.records
         return None if narrowed else self.customer
 
+    @property
+    def means_entries(self) -> bool:
+        """Whether entries of FAQs may be meant: all of a customer, or those whose questions are one of the records."""
+        return self.vertical is None and self.key is None and self.before is None and bool(self.customer is not None or self.records)
+
     def conditions(self) -> dict[str, str]:
         """Return the conditions as they may be shown: a record is only mentioned. Raises ConfigError if there is none."""
         shown = {name: str(value) for name in ("vertical", "key", "customer", "before") if (value := getattr(self, name)) is not None}
@@ -88,12 +93,15 @@ def carry_out(database: Database, wanted: Deletion, actor: str, details: Mapping
     _delete_conversations(database, wanted, marks, deleted)
     with database.reading() as connection:
         messages = deliveries.without_evidence(connection)
+        added = entries.meant(connection, wanted.customer, marks) if wanted.means_entries else []
     with database.writing() as connection:
         if wanted.whole_customer is not None:
             touch(connection, Sessions.revision)
             if gone := users.remove_customer(connection, wanted.whole_customer):
                 deleted["users"] = gone
             canned.remove(connection, wanted.whole_customer)
+        if gone := entries.forget(connection, added, actor):
+            deleted["entries"] = gone
         _delete_monitoring(connection, wanted, messages, deleted)
         audit.note(connection, actor, "delete", "stored texts", {**shown, **deleted, **(details or {})})
     return dict(deleted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, text
 
-REVISION = "0008"
+REVISION = "0009"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
 _USABLE = "record IS NOT NULL AND target IS NOT NULL"
 """Which feedback a model can learn from."""
@@ -464,3 +464,16 @@ canned = Table(
     *(Column(name, Text, nullable=False) for name in ("texts", "changed", "actor")),
 )  # fmt: skip
 """Replies that agents have at hand. `texts` is JSON: a text by language."""
+
+entries = Table(
+    "entries", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("app", "customer", "language", "at", "actor")),
+    *(Column(name, Text) for name in ("question", "answer", "replaces")),
+    Column("fingerprint", LargeBinary),
+    Index("entries_by_app", "app", "customer"),
+    Index("entries_by_fingerprint", "fingerprint"),
+)  # fmt: skip
+"""Entries of FAQs that people add to products in use. A version is only added; one without question and answer withdraws the entry.
+`replaces` is the id of an entry of the pack, and `fingerprint` a keyed hash of the message from which the question comes."""
