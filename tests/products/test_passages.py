@@ -7,6 +7,7 @@ import pytest
 
 from vertune.apps.customer_service import CustomerService
 from vertune.core.errors import UnknownName
+from vertune.products.additions import Searched
 from vertune.products.asking import Asking, LoadedModels
 from vertune.products.passages import vectors_of
 from vertune.retrieval.index import Index
@@ -34,7 +35,7 @@ def test_questions_are_embedded_as_queries_and_answers_as_documents(models):
 
 def test_search_uses_the_vector_that_came_with_the_other_predictions(models, tmp_path, monkeypatch):
     index = Index.build(tmp_path / "index", PASSAGES, vectors_of(models, "find", PASSAGES))
-    asking = Asking(CustomerService, models, {"search": "find"}, index)
+    asking = Asking(CustomerService, models, {"search": "find"}, Searched(index))
     asked = []
     monkeypatch.setattr(LoadedModels, "ask_together", lambda self, questions, *rest: asked.append(1) or together(self, questions, *rest))
     asking.predict({"search": [{"text": "tell me of rome"}]})

@@ -14,7 +14,7 @@ from vertune.core.app import Request, Said
 from vertune.core.artifact import Home
 from vertune.core.conversation import Conversation
 from vertune.core.errors import ConfigError, Conflict, DataError, NotFound, StorageError
-from vertune.core.pack import FaqEntry, Pack
+from vertune.core.pack import Pack
 from vertune.products import live
 from vertune.products.product import Product
 from vertune.products.training import train
@@ -106,18 +106,6 @@ def test_an_interrupted_training_goes_on(home, made, monkeypatch):
     )
     monkeypatch.setattr(CustomerService, "learn", lambda *_: {})
     assert train(Pack(made[1]), "shop", home).product.id == run.id
-
-
-def test_an_added_entry_is_found_and_stays(home, made):
-    entry = FaqEntry(id="umbrella", questions={"en": ["Do you sell umbrellas"]}, answer={"en": "Yes, on the second floor."})
-    one, other = Product.open(home, "shop"), Product.open(home, "shop")
-    one.add_entry(entry)
-    assert one.asking().search("do you sell umbrellas", 1)[0].answer == "Yes, on the second floor."
-    assert other.refreshed().asking().search("do you sell umbrellas", 1)[0].id == "added:umbrella@en"
-    again = train(Pack(made[1]), "shop", home)
-    assert Product.open(home, again.product.id).asking().search("do you sell umbrellas", 1)[0].id == "added:umbrella@en"
-    one.remove_entry("umbrella")
-    assert all(not hit.id.startswith("added:") for hit in one.asking().search("do you sell umbrellas", 5))
 
 
 def test_a_pack_whose_slot_does_not_fit_is_refused(tmp_path, home):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vertune.core.pack import Pack
     from vertune.products.evaluation import Evaluation
     from vertune.products.training import Trained
+    from vertune.store.entries import Entry
 
 PANEL = ("From a file to a model", 6)
 Verb = Literal["init", "train", "eval", "serve", "list"]
@@ -30,13 +31,15 @@ def run(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="serve: the port; 0 chooses a free one.")] = 8000,
     json: options.Json = False,
     home: options.Home = None,
+    database: options.Database = None,
 ) -> None:
     """Make a product of a pack, evaluate it, and serve it.
 
     init copies a pack into the folder NAME, to be edited. train fits the models of its slots, builds the index, learns
     when a reply may be given, and evaluates the product on the conversations of the pack; NAME@live points to it unless
-    it fails. eval replays labelled conversations and says how often the product was wrong. serve starts the server with
-    its models; vertune serve, which has more options, answers for all live products. list shows the versions of the product and the packs.
+    it fails. What people have added to its FAQ in use, in the database of the server, becomes part of it. eval replays
+    labelled conversations and says how often the product was wrong. serve starts the server with its models; vertune serve,
+    which has more options, answers for all live products. list shows the versions of the product and the packs.
     """
     from vertune.core.artifact import Home
 
@@ -44,11 +47,11 @@ def run(
     if verb == "init":
         _init(name, what)
     elif verb == "train":
-        _train(name, what, store, accept, json)
+        _train(name, what, store, database, accept, json=json)
     elif verb == "eval":
         _evaluate(name, what, store, json)
     elif verb == "serve":
-        _serve(name, store, open, port)
+        _serve(name, store, database, open, port)
     else:
         _list(name, store, json)
 
@@ -83,7 +86,18 @@ def _pack(name: str, pack: str | None) -> Pack:
     return open_pack(pack if pack is not None else Path(name) if Path(name, FILE).is_file() else name)
 
 
-def _train(name: str, what: str | None, home: Home, accept: bool, json: bool) -> None:
+def _added(name: str, home: Home, url: str | None) -> list[Entry]:
+    """Return the entries that people have added to the product in use, from the database of the server, if there is one."""
+    from vertune.store import entries
+    from vertune.store.database import file_in
+
+    if not url and not file_in(home.folder).exists():
+        return []
+    with options.opened(home.folder, url) as (_, database), database.reading() as connection:
+        return entries.current(connection, name)
+
+
+def _train(name: str, what: str | None, home: Home, url: str | None, accept: bool, json: bool) -> None:
     """Train a product, evaluate it, and make it live unless it fails."""
     from vertune.cli.progress import show_progress
     from vertune.core.errors import ModelError
@@ -91,7 +105,7 @@ def _train(name: str, what: str | None, home: Home, accept: bool, json: bool) ->
 
     pack = _pack(name, what)
     with show_progress("app", quiet=json) as progress:
-        trained = training.train(pack, name, home, progress)
+        trained = training.train(pack, name, home, progress, _added(name, home, url))
         judged = live.judge(trained.product, pack, home, progress)
         went = live.go_live(trained.product, home, judged, accept)
     if json:
@@ -170,7 +184,7 @@ def _show(found: Evaluation) -> None:
     output.note(f"The report: {output.relative(found.report.folder / 'report.html')}")
 
 
-def _serve(name: str, home: Home, open: bool, port: int) -> None:
+def _serve(name: str, home: Home, url: str | None, open: bool, port: int) -> None:
     """Start the server with the models of a product."""
     from vertune.cli import serve
     from vertune.products.product import Product, vertical_of
@@ -179,7 +193,7 @@ def _serve(name: str, home: Home, open: bool, port: int) -> None:
     content = Product.content_of(artifact)
     called = str(artifact.manifest["name"])
     output.note(f"Serving {artifact.id}: {', '.join(content.slots)}.")
-    serve.run([vertical_of(called, slot) for slot in content.slots], port=port, open=open, home=home.folder)
+    serve.run([vertical_of(called, slot) for slot in content.slots], port=port, open=open, home=home.folder, database=url)
 
 
 def _list(name: str, home: Home, json: bool) -> None:

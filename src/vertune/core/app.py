@@ -69,6 +69,10 @@ class Ask(Protocol):
         """Return the passages that fit a text best, the best one first; none if there is no index."""
         ...
 
+    def entry(self, id: str, language: str) -> Hit | None:
+        """Return an entry of the FAQ in a language, or a passage, by its id, as it is found now; None if there is none any longer."""
+        ...
+
     def spelled(self, text: str) -> str:
         """Return a text with typos, pinyin and homophones as the index writes them; unchanged if there is no index."""
         ...

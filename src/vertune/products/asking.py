@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from vertune.core.app import App, Hit
 from vertune.core.artifact import Home
 from vertune.core.errors import Busy, NotFound, UnknownName
+from vertune.core.pack import passage_id
 from vertune.core.records import Answer, Record
 from vertune.data.validate import select_fields, validate_records
-from vertune.retrieval.index import Index
+from vertune.products.additions import Searched
 from vertune.runtime.cache import AnswerCache, CachedPredictor
 from vertune.runtime.predictor import Predictor
 
@@ -71,7 +72,7 @@ class Asking:
     models: Models
     verticals: Mapping[str, str]
     """By slot, the name of the vertical."""
-    index: Index | None = None
+    searched: Searched = field(default_factory=lambda: Searched(None))
     customer: str | None = None
     """The customer of the server for whom it is asked; passages of others are not found."""
     at: str | None = None
@@ -103,12 +104,25 @@ class Asking:
 
     def spelled(self, text: str) -> str:
         """Return a text with typos, pinyin and homophones as the index writes them; unchanged if there is no index."""
-        return text if self.index is None or not text.strip() else self.index.spelled(text, self.customer)
+        index = self.searched.index
+        return text if index is None or not text.strip() else index.spelled(text, self.customer)
 
     def search(self, text: str, number: int) -> list[Hit]:
         """Return the passages that fit a text best; its vector is computed now, unless `predict` was asked for it before."""
-        if self.index is None or not text.strip():
+        index = self.searched.index
+        if index is None or not text.strip():
             return []
         if self.app.vectors in self.verticals and text not in self._vectors:
             self.predict({self.app.vectors: [{"text": text}]})
-        return self.index.search(text, number, vector=self._vectors.get(text), customer=self.customer, at=self.at)
+        return index.search(text, number, vector=self._vectors.get(text), customer=self.customer, at=self.at)
+
+    def entry(self, id: str, language: str) -> Hit | None:
+        """Return an entry or a passage by its id, as it is found now: of a replaced or corrected entry, what has taken its place."""
+        index, successors = self.searched.index, self.searched.successors
+        if index is None:
+            return None
+        for name in (passage_id(id, language), id):
+            name = successors.get((self.customer or "", name), name)
+            if (hit := index.get(name, customer=self.customer, at=self.at)) is not None:
+                return hit
+        return None

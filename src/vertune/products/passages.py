@@ -1,4 +1,4 @@
-"""The passages of a product: entries of its FAQ, its documents, and what people added; and the vectors by which they are found."""
+"""The passages of a product: entries of its FAQ, its documents and its intents; and the vectors by which they are found."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.app import Labelled
-from vertune.core.artifact import Home
 from vertune.core.pack import FaqEntry, Pack, entry_of, intent_passage, passage_id
-from vertune.core.regular import is_present
 from vertune.products.asking import Models
-from vertune.retrieval.index import Index
 from vertune.retrieval.passages import Passage, passages_of
 
 INDEX = "index"
 """The folder of a product with its index."""
-ADDED = "added:"
-"""What the ids of entries begin with that people added to a product in use."""
 _CHUNK = 256
 """Texts whose vectors are computed together."""
 _MESSAGES = 40
@@ -62,15 +57,6 @@ def intent_passages(pack: Pack, trained: Sequence[Labelled]) -> Iterator[Passage
         if texts:
             title = next(iter(entry.title.values()))
             yield Passage(intent_passage(name), title, title, questions=tuple(texts[:: max(1, -(-len(texts) // _MESSAGES))]))
-
-
-def added_passages(home: Home, name: str) -> list[Passage]:
-    """Return what people added to the live product of this name; nothing if there is none."""
-    id = home.aliases("products").get(f"{name}@live")
-    artifact = home.find("products", id) if id else None
-    if artifact is None or not is_present(artifact.folder, INDEX):
-        return []
-    return [one for one in Index.open(artifact.folder / INDEX).passages() if one.id.startswith(ADDED)]
 
 
 def learnt_from_faq(pack: Pack, known: Collection[str] = ()) -> tuple[list[Labelled], list[Passage]]:

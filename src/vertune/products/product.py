@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -14,16 +15,20 @@ from vertune.core import part
 from vertune.core.app import App, Ask, Reply, Request, Said
 from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import ConfigError, DataError, StorageError
-from vertune.core.files import read_json
-from vertune.core.pack import FaqEntry, Pack, passage_id
+from vertune.core.files import read_json, write_json
+from vertune.core.pack import Pack
 from vertune.core.parse import build
 from vertune.core.regular import is_present, regular_file
 from vertune.core.section import Section
+from vertune.products.additions import Additions, Searched
 from vertune.products.asking import Asking, LoadedModels, Models
-from vertune.products.passages import ADDED, INDEX, entry_passages, vectors_of
+from vertune.products.passages import INDEX, vectors_of
 from vertune.retrieval.index import Index
+from vertune.store.entries import Entry
 
 FILE = "product.json"
+ENTRIES = "entries.json"
+"""The file with the entries that people had added when the product was made; its index has them too."""
 PACK = "pack"
 """The folder with the copy of the pack, without the data on which models were trained and the documents, which the index holds."""
 FORMAT = 1
@@ -41,6 +46,7 @@ class Content(Section):
     slots: dict[str, str] = Field(description="By slot: the id of its model.")
     slot_digests: dict[str, str] = Field(default={}, description="By slot: the hash of the files from which it was trained.")
     passages: int = Field(default=0, description="How many passages the index holds.")
+    entries: dict[str, int] = Field(default={}, description="By id: the version of each entry that people had added.")
     learnt: dict[str, Any] = Field(default={}, description="What the app has learnt from labelled messages.")
 
 
@@ -60,6 +66,10 @@ class Product:
     pack: Pack
     models: Models
     index: Index | None
+    """What is searched: the index of the artifact, with what people have added since."""
+    successors: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """By customer and id of a passage that an added entry replaces: the id of the passage that is found instead."""
+    additions: Additions | None = None
 
     @classmethod
     def open(cls, home: Home, name: str, models: Models | None = None) -> Product:
@@ -69,17 +79,16 @@ class Product:
         this process. Raises NotFound, and StorageError for a product whose files have changed.
         """
         artifact = home.get("products", name)
-        artifact.check_files([FILE], subfolder=PACK)
+        artifact.check_files([FILE, *([ENTRIES] if is_present(artifact.folder, ENTRIES) else [])], subfolder=PACK)
         content = cls.content_of(artifact)
         called = str(artifact.manifest["name"])
         kind, pack = app_class(content.app), Pack(artifact.folder / PACK)
-        index = None  # it checks its own files, because entries are added to it
-        if is_present(artifact.folder, INDEX):
-            index = Index.open(artifact.folder / INDEX)
+        index = Index.open(artifact.folder / INDEX) if is_present(artifact.folder, INDEX) else None  # it checks its own files
         if models is None:
             models = LoadedModels.open(home, {vertical_of(called, slot): id for slot, id in content.slots.items()})
         app = kind.of_pack(pack, content.learnt)
-        return cls(artifact, called, content, app, pack, models=models, index=index)
+        additions = Additions(index, pack, kept_entries(artifact))
+        return cls(artifact, called, content, app, pack, models=models, index=index, additions=additions).with_entries([])
 
     @staticmethod
     def content_of(artifact: Artifact) -> Content:
@@ -109,7 +118,8 @@ class Product:
     def asking(self, customer: str | None = None, at: float | None = None, deadline: float = 30.0) -> Asking:
         """Return what one message may ask for."""
         moment = datetime.fromtimestamp(time.time() if at is None else at, UTC).isoformat(timespec="seconds")
-        return Asking(type(self.app), self.models, self.verticals, self.index, customer, at=moment, deadline=deadline)
+        searched = Searched(self.index, self.successors)
+        return Asking(type(self.app), self.models, self.verticals, searched, customer, at=moment, deadline=deadline)
 
     def reply(
         self, request: Request, state: Mapping[str, Any] | None = None, ask: Ask | None = None, customer: str | None = None
@@ -133,31 +143,16 @@ class Product:
         """Return what a conversation is about, for the person who takes it over."""
         return self.app.summarise(conversation, self._state(state))
 
-    def add_entry(self, entry: FaqEntry) -> None:
-        """Let an entry be found from now on, also by the products that are made of this one later; one with the same id is replaced.
+    def with_entries(self, entries: Sequence[Entry]) -> Product:
+        """Return this product, which from now on also finds what people have added: the current version of each entry of its app.
 
-        Its id gets the prefix of added entries. The index on the disk changes, so other processes that have opened it open it again.
-        Raises ConfigError if the product has no index.
+        Entries that were withdrawn are found no longer, also those with which the product was made. Only what is new is read; nothing of
+        the artifact changes. This product finds what it found before. Raises Busy if the model that embeds is not served at the moment.
         """
-        if self.index is None:
-            raise ConfigError(
-                f"The product {self.artifact.id} has no index; expected a pack with an FAQ or documents. Add one, and train again."
-            )
-        prefixed = entry if entry.id.startswith(ADDED) else entry.model_copy(update={"id": f"{ADDED}{entry.id}"})
-        passages = list(entry_passages(prefixed))
-        self.index.update(passages, [], vectors_of(self.models, self.verticals.get(type(self.app).vectors), passages))
-
-    def remove_entry(self, id: str) -> None:
-        """Let an added entry be found no longer; an id that is unknown is ignored."""
-        if self.index is not None:
-            name = id if id.startswith(ADDED) else f"{ADDED}{id}"
-            self.index.update([], [passage_id(name, language) for language in self.languages], None)
-
-    def refreshed(self) -> Product:
-        """Return this product, with the index opened again if another process has changed it."""
-        if self.index is None or self.index.is_current():
-            return self
-        return replace(self, index=Index.open(self.index.folder))
+        additions = self.additions or Additions(self.index, self.pack)
+        vertical = self.verticals.get(type(self.app).vectors)
+        searched = additions.bring(entries, lambda passages: vectors_of(self.models, vertical, passages))
+        return replace(self, index=searched.index, successors=searched.successors, additions=additions)
 
     def _state(self, written: Mapping[str, Any] | None) -> Any:
         try:
@@ -167,6 +162,18 @@ class Product:
                 f"The state of the conversation does not fit the app '{self.content.app}': {error.errors()[0]['msg']}. "
                 "Start a new conversation."
             ) from error
+
+
+def kept_entries(artifact: Artifact) -> list[Entry]:
+    """Return the entries with which a product was made; none for one of an older version."""
+    if not is_present(artifact.folder, ENTRIES):
+        return []
+    return [Entry(**one) for one in read_json(regular_file(artifact.folder, ENTRIES))]
+
+
+def keep_entries(folder: Path, entries: Sequence[Entry]) -> None:
+    """Write the entries with which a product is made into its folder, without the hashes of the messages from which they come."""
+    write_json(folder / ENTRIES, [{**asdict(one), "fingerprint": None} for one in entries if one.answer is not None])
 
 
 def app_class(name: str) -> type[App]:

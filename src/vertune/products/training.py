@@ -24,14 +24,16 @@ from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Task
 from vertune.core.pack import Pack, files_digest, files_of
 from vertune.data.dataset import find, of_model
+from vertune.products.additions import Searched, added_passages, merged
 from vertune.products.asking import Asking, LoadedModels
-from vertune.products.passages import INDEX, added_passages, intent_passages, learnt_from_faq, pack_passages, vectors_of
-from vertune.products.product import FILE, PACK, Content, Product, app_class, vertical_of
+from vertune.products.passages import INDEX, intent_passages, learnt_from_faq, pack_passages, vectors_of
+from vertune.products.product import FILE, PACK, Content, Product, app_class, keep_entries, kept_entries, vertical_of
 from vertune.retrieval.index import Index
 from vertune.retrieval.passages import Passage
 from vertune.steps import train as training
 from vertune.steps.evaluate import evaluate
 from vertune.steps.fit import measured_on, prepared
+from vertune.store.entries import Entry
 
 STEP = "app"
 CALIBRATION = "calibration.json"
@@ -54,10 +56,11 @@ class Trained:
     passages: int
 
 
-def train(pack: Pack, name: str, home: Home, progress: Progress | None = None) -> Trained:
+def train(pack: Pack, name: str, home: Home, progress: Progress | None = None, entries: Sequence[Entry] = ()) -> Trained:
     """Make the product `name` of a pack, and return it; no alias is moved. Call it again after an interruption.
 
-    Raises ConfigError for a pack that does not fit its app, DataError for labelled messages that can't be used.
+    `entries` are what people have added to it in use; they become part of it, as do those of the live product that are in no newer version
+    among them. Raises ConfigError for a pack that does not fit its app, DataError for labelled messages that can't be used.
     """
     kind = app_class(pack.config.app)
     kind.of_pack(pack)  # both first, because training takes minutes
@@ -76,13 +79,14 @@ def train(pack: Pack, name: str, home: Home, progress: Progress | None = None) -
     for slot, wanted in slots.items():
         models[slot], again = _model(home, name, wanted, progress)
         reused += [slot] if again else []
+    known = _entries(home, name, entries)
     content = Content(
         app=pack.config.app, pack=pack.folder.name, digest=pack.digest(), slots=models,
-        slot_digests={slot: one.digest for slot, one in slots.items()},
+        slot_digests={slot: one.digest for slot, one in slots.items()}, entries={one.id: one.version for one in known},
     )  # fmt: skip
     run = _run(home, name, content)
     with recording(home, run, progress) as recorder:
-        product, content = _assembled(_Assembly(home, run, kind, pack, name), content, recorder)
+        product, content = _assembled(_Assembly(home, run, kind, pack, name, entries=known), content, recorder)
     return Trained(product, models, tuple(reused), content.learnt, content.passages)
 
 
@@ -147,11 +151,21 @@ def _model(home: Home, name: str, slot: _Slot, progress: Progress | None) -> tup
     return model.id, False
 
 
+def _live(home: Home, name: str) -> Artifact | None:
+    id = home.aliases("products").get(f"{name}@live")
+    return home.find("products", id) if id else None
+
+
 def _live_content(home: Home, name: str) -> Content | None:
     """Return what the live product holds; None if there is none."""
-    id = home.aliases("products").get(f"{name}@live")
-    artifact = home.find("products", id) if id else None
+    artifact = _live(home, name)
     return Product.content_of(artifact) if artifact else None
+
+
+def _entries(home: Home, name: str, newer: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that a new product gets: those of the live one, in their newest versions, and further ones."""
+    artifact = _live(home, name)
+    return [one for one in merged(kept_entries(artifact) if artifact else [], newer) if one.answer is not None]
 
 
 def _run(home: Home, name: str, content: Content) -> Artifact:
@@ -176,6 +190,8 @@ class _Assembly:
     kind: type[App]
     pack: Pack
     name: str
+    entries: Sequence[Entry]
+    """What people have added, without what was withdrawn."""
 
     def models(self, content: Content) -> LoadedModels:
         return LoadedModels.open(self.home, {vertical_of(self.name, slot): id for slot, id in content.slots.items()})
@@ -190,7 +206,8 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
     teacher = _teacher(made.kind, content, made.home)
     trained = _trained(teacher, made.home)
     intents = list(intent_passages(pack, trained))
-    passages = [*pack_passages(pack), *intents, *added_passages(made.home, made.name)]
+    passages = [*pack_passages(pack), *intents, *added_passages(made.entries, pack)]
+    keep_entries(folder, made.entries)
     embed = vectors_of(models, verticals.get(made.kind.vectors), passages)
     index = _index(folder / INDEX, passages, embed, recorder) if passages else None
     app = made.kind.of_pack(pack)
@@ -204,7 +221,7 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
         without = folder / "held-out"  # an index in which the questions from which the app learns are missing
         shutil.rmtree(without, ignore_errors=True)
         trial = Index.build(without, rest, vectors_of(models, verticals.get(made.kind.vectors), rest)) if held else index
-        learnt = app.learn([*messages, *held], Asking(made.kind, models, verticals, trial), trained)
+        learnt = app.learn([*messages, *held], Asking(made.kind, models, verticals, Searched(trial)), trained)
         shutil.rmtree(without, ignore_errors=True)
     content = content.model_copy(update={"learnt": learnt, "passages": len(passages)})
     write_json(folder / FILE, content.model_dump(mode="json"))

@@ -20,13 +20,14 @@ from vertune.core import part
 from vertune.core.app import App, Ask, Hit, Reply, Request, Said
 from vertune.core.config import load
 from vertune.core.errors import VertuneError
-from vertune.core.pack import FILE, Pack, entry_of, files_of
+from vertune.core.pack import FILE, Pack, entry_of, files_of, passage_id
 from vertune.core.parse import build
 from vertune.core.records import Answer, Record
 from vertune.products.passages import pack_passages
 from vertune.products.product import app_class
 from vertune.products.training import read_messages
 from vertune.retrieval.normalise import terms
+from vertune.retrieval.passages import Passage
 
 AT = 1_893_484_800.0
 """The moment of requests: 2030-01-01, 08:00 UTC."""
@@ -61,6 +62,10 @@ class Silent:
     def search(self, text: str, number: int) -> list[Hit]:
         """Find nothing."""
         return []
+
+    def entry(self, id: str, language: str) -> Hit | None:
+        """Know no entry."""
+        return None
 
     def spelled(self, text: str) -> str:
         """Correct nothing."""
@@ -98,11 +103,19 @@ class ByWords:
         """Return the passages that share most words with a text."""
         words = set(terms(text))
         scored = sorted(((_overlap(words, known), one) for one, known in self.passages), key=lambda pair: -pair[0])
-        return [Hit(one.id, one.title, one.text, score, url=one.url, answer=one.answer) for score, one in scored[:number] if score > 0]
+        return [_hit(one, score) for score, one in scored[:number] if score > 0]
+
+    def entry(self, id: str, language: str) -> Hit | None:
+        """Return the passage with this id, or of the entry with this id in the language."""
+        return next((_hit(one, 1.0) for one, _ in self.passages if one.id in {id, passage_id(id, language)}), None)
 
     def spelled(self, text: str) -> str:
         """Correct nothing."""
         return text
+
+
+def _hit(one: Passage, score: float) -> Hit:
+    return Hit(one.id, one.title, one.text, score, url=one.url, answer=one.answer)
 
 
 def _overlap(one: set[str], other: set[str]) -> float:

@@ -197,7 +197,10 @@ class Turn(Wording):
         return None
 
     def _entry(self, entry: str) -> Reply | None:
-        """Reply with an entry of the FAQ, or a passage, that was offered."""
+        """Reply with an entry of the FAQ, or a passage, that was offered: as it is now, or else as it was then."""
+        hit = self.ask.entry(entry, self.language)
+        if hit is not None:
+            return self._found(Found(hit, 1.0))
         written = self.state.found.get(entry)
         if written is not None:
             return self._found(Found(Hit(**written), 1.0))
