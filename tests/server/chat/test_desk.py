@@ -118,13 +118,13 @@ def test_a_list_is_read_in_pages(server, secrets, desk) -> None:
 def test_a_label_says_what_would_have_been_right(server, visitor, desk) -> None:
     visitor.say("unknown thing about a parcel", sequence=1)
     labelled = desk("POST", f"conversations/{visitor.id}/label", turn=2, intent="parcel")
-    assert labelled.json() == {"feedback": None}, "no model of this app learns from it"
+    assert labelled.json() == {"feedback": None, "entry": None}, "no model of this app learns from it"
     problem(desk("POST", f"conversations/{visitor.id}/label", turn=3, intent="parcel"), 404)
     problem(desk("POST", f"conversations/{visitor.id}/label", turn=2), 422)
     entry = {"question": "Where is it?", "answer": "On its way.", "language": "en"}
-    desk("POST", f"conversations/{visitor.id}/label", turn=2, entry=entry)
+    added = desk("POST", f"conversations/{visitor.id}/label", turn=2, entry=entry).json()["entry"]
     turn = desk("GET", f"conversations/{visitor.id}").json()["turns"][1]
-    assert turn["label"]["entry"] == entry
+    assert turn["label"]["entry"] == {"id": added, **entry}
     key, _ = server.keys.create("reader", ["review"], customer="bank")
     headers = {"Authorization": f"Bearer {key}"}
     found, after = [], ""
@@ -152,7 +152,7 @@ def test_messages_without_an_answer_are_grouped_and_dealt_with(server, desk, sec
     assert server.stranger.get(path, headers=other).json()["messages"] == 0
     problem(server.stranger.post(path, json={"examples": places, "dismiss": True}, headers=other), 404)
     problem(server.stranger.post(path, json={"examples": places}, headers=headers), 422)
-    assert server.stranger.post(path, json={"examples": places, "intent": "parcel"}, headers=headers).json() == {"labels": 2}
+    assert server.stranger.post(path, json={"examples": places, "intent": "parcel"}, headers=headers).json() == {"labels": 2, "entries": []}
     assert [one["size"] for one in server.stranger.get(path, headers=headers).json()["clusters"]] == [1]
 
 

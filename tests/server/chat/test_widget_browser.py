@@ -215,6 +215,36 @@ def customer_id(server: Running) -> str:
     return str(found["id"])
 
 
+@pytest.mark.parametrize(("language", "width", "dark"), [("en", 1280, False), ("zh", 390, True)])
+def test_what_was_added_to_the_faq_is_corrected_and_withdrawn(chromium, server, site, language, width, dark) -> None:
+    chromium.fresh(server.url, width, dark)
+    sign_in(chromium, server, "ann", language)
+    go(chromium, "#/entries", ".empty")
+    chromium.click("main header button")
+    chromium.type("dialog input", "Do you sell umbrellas?")
+    chromium.type("dialog textarea", "Yes, call +49 30 12345678.")
+    assert problems(chromium, dark) == []
+    chromium.click("dialog button.primary")
+    chromium.until("document.querySelector('main td') && !document.querySelector('dialog[open], main[aria-busy]')")
+    assert chromium.run("return document.querySelectorAll('main td')[1].innerText") == "Yes, call <PHONE_1>."
+    assert fits(chromium)
+    assert problems(chromium, dark) == []
+    chromium.click("main td button")
+    assert chromium.until("document.querySelector('dialog textarea')?.value") == "Yes, call <PHONE_1>."
+    chromium.run("document.querySelector('dialog textarea').value = ''")
+    chromium.type("dialog textarea", "Yes, on the second floor.")
+    chromium.click("dialog button.primary")
+    chromium.until("document.querySelectorAll('main td')[1]?.innerText === 'Yes, on the second floor.'")
+    (entry,) = server.ask.get(f"/v1/apps/{NAME}/entries").json()["entries"]
+    assert (entry["version"], entry["language"]) == (2, "en")
+    chromium.run("[...document.querySelectorAll('main td button')].at(-1).click()")
+    chromium.until("document.querySelector('dialog[open] button')")
+    chromium.run("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
+    chromium.until("document.querySelector('.empty')")
+    assert server.ask.get(f"/v1/apps/{NAME}/entries").json()["entries"] == []
+    assert chromium.complaints(lambda message: "/v1/session" in message) == []
+
+
 def test_what_is_written_without_a_connection_is_sent_once_and_in_order(chromium, server, site) -> None:
     customer = Customer(chromium, site)
     customer.say("one")
@@ -286,6 +316,33 @@ def test_all_tabs_follow_to_a_new_conversation(chromium, site) -> None:
     chromium.close_window(first)
     customer.sees("two")
     assert [text for author, text in customer.turns if author == "visitor"] == ["two"]
+
+
+def test_a_tab_that_only_reads_what_is_kept_writes_nothing(chromium, site) -> None:
+    """It may read late, and must not undo what another tab writes meanwhile."""
+    customer = Customer(chromium, site)
+    written = chromium.run("const [name] = Object.keys(localStorage); return localStorage[name] += ' '")
+    chromium.run("dispatchEvent(new StorageEvent('storage'))")
+    assert chromium.run("return Object.values(localStorage)[0]") == written
+    customer.say("one")
+    customer.sees("one")
+
+
+def test_a_late_answer_of_a_chat_that_has_ended_does_not_end_the_next_one(chromium, site) -> None:
+    customer = Customer(chromium, site)
+    customer.say("one")
+    customer.sees("one")
+    chromium.run(
+        "const sent = window.fetch; window.late = new Promise((done) => (window.arrive = done));"
+        "window.fetch = async (url, asked) => {"
+        "  const found = await sent(url, asked); if (url.endsWith('/close')) await window.late; return found; }"
+    )
+    customer.press("End chat")
+    customer.press("New chat")  # the stream has told that the first one has ended
+    customer.until("root.querySelectorAll('.turn').length === 1 && !root.querySelector('form').hidden")
+    chromium.run("window.arrive(); return new Promise((done) => setTimeout(done, 200))")
+    customer.say("two")
+    customer.sees("two")
 
 
 def test_a_page_chooses_the_colours(chromium, site) -> None:

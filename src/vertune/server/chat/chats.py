@@ -14,6 +14,7 @@ from vertune.core.config import KeepText
 from vertune.products.product import Product
 from vertune.server.chat.acting import Acting
 from vertune.server.chat.adapters import Adapters
+from vertune.server.chat.adding import Adding
 from vertune.server.chat.desk import Desk
 from vertune.server.chat.file import ChatFile
 from vertune.server.chat.keeping import Keeper
@@ -42,13 +43,14 @@ class Chats:
         """`answers` predicts for the apps; raises ConfigError for a mistake in the operator's file."""
         self.settings, self.limiter, self.key = settings, RateLimiter(), fingerprint_key(database)
         self.file = ChatFile.read(settings.file)
-        self.products = LiveProducts(home, partial(Product.open, home, models=answers))
+        self.products = LiveProducts(home, partial(Product.open, home, models=answers), database)
         self.watchers = Watchers(database)
         self.keeper = Keeper(database, self.watchers)
         kept = KeptTexts(_kept(answers, texts), self.key)
         metrics = ChatMetrics(registry, lambda: self.tidying.open, lambda: self.tidying.waiting)
         self.talking = Talking(self.keeper, self.products, kept, settings, metrics)
         self.desk = Desk(self.talking)
+        self.adding = Adding(self.keeper, self.products, kept)
         self.acting = Acting(self.talking, self.file, metrics)
         self.adapters = Adapters(self.talking, self.file)
         self.tidying = Tidying(self.talking, self.desk, settings)

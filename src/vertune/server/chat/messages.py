@@ -100,6 +100,10 @@ class KeptTexts:
         """Return a remark or a summary as it is stored."""
         return None if text is None else self._kept(app, text)
 
+    def written(self, app: str, text: str) -> str:
+        """Return what a person writes for others to read: masked, as it may quote a visitor, unless texts are kept as they are."""
+        return text if self.kept(app) == "yes" else standard_masker().text(text)
+
     def _kept(self, app: str, text: str) -> str | None:
         keep = self.kept(app)
         return text if keep == "yes" else standard_masker().text(text) if keep == "masked" else None

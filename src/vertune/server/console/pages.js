@@ -35,6 +35,8 @@ export const PAGES = [
   { path: "/desk/{id}", file: "desk", title: "page.desk", scope: "review", under: "desk", phrases: SERVICE },
   { path: "/unanswered", file: "unanswered", title: "page.unanswered", scope: "review", menu: "service", phrases: SERVICE },
   { path: "/unanswered/{app}", file: "unanswered", title: "page.unanswered", scope: "review", under: "unanswered", phrases: SERVICE },
+  { path: "/entries", file: "entries", title: "page.entries", scope: "review", menu: "service", phrases: SERVICE },
+  { path: "/entries/{app}", file: "entries", title: "page.entries", scope: "review", under: "entries", phrases: SERVICE },
   { path: "/ask", file: "ask", title: "page.ask", scope: "predict", menu: "service", phrases: SERVICE },
   { path: "/ask/{app}", file: "ask", title: "page.ask", scope: "predict", under: "ask", phrases: SERVICE },
   { path: "/canned", file: "canned", title: "page.canned", scope: "review", menu: "service", phrases: SERVICE },

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from vertune.core import app as core
 from vertune.core.errors import DataError, NotFound, StorageError
 from vertune.core.ids import first_id_of
+from vertune.core.pack import INTENT, entry_of
 from vertune.core.reply import Reply
 from vertune.products.product import Product
 from vertune.server.access import call_of
@@ -166,6 +167,8 @@ class DealtWith(BaseModel):
     """How many messages were labelled."""
 
     labels: int
+    entries: list[str]
+    """The ids of the entries that were added or corrected, one for each customer to whom the messages belong."""
 
 
 class Labels(BaseModel):
@@ -225,26 +228,29 @@ async def list_unanswered(app: str, request: Request, query: Annotated[Unanswere
     grouped = await chats.keeper.compute(clusters, [turn.text or "" for turn in turns])
     product = chats.products.products.get(app)
     shown = grouped[:_MOST_CLUSTERS]
-    proposals = await chats.keeper.compute(_proposals, product, [turns[one.members[0]].text or "" for one in shown])
+    firsts = [turns[one.members[0]].text or "" for one in shown]
+    proposals = await chats.keeper.compute(_proposals, product, firsts, customer_of(request))
     infos = [_cluster(one, turns, proposal) for one, proposal in zip(shown, proposals, strict=True)]
     return Unanswered(days=query.days, messages=len(turns), clusters=infos)
 
 
 @resource.post("/v1/apps/{app}/unanswered", scope="review")
 async def deal_with_unanswered(app: str, body: Dealt, request: Request) -> DealtWith:
-    """Give messages an intent or an entry of an FAQ, or dismiss them; an intent becomes feedback, from which the next model learns."""
+    """Give messages an intent, which becomes feedback, or an entry of an FAQ, which is found from then on; or dismiss them."""
     chats = chats_of(request)
     labelling = Labelling(chats, request.app.state.service, request.app.state.access.person(request), call_of(request).key)
     value: dict[str, Any] = {"intent": body.intent, "entry": None if body.entry is None else body.entry.model_dump()}
     if body.dismiss:
         value["dismissed"] = True
-    labels = 0
+    added: dict[str, None] = {}
     for place in body.examples:
         conversation = await _own(request, app, place.conversation)
-        await labelling.label(conversation, place.turn, value)
-        labels += 1
+        if (entry := (await labelling.label(conversation, place.turn, value)).entry) is not None:
+            added[entry.id] = None
         await asyncio.sleep(0)
-    return DealtWith(labels=labels)
+    if added:
+        await chats.adding.bring()
+    return DealtWith(labels=len(body.examples), entries=list(added))
 
 
 @resource.get("/v1/apps/{app}/labels", scope="review")
@@ -294,13 +300,16 @@ def _reply(product: Product, request: core.Request, state: dict[str, Any], custo
         raise DataError("The state is none of this app; expected one from an earlier response. Leave it out.") from error
 
 
-def _proposals(product: Product | None, texts: list[str]) -> list[Proposal]:
-    """Return, for the first message of each group, the entry that search finds first, or a new intent."""
+def _proposals(product: Product | None, texts: list[str], customer: str | None) -> list[Proposal]:
+    """Return, for the first message of each group, the entry or intent that search finds first, or a new intent."""
     found = []
     for text in texts:
-        hits = [] if product is None else product.asking().search(text, 1)
-        entry = hits[0].id if hits and hits[0].answer else None
-        found.append(Proposal(kind="intent" if entry is None else "entry", name=entry))
+        hits = [] if product is None else product.asking(customer).search(text, 1)
+        if hits and hits[0].answer is not None:
+            found.append(Proposal(kind="entry", name=entry_of(hits[0].id)))
+        else:
+            intent = hits[0].id.removeprefix(INTENT) if hits and hits[0].id.startswith(INTENT) else None
+            found.append(Proposal(kind="intent", name=intent))
     return found
 
 

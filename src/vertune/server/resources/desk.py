@@ -101,13 +101,16 @@ class DeskAnswer(BaseModel):
 
 
 class Entry(BaseModel):
-    """A new entry of an FAQ."""
+    """An entry of an FAQ; one for a question that the FAQ has already replaces its answer."""
 
     model_config = ConfigDict(extra="forbid")
 
     question: _Text
     answer: _Text
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
+    """The language of both; null for that of the conversation, or else the first one of the app."""
+    replaces: Short | None = None
+    """The id of an entry of the pack whose answer it replaces, though its question is another one."""
 
 
 class LabelRequest(BaseModel):
@@ -134,6 +137,8 @@ class LabelInfo(BaseModel):
 
     feedback: str | None
     """The id of the feedback from which a model will learn; null if no model learns from it."""
+    entry: str | None
+    """The id of the entry that was added or corrected; null for an intent."""
 
 
 class Suggestion(BaseModel):
@@ -142,7 +147,9 @@ class Suggestion(BaseModel):
     kind: str
     """answer (of the app), entry, passage or canned."""
     id: str
+    """Its place among the suggestions, from 1."""
     title: str
+    """What people call it; empty for an answer without a name."""
     text: str
     confidence: float | None
 
@@ -206,7 +213,7 @@ async def read_conversation(id: str, request: Request, query: Annotated[DeskQuer
     await _conversation(request, id)
     found, turns, position = await wait_for(chats_of(request), id, query.after, query.wait)
     earlier = turns if query.after == 0 else await chats_of(request).talking.turns_after(id, 0)
-    last = next((turn.text for turn in reversed(earlier) if turn.author == "visitor"), None)
+    last = next((turn.text for turn in reversed(earlier) if turn.author == "visitor" and turn.text is not None), None)
     shown = [DeskTurn(**desk_turn(turn)) for turn in turns]
     return DeskConversation(**listed(found, last), slots=slots_of(earlier), position=position, turns=shown)
 
@@ -243,11 +250,14 @@ async def close_conversation(id: str, body: Nothing, request: Request) -> Listed
 
 @resource.post("/v1/desk/conversations/{id}/label", scope="review")
 async def label_message(id: str, body: LabelRequest, request: Request) -> LabelInfo:
-    """Say what would have been right for a message; with an intent, it becomes feedback, from which the next model learns."""
-    conversation = await _conversation(request, id)
+    """Say what would have been right for a message; an intent becomes feedback, and an entry is found from then on."""
+    conversation, chats = await _conversation(request, id), chats_of(request)
     entry = None if body.entry is None else body.entry.model_dump()
-    labelling = Labelling(chats_of(request), request.app.state.service, request.app.state.access.person(request), call_of(request).key)
-    return LabelInfo(feedback=await labelling.label(conversation, body.turn, {"intent": body.intent, "entry": entry}))
+    labelling = Labelling(chats, request.app.state.service, request.app.state.access.person(request), call_of(request).key)
+    found = await labelling.label(conversation, body.turn, {"intent": body.intent, "entry": entry})
+    if found.entry is not None:
+        await chats.adding.bring()
+    return LabelInfo(feedback=found.feedback, entry=None if found.entry is None else found.entry.id)
 
 
 @resource.get("/v1/desk/conversations/{id}/suggestions", scope="review")
