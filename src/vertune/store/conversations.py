@@ -237,9 +237,9 @@ def last_turns(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
 
 
 def last_texts(connection: Connection, ids: Sequence[str]) -> dict[str, str | None]:
-    """Return, by conversation, what its visitor wrote last."""
+    """Return, by conversation, what its visitor wrote last, whatever happened since; nothing for one in which nothing was written."""
     table = schema.turns.c
-    mine = [table.conversation.in_(ids), table.author == "visitor"]
+    mine = [table.conversation.in_(ids), table.author == "visitor", table.text.is_not(None)]
     last = select(table.conversation, func.max(table.number).label("number")).where(*mine).group_by(table.conversation).subquery()
     joined = schema.turns.join(last, (table.conversation == last.c.conversation) & (table.number == last.c.number))
     return {row.conversation: row.text for row in connection.execute(select(table.conversation, table.text).select_from(joined))}
