@@ -1,12 +1,17 @@
 """deploy, promote, rollback and history: what they change, and what they say."""
 
 import json
+from contextlib import closing
 
 import pytest
 
 from tests.cli.test_main import leave
+from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError, Conflict, NotFound
 from vertune.core.files import write_json
+from vertune.core.sentence import said
+from vertune.steps.deploy import Versions
+from vertune.store.database import Database
 
 
 @pytest.fixture
@@ -58,6 +63,14 @@ def test_a_model_goes_live_and_back(run, live):
     assert {one["actor"] for one in told} == {"command line"}
     assert "slow" in run("history", "support")[1]
     assert run("rollback", "support")[0] == NotFound.exit_code
+
+
+def test_the_reasons_of_a_server_are_written_in_words(run, home):
+    assert run("deploy", "support", model(1))[0] == 0
+    with closing(Database.of_home(home)) as database:
+        Versions(Home(home), database, "this server").deploy("support", model(2), said("rollout.promoted", answers=1000))
+    assert json.loads(run("history", "support", "--json")[1])[0]["reason"] == "Nothing spoke against the candidate in 1000 answers."
+    assert "Nothing spoke" in run("history", "support")[1]
 
 
 def test_a_canary_is_promoted_or_taken_back(run, live):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import string
 from pathlib import Path
@@ -48,6 +50,13 @@ def test_a_stored_sentence_is_written_in_both_languages_with_its_figures():
     assert written(kept, "zh") == "最近 1,000 个有反馈的答案中，12.0 % 是错的，总体为 8.0 %；ADWIN、序贯区间发现错误增多。"
 
 
+def test_a_copy_keeps_the_key_and_the_figures():
+    sentence = said("loss.large", lost=said("loss.points", value="1.00"), where=said("loss.validation"), allowed="0.5")
+    for copied in (copy.deepcopy(sentence), pickle.loads(pickle.dumps(sentence))):
+        assert copied == sentence
+        assert written(stored(copied), "zh") == "在验证集上损失 1.00 个百分点，超过允许的 0.5"
+
+
 def test_titles_of_evidence_are_in_the_language_and_unknown_ones_stay():
     rows = [{"": "half are below", "word": "word", "my own": 1}]
     assert titled(rows, "en") == rows
@@ -61,8 +70,16 @@ def test_figures_may_look_like_patterns_and_are_quoted_as_they_are():
     assert written(stored(sentence), "zh").startswith('“{column} "x" {0}”中没有一个组')
 
 
-@pytest.mark.parametrize("text", ["It changed.", "", '{"key": broken', "{}"])
-def test_a_text_without_a_key_stays_as_it_is(text):
+OTHERS = [
+    "It changed.", "", '{"key": broken', "{}", '{"key": "shares"}', '{"key": "shares", "figures": [], "text": "x"}',
+    '{"key": "lacks.window", "figures": {"what": {"key": "unknown"}}, "text": "x"}',
+    '{"key": "lacks.window", "figures": {"what": [{"key": "need.times", "figures": {}, "text": 1}]}, "text": "x"}',
+    '{"key":' + "[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", OTHERS, ids=range(len(OTHERS)))
+def test_what_is_no_stored_sentence_stays_as_a_person_wrote_it(text):
     assert stored(text) == text
     assert written(text, "zh") == text
 

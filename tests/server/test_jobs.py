@@ -408,6 +408,10 @@ def test_a_job_that_takes_too_long_has_failed(home, start, sleeping) -> None:
     running = start(home, admin(home), jobs=JobSettings(cores=1, hours=0.0005))
     job = ended(running.ask, begun(running))
     assert (job["state"], "longer than 0.0005 hours" in job["why"]) == ("failed", True)
+    chinese = {"language": "zh"}
+    shown = running.ask.get("/v1/jobs", params=chinese).json()["jobs"] + [running.ask.get(f"/v1/jobs/{job['id']}", params=chinese).json()]
+    assert [one["why"] for one in shown] == ["任务用时超过 0.0005 小时。"] * 2
+    assert "任务用时超过" in running.ask.get(f"/v1/jobs/{job['id']}/stream", params=chinese).text
 
 
 def test_another_server_goes_on_with_the_jobs_of_one_that_stops(home, start, sleeping) -> None:

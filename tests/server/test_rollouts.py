@@ -132,7 +132,9 @@ def test_a_candidate_that_users_call_wrong_is_rolled_back(running, other, home) 
         assert found.status_code == 201
     ended = until(lambda: [one for one in history(running) if one["action"] == "cancel"])[0]
     assert ended["actor"] == "this server"
-    assert "were called wrong" in ended["reason"]
+    assert "of the candidate wrong" in ended["reason"]
+    chinese = running.ask.get(f"{PATH}/history", params={"language": "zh"}).json()["versions"][0]["reason"]
+    assert chinese.startswith("用户认为候选模型的")
     assert ended["evidence"]["candidate"]["wrong"] > 0
     assert {running.predict("intent", f"text {number}").json()["model"] for number in range(20)} == {live}
 
@@ -198,7 +200,7 @@ def test_an_equal_candidate_is_seldom_rolled_back():
     ("bad", "said", "answers"),
     [
         ({"fail": (0.0, 0.01)}, "failed", 60_000), ({"slower": 3.0}, "took longer", 3000),
-        ({"right": (0.9, 0.85), "told": 0.05}, "called wrong", 1_000_000),
+        ({"right": (0.9, 0.85), "told": 0.05}, "Users called", 1_000_000),
     ],
 )  # fmt: skip
 def test_a_worse_candidate_is_rolled_back(bad, said, answers):

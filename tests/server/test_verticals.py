@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -50,6 +51,9 @@ def test_all_verticals_are_told(server, fleet) -> None:
         assert one["why"]
         assert one["coming"] is None
         assert server.ask.get(f"/v1/verticals/{name}").json() == one
+        chinese = server.ask.get(f"/v1/verticals/{name}", params={"language": "zh"}).json()
+        assert re.search(r"[\u4e00-\u9fff]", chinese["why"])
+        assert {**chinese, "why": one["why"]} == one
     assert found["intent"]["labels"] == ["food", "place"]
     assert found["find"]["labels"] is None
     assert list(found["faq"]["fields"]) == ["question", "context"]

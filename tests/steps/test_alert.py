@@ -11,7 +11,7 @@ from vertune.channels.file import File
 from vertune.core.channel import Message
 from vertune.core.errors import Conflict, Unavailable
 from vertune.core.parse import build
-from vertune.core.sentence import said
+from vertune.core.sentence import said, written
 from vertune.core.sentence import stored as stored_sentence
 from vertune.core.watch import Rule, Watch
 from vertune.steps.alert import decide, deliver, messages, raise_alerts, rules
@@ -197,7 +197,20 @@ def test_false_alerts_lower_the_weight_of_their_rule_and_right_ones_raise_it(dat
 def test_an_alert_whose_rule_is_gone_ends(database):
     run(database, [measured(0, CHANGED)], watch())
     raise_alerts(database, "intent", build(Watch, {"rules": []}))
-    assert stored(database)[0].state == "resolved"
+    (ended,) = stored(database)
+    assert (ended.state, written(ended.comment, "zh")) == ("resolved", "它的规则已不再生效。")
+
+
+def test_the_bug_of_a_channel_is_named_in_the_language_of_who_reads_it(database, tmp_path):
+    class Broken(File):
+        def send(self, message):
+            raise KeyError("internal")
+
+    run(database, [measured(0, CHANGED)], watch(tmp_path))
+    assert deliver(database, {"file": Broken(path=tmp_path / "x")}) == 0
+    with database.reading() as connection:
+        (one,) = deliveries.of_alert(connection, stored(database)[0].id)
+    assert written(one.error, "zh") == "渠道“file”意外失败（KeyError）；服务器的日志中有出错的位置。"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -11,7 +11,7 @@ from vertune.core.artifact import Home
 from vertune.core.errors import Conflict, NotFound
 from vertune.core.ids import first_id_of, time_ordered_id
 from vertune.core.parse import build
-from vertune.core.sentence import written
+from vertune.core.sentence import said, written
 from vertune.core.watch import Watch, WatchFile
 from vertune.steps.deploy import Versions
 from vertune.steps.watch import Watcher, begin, reasons, retraining
@@ -339,6 +339,13 @@ def test_a_model_that_fails_goes_nowhere_and_is_kept(leading, around, home, data
     assert told(database) == [("refused", "[retraining] intent: the new model was refused")]
 
 
+def test_a_job_that_gave_no_reason_is_told_in_the_language_of_who_reads_it(leading, around, home, database):
+    leading()
+    around.end(leading.work, result={**passed(home, "fail"), "headline": None})
+    assert leading() == "refused"
+    assert written(runs(database)[0].why, "zh") == "新模型未通过准入检查。"
+
+
 def undecided(home, needed):
     return {**passed(home, "unknown"), "checks": ["gold rows"], "labels_needed": needed}
 
@@ -500,6 +507,17 @@ def test_a_person_may_promote_cancel_or_replace_the_candidate(leading, around, h
     Versions(home, database, "ann").roll_back("intent", "two points worse on returns")
     assert leading() == "refused"
     assert runs(database)[0].why == "two points worse on returns"
+
+
+def test_people_are_told_in_their_language_why_a_server_took_a_candidate_back(leading, around, home, database):
+    to_shadow(leading, around, home)
+    worse = said("rollout.failed", failures=9, answers=50, live_failures=1, live_answers=500)
+    Versions(home, database, "this server").roll_back("intent", worse)
+    chinese = build(Watch, {"language": "zh", "channels": [{"name": "file", "path": "x.jsonl"}]})
+    retraining.advance(around.ring, runs(database)[0], chinese)
+    with database.reading() as connection:
+        (message,) = deliveries.of_alert(connection, runs(database)[0].id)
+    assert "候选模型的 50 个请求中有 9 个失败" in message.payload["text"]
 
 
 def test_a_candidate_that_was_compared_with_another_live_model_is_refused(leading, around, home, database):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -19,10 +19,11 @@ def run(
     json: options.Json = False,
 ) -> None:
     """List which model was live or candidate, when and why."""
+    from vertune.core.sentence import written
     from vertune.store.rollouts import history
 
     with options.opened(home, database) as (_, opened), opened.reading() as connection:
-        found = history(connection, name)
+        found = [replace(one, reason=written(one.reason, "en")) for one in history(connection, name)]
     if json:
         output.as_json([asdict(one) for one in found])
         return

@@ -75,6 +75,6 @@ def _opened(url: str, browser: bool) -> None:
     """Print where the project is, and open it."""
     import webbrowser
 
-    output.note(f"Label at {url}. Stop with Ctrl-C; all labels are stored at once.")
+    output.note(f"Label at {url}. Stop with Ctrl-C; each label is stored as soon as you give it.")
     if browser:
         webbrowser.open(url)

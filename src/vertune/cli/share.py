@@ -29,6 +29,7 @@ def run(
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
     from vertune.core.errors import ModelError, NotFound
+    from vertune.core.sentence import stored, written
     from vertune.runtime.fleet import Fleet
     from vertune.steps.share import make_servable
 
@@ -43,7 +44,10 @@ def run(
     with show_progress("share") as progress:
         reasons = make_servable(models, store, progress)
     reasons |= fleet.follow({model.id: model for model in models if model.id not in reasons})
-    rows = [[entry.model.id, entry.precision, "shared" if entry.shared else "own graph", entry.why] for entry in fleet.deployments.values()]
+    rows = [
+        [entry.model.id, entry.precision, "shared" if entry.shared else "own graph", written(stored(entry.why), "en")]
+        for entry in fleet.deployments.values()
+    ]
     output.table(["model", "precision", "backbone", "reason"], rows)
     if reasons:
         raise ModelError(" ".join(f"{id} can't be served: {why}" for id, why in reasons.items()))

@@ -32,6 +32,9 @@ class Sentence(str):
         made.key, made.figures = key, figures
         return made
 
+    def __getnewargs__(self) -> tuple[str, str, Mapping[str, Any]]:  # type: ignore[override]  # for copies
+        return str(self), self.key, self.figures
+
 
 def said(key: str, **figures: Any) -> Sentence:
     """Return the sentence with this key and these figures; raise KeyError if there is no such pattern, or if it needs other figures."""
@@ -67,14 +70,24 @@ def _plain(value: Any) -> Any:
 
 
 def _read(text: str) -> dict[str, Any] | None:
-    """Return what `stored` wrote; None for another text."""
+    """Return what `stored` wrote; None for another text, which a person may have written."""
     if not text.startswith('{"key":'):
         return None
     try:
         found: dict[str, Any] = json.loads(text)
-    except ValueError:
+        return found if _is_sentence(found) else None
+    except (ValueError, RecursionError):
         return None
-    return found
+
+
+def _is_sentence(value: Any) -> bool:
+    """Return whether JSON has the form that `stored` gives to a sentence, in all its parts."""
+    if isinstance(value, list):
+        return all(_is_sentence(one) for one in value)
+    if not isinstance(value, dict):
+        return True
+    key, text, figures = (value.get(name) for name in ("key", "text", "figures"))
+    return isinstance(key, str) and isinstance(text, str) and isinstance(figures, dict) and all(map(_is_sentence, figures.values()))
 
 
 def _shown(value: Any, language: Language) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
+from vertune.core.sentence import said
 from vertune.metrics import bootstrap
 from vertune.reports.words import metric
 from vertune.runtime.benchmark import GraphWorkload, benchmark
@@ -62,8 +63,8 @@ class GateOptions:
     """Whether the parent was trained on the records of the comparison; a result on them then says little about new records."""
     seed: int = 0
     """Seed of the bootstrap."""
-    where: str = "on validation"
-    """How the records of the comparison are named in reasons."""
+    where: str | None = None
+    """How the records of the comparison are named in reasons; None calls them those of validation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Tolerance:
 
         If the metric is a proportion (from 0 to 1), the text is in percentage points, else a plain number.
         """
-        return f"{100 * value:.2f} points" if self.share else f"{value:.4f}"
+        return said("loss.points", value=f"{100 * value:.2f}") if self.share else f"{value:.4f}"
 
 
 class Gate:
@@ -140,29 +141,28 @@ class Gate:
         ece_growth = ece - self.ece if ece is not None and self.ece is not None else None
         verdict, why = decide(loss, high, ece_growth, self.tolerance, self.options.where)
         if self.options.trained_on_records and not same and verdict == ACCEPTED:
-            verdict, why = UNDECIDED, f"{why}, but the model was trained on these rows too, so they say little about new ones"
+            verdict, why = UNDECIDED, said("loss.known_rows", why=why)
         return Candidate(name=name, metrics=self._metrics(tallies), loss=loss, low=low, high=high, ece=ece_growth, verdict=verdict, why=why)
 
 
-def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance, where: str = "on validation") -> tuple[str, str]:
+def decide(loss: float, high: float, ece: float | None, tolerance: Tolerance, where: str | None = None) -> tuple[str, str]:
     """Return the verdict on a changed model (`accepted`, `refused` or `undecided`) and the reason for it, for messages.
 
     `loss` is the difference by which the task's main metric is worse than that of the parent (the model that it was
     made from), `high` the upper end of the 95 % interval of `loss` in a paired bootstrap. `ece` is the increase of the
     expected calibration error; None if answers have no probabilities. `where` says in the reason on which records this
-    was measured. The model is refused if `loss` is over the tolerance or `ece` over 0.02. It is undecided if `high` is
-    over twice the tolerance.
+    was measured; None names those of validation. The model is refused if `loss` is over the tolerance or `ece` over
+    0.02. It is undecided if `high` is over twice the tolerance.
     """
-    written, allowed = tolerance.format(loss), tolerance.format(tolerance.loss)
+    lost, allowed, most = (tolerance.format(value) for value in (loss, tolerance.loss, high))
+    where = where or said("loss.validation")
     if not loss <= tolerance.loss + _ROUNDING:
-        return REFUSED, f"it loses {written} {where}, more than the {allowed} allowed"
+        return REFUSED, said("loss.large", lost=lost, where=where, allowed=allowed)
     if ece is not None and ece > ECE:
-        return REFUSED, f"its expected calibration error grows by {ece:.3f} {where}, more than the {ECE} allowed"
+        return REFUSED, said("loss.uncalibrated", growth=f"{ece:.3f}", where=where, allowed=ECE)
     if not high <= 2 * tolerance.loss:
-        return UNDECIDED, (
-            f"it loses {written} {where}, but the 95 % interval reaches {tolerance.format(high)}, more than twice the {allowed} allowed"
-        )
-    return ACCEPTED, f"it loses {written} {where}, at most {tolerance.format(high)} with 95 % confidence"
+        return UNDECIDED, said("loss.unsure", lost=lost, where=where, most=most, allowed=allowed)
+    return ACCEPTED, said("loss.accepted", lost=lost, where=where, most=most)
 
 
 def benchmark_candidates(candidates: Sequence[Candidate], workloads: Sequence[GraphWorkload]) -> None:

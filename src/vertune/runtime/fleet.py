@@ -22,6 +22,7 @@ from vertune.core.integrity import MANIFEST
 from vertune.core.kinds import Compressor, Encoder, Task
 from vertune.core.records import Answer, Feature, Record
 from vertune.core.regular import check_tree, is_present
+from vertune.core.sentence import said
 from vertune.core.signing import PublicKey
 from vertune.core.spellings import moved_value
 from vertune.lexical.companion import FILE as COMPANION
@@ -174,7 +175,7 @@ class Deployment:
     """The place of the model on its shared base model; None if it has a graph of its own."""
     precision: Precision
     why: str
-    """The reason for this precision."""
+    """The reason for this precision: a text, or a sentence, which may be as `core.sentence.stored` returns it."""
     shared: str | None
     """The id of the shared base model; None if the model has a graph of its own."""
     feature_key: Hashable
@@ -341,7 +342,7 @@ class Fleet:
         depth = backbone.segments[-1].end
         why = verdict.why
         if precision != verdict.precision:
-            why = f"shared backbones are computed on {self.device}, in float32" if on_device else "the server's setting `exact` is on"
+            why = said("precision.device", device=str(self.device)) if on_device else said("precision.exact")
         return Deployment(
             name, model, predictor, backbone, slot,
             precision=precision, why=why, shared=artifact.id,
@@ -364,7 +365,7 @@ class Fleet:
         precision = precision_of(chain)
         return Deployment(
             name, model, predictor, predictor.engine, None,
-            precision=precision, why=f"it has its own graph, made by {', '.join(chain) or 'export'}", shared=None,
+            precision=precision, why=said("precision.own_graph", chain=", ".join(chain) or "export"), shared=None,
             feature_key=(graph.id, _options(predictor.encoder)), record_key=_record_key(predictor),
             reference=reference.load(graph.folder, precision, predictor),
         )  # fmt: skip

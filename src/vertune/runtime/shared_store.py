@@ -28,6 +28,7 @@ from vertune.core.files import read_json, write_json
 from vertune.core.kinds import Encoder, Task
 from vertune.core.records import Feature
 from vertune.core.regular import check_tree, is_present, regular_file
+from vertune.core.sentence import stored
 from vertune.runtime import reference
 from vertune.runtime.backbone import END, START, Backbone, Banks, Slot
 from vertune.runtime.graph import GraphSegment
@@ -59,6 +60,7 @@ class PrecisionVerdict:
 
     precision: Precision
     why: str
+    """A text, or a sentence; one that was read is as `core.sentence.stored` returns it."""
     loss: float | None = None
     """By how much the main metric on validation is worse in int8 than in float32; None if it could not be measured."""
     same: float | None = None
@@ -182,7 +184,8 @@ def write_verdict(folder: Path, verdict: PrecisionVerdict, model: Artifact) -> N
 
     All other files of the folder must have been written before.
     """
-    entries = {"precision": verdict.precision, "why": verdict.why, "loss": verdict.loss, "same": verdict.same, "model": identity(model)}
+    why = stored(verdict.why)
+    entries = {"precision": verdict.precision, "why": why, "loss": verdict.loss, "same": verdict.same, "model": identity(model)}
     files = {name: value for name, value in integrity.hash_files(folder).items() if name != SERVED}
     write_json(folder / SERVED, integrity.sealed({**read_json(folder / SERVED), **entries, integrity.FILES: files}))
 

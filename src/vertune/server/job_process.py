@@ -22,6 +22,7 @@ from vertune.core.artifact import Home
 from vertune.core.config import Config
 from vertune.core.errors import ModelError, NotFound, VertuneError
 from vertune.core.parse import build
+from vertune.core.sentence import said, stored
 from vertune.server.logs import trace_without_messages
 
 _NICENESS = 10
@@ -69,7 +70,7 @@ def main() -> None:
     except VertuneError as error:
         output.write({"error": {"code": type(error).__name__, "message": str(error)}})
     except Exception as error:
-        message = f"The job failed unexpectedly ({type(error).__name__}); the log of the server says where."
+        message = stored(said("job.unexpected", error=type(error).__name__))
         output.write({"error": {"code": "internal", "message": message, "trace": trace_without_messages(error)}})
     else:
         output.write({"result": result})

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vertune.core.errors import DataError, StorageError
+from vertune.core.sentence import said, written
 from vertune.server.polling import Polling
 from vertune.server.preparing import kill
 from vertune.server.settings import JobSettings
@@ -104,7 +105,9 @@ class Jobs:
         if "result" in outcome:
             return dict(outcome["result"])
         why = outcome.get("error", {}).get("message")
-        raise DataError(why or "The file needs too much time or memory to be read. Send a smaller one, or divide it.")
+        raise DataError(
+            written(why, "en") if why else "The file needs too much time or memory to be read. Send a smaller one, or divide it."
+        )
 
     def stop(self) -> None:
         """End the processes of all jobs, which go back into the queue."""
@@ -172,7 +175,8 @@ class _Run:
                 if ended:
                     return self._ended()
                 if now - started > 3600 * self._owner.settings.hours:
-                    return "failed", {"why": f"The job took longer than {self._owner.settings.hours:g} hours.", "events": self._events}
+                    why = said("job.too_long", hours=f"{self._owner.settings.hours:g}")
+                    return "failed", {"why": why, "events": self._events}
                 if now - told >= _TELLING:
                     told = now
                     if (order := self._tell()) != "go on":
@@ -220,8 +224,7 @@ class _Run:
         _log.warning("The process of the job %s ended with status %d.%s", self._job.id, code, self._end_of_log())
         if self._job.attempts < jobs.ATTEMPTS:
             return "queued", {"events": self._events, "counts": True}
-        why = f"The process of the job ended with status {code}, perhaps for lack of memory. The log of the server says more."
-        return "failed", {"why": why, "events": self._events}
+        return "failed", {"why": said("job.ended", status=code), "events": self._events}
 
     @property
     def trace(self) -> str:

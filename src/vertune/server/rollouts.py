@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from vertune.answering.call import Call
 from vertune.core.errors import NotFound
 from vertune.core.records import Answer
+from vertune.core.sentence import said
 from vertune.metrics.sequential import bounds, is_higher
 from vertune.runtime.fleet import Deployment, Fleet
 from vertune.server.polling import Polling
@@ -109,12 +110,13 @@ class Comparison:
         """Return in which way the candidate is worse, beyond doubt; empty if it is not."""
         alpha, one, other = ALPHA / _TESTS, self.candidate, self.live
         if is_higher((one.failures, one.answers), (other.failures, other.answers), alpha):
-            return f"it failed in {one.failures} of {one.answers} requests, the live model in {other.failures} of {other.answers}"
+            counts = {"answers": one.answers, "live_failures": other.failures, "live_answers": other.answers}
+            return said("rollout.failed", failures=one.failures, **counts)
         if is_higher((one.slow, one.timed), (other.slow, other.timed), alpha, _SLOWER_SHARE):
-            return f"{one.slow} of {one.timed} answers took longer than {self.rollout.rules.slower:g} × the usual time of the live model"
+            return said("rollout.slow", slow=one.slow, answers=one.timed, factor=f"{self.rollout.rules.slower:g}")
         mine, theirs = (self.verdicts.get(model, (0, 0)) for model in (self.rollout.model, self.rollout.live))
         if is_higher((mine[1], sum(mine)), (theirs[1], sum(theirs)), alpha):
-            return f"{mine[1]} of {sum(mine)} answers were called wrong, of the live model {theirs[1]} of {sum(theirs)}"
+            return said("rollout.wrong", wrong=mine[1], answers=sum(mine), live_wrong=theirs[1], live_answers=sum(theirs))
         return ""
 
     def answered(self) -> int:
@@ -139,8 +141,8 @@ class Comparison:
 
 def _shown(counts: Counts, verdict: tuple[int, int]) -> dict[str, Any]:
     low, high = bounds(verdict[0], sum(verdict), ALPHA)
-    said = {"right": verdict[0], "wrong": verdict[1], "right_at_least": round(low, 4), "right_at_most": round(high, 4)}
-    return {"answers": counts.answers, "failures": counts.failures, "slow": counts.slow, "timed": counts.timed, **said}
+    users = {"right": verdict[0], "wrong": verdict[1], "right_at_least": round(low, 4), "right_at_most": round(high, 4)}
+    return {"answers": counts.answers, "failures": counts.failures, "slow": counts.slow, "timed": counts.timed, **users}
 
 
 class Rollouts:
@@ -191,14 +193,14 @@ class Rollouts:
         """Load the candidates of new rollouts, let go those of ended ones, and decide about the others."""
         with self._database.reading() as connection:
             found = running(connection)
-            said = {name: verdicts(connection, rollout) for name, rollout in found.items()}
+            judged = {name: verdicts(connection, rollout) for name, rollout in found.items()}
         comparisons = {}
         for name, rollout in found.items():
             present = self.comparisons.get(name)
             if present is None or present.rollout.first != rollout.first:
                 present = self._loaded(name, rollout)
             if present is not None:
-                present.renew(said[name])
+                present.renew(judged[name])
                 comparisons[name] = present
         self.comparisons = comparisons
         for name, comparison in comparisons.items():
@@ -212,7 +214,7 @@ class Rollouts:
         except Exception as error:
             self._failed[name] = rollout.first
             _log.error("The candidate %s of %s can't be served, so its rollout ends: %s", rollout.model, name, error)
-            self._versions.cancel(rollout, f"the candidate can't be served: {error}"[:400])
+            self._versions.cancel(rollout, said("rollout.unserved", error=str(error)[:400]))
             return None
 
     def _decide(self, name: str, comparison: Comparison) -> None:
@@ -221,23 +223,23 @@ class Rollouts:
         live = self._fleet.deployments.get(name)
         if live is not None and live.model.id == comparison.rollout.model:
             with suppress(NotFound):  # another server was faster
-                self._versions.promote(name, "a promotion that was interrupted is finished", comparison.evidence(), comparison.rollout)
+                self._versions.promote(name, said("rollout.interrupted"), comparison.evidence(), comparison.rollout)
             return
         if not worse and comparison.deployment.health.fault:
-            worse = comparison.deployment.health.fault
+            worse = said("rollout.faulty", error=comparison.deployment.health.fault)
         elif not worse and (live is None or live.model.id != comparison.rollout.live):
-            worse = "another model than the one that it was compared with is live"
+            worse = said("rollout.outdated")
         if worse:
-            _log.warning("The candidate %s of %s is rolled back: %s.", comparison.rollout.model, name, worse)
+            _log.warning("The candidate %s of %s is rolled back. %s", comparison.rollout.model, name, worse)
             self._versions.cancel(comparison.rollout, worse, comparison.evidence())
             self.comparisons = {key: value for key, value in self.comparisons.items() if key != name}
         elif rules.promote_after is not None and comparison.answered() >= rules.promote_after and not comparison.fails_more():
-            why = f"nothing spoke against it in {comparison.answered()} answers"
+            why = said("rollout.promoted", answers=comparison.answered())
             try:
                 self._versions.promote(name, why, comparison.evidence(), comparison.rollout)
             except NotFound:  # another server, or a person, was faster
                 return
-            _log.info("The candidate %s of %s is live: %s.", comparison.rollout.model, name, why)
+            _log.info("The candidate %s of %s is live. %s", comparison.rollout.model, name, why)
             self._changed()
 
 

@@ -1,19 +1,28 @@
-"""What resources that read the database share: the database itself, and whose rows and files a request may read; knows no resource."""
+"""What resources that read the database share: the database, whose rows and files a request may read, and in which language.
+
+It knows no resource.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from fastapi import Query
 from starlette.requests import Request
 
 from vertune.core.errors import ConfigError
+from vertune.core.sentence import Language
 from vertune.server.access import call_of
 from vertune.server.jobs import Jobs
 from vertune.server.people import People
 from vertune.store import uploads
 from vertune.store.database import Database
 from vertune.store.key import Scope
+
+In = Annotated[Language, Query(description="The language of the texts.")]
+"""The language in which a request wants to read sentences that are stored with their figures."""
 
 
 def database_of(request: Request) -> Database:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import Query
 from pydantic import AfterValidator, Field
 from sqlalchemy import Connection
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound
-from vertune.core.sentence import Language
 from vertune.core.watch import Rule, Watch, WatchFile
 from vertune.masking import standard_masker
 from vertune.runtime.live import read_live
@@ -24,7 +22,6 @@ from vertune.steps.watch import own_watch
 from vertune.store import measurements
 from vertune.store.ownership import used_by_one
 
-In = Annotated[Language, Query(description="The language of the texts.")]
 Comment = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
 """What a person writes about an alert, stored with placeholders for personal data."""
 

@@ -31,6 +31,7 @@ from vertune.core.machine import cpu_features
 from vertune.core.names import as_name
 from vertune.core.records import Answer, Feature, Record
 from vertune.core.regular import regular_file
+from vertune.core.sentence import said
 from vertune.core.spellings import moved_value
 from vertune.data.dataset import of_model, records_of
 from vertune.evaluation.gate import ACCEPTED, Gate, GateOptions
@@ -462,9 +463,9 @@ def _choose_precision(member: _Member, exact: Predictor, int8: Predictor | None)
     `compress.tolerance`. float32 is chosen if the loss is larger, or if it can't be measured or decided.
     """
     if int8 is None:
-        return PrecisionVerdict("float32", "there was no dataset to calibrate int8 with")
+        return PrecisionVerdict("float32", said("precision.uncalibrated"))
     if not member.has_validation:
-        return PrecisionVerdict("float32", "its dataset is not in this home folder, so the accuracy in int8 can't be measured")
+        return PrecisionVerdict("float32", said("precision.no_dataset"))
     manifest = member.model.manifest
     before, after = exact.answer(member.records), int8.answer(member.records)
     tolerance = float(moved_value(manifest["config"], "compress.tolerance", 0.005))

@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, Row, func, select, update
 
 from vertune.core.ids import time_ordered_id
+from vertune.core.sentence import stored
 from vertune.store import schema
 from vertune.store.database import format_time, insert
 
@@ -98,7 +99,7 @@ def failed(connection: Connection, delivery: Delivery, error: str, final: bool =
     table, attempts = schema.deliveries.c, delivery.attempts + 1
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, 20))
     state: State = "failed" if final or attempts >= ATTEMPTS else "waiting"
-    values = {"state": state, "attempts": attempts, "next": format_time(datetime.now(UTC) + pause), "error": error}
+    values = {"state": state, "attempts": attempts, "next": format_time(datetime.now(UTC) + pause), "error": stored(error)}
     connection.execute(update(schema.deliveries).where(table.id == delivery.id).values(values))
 
 

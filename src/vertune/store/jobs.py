@@ -17,6 +17,7 @@ import orjson
 from sqlalchemy import Connection, Row, case, delete, false, func, or_, select, update
 
 from vertune.core.errors import Conflict, NotFound
+from vertune.core.sentence import said, stored
 from vertune.store import schema
 from vertune.store.database import Database, format_time
 from vertune.store.once import add_once
@@ -54,7 +55,7 @@ class Job:
     result: dict[str, Any] | None
     """The ids of what it made."""
     why: str | None
-    """Why it failed."""
+    """Why it failed: a text, or a sentence as `core.sentence.stored` returns it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +166,13 @@ def take(database: Database, worker: str, leases: Leases, own: Collection[str] =
     silent = {id: lease for id, lease in leases.unchanged(running).items() if id not in own}
     if queued is None and not silent:
         return None
+    died = stored(said("job.died", attempts=ATTEMPTS))
     left = (table.state == "running") & or_(false(), *((table.id == id) & (table.lease == lease) for id, lease in silent.items()))
     with database.writing() as connection:
         connection.execute(
             update(schema.jobs)
             .where(left, or_(table.attempts >= ATTEMPTS, table.stop == 1))
-            .values(state=case((table.stop == 1, "cancelled"), else_="failed"), ended=format_time(now), why=_DIED, worker=None, lease=None)
+            .values(state=case((table.stop == 1, "cancelled"), else_="failed"), ended=format_time(now), why=died, worker=None, lease=None)
         )
         waiting = select(table.id).where(or_(table.state == "queued", left)).order_by(table.priority.desc(), table.id)
         id = connection.execute(waiting.limit(1).with_for_update(skip_locked=True)).scalar()
@@ -180,9 +182,6 @@ def take(database: Database, worker: str, leases: Leases, own: Collection[str] =
         started = func.coalesce(table.started, format_time(now))
         connection.execute(update(schema.jobs).where(table.id == id).values({**taken, "started": started}))
         return _found(connection.execute(select(schema.jobs).where(table.id == id)).one())
-
-
-_DIED = f"The process of the job died {ATTEMPTS} times, perhaps for lack of memory. Look into the log of the server."
 
 
 def keep(database: Database, id: str, worker: str, events: Sequence[tuple[int, dict[str, Any]]] = ()) -> Literal["go on", "stop", "lost"]:
@@ -204,13 +203,15 @@ def keep(database: Database, id: str, worker: str, events: Sequence[tuple[int, d
 def end(database: Database, id: str, worker: str, state: State, **about: Any) -> bool:
     """End a job of a worker; `about` are `result`, `why` and the last `events`. Return False if the worker has it no longer.
 
+    A `why` that is a sentence is stored with its figures.
+
     With the state `queued`, the job goes back into the queue, as if the worker had not taken it; with `counts`, as one attempt.
     """
     table, result = schema.jobs.c, about.get("result")
     back = state == "queued"
     with database.writing() as connection:
         values: dict[str, Any] = {
-            "state": state, "worker": None, "lease": None, "why": about.get("why"),
+            "state": state, "worker": None, "lease": None, "why": None if about.get("why") is None else stored(about["why"]),
             "ended": None if back else format_time(datetime.now(UTC)),
             "result": None if result is None else orjson.dumps(result).decode(),
         }  # fmt: skip

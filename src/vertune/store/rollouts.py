@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import Connection, RowMapping, func, select
 
 from vertune.core.ids import time_ordered_id
+from vertune.core.sentence import stored
 from vertune.store import schema
 from vertune.store.database import format_time, insert
 
@@ -59,6 +60,7 @@ class Version:
     previous: str | None
     actor: str
     reason: str
+    """What a person wrote, or a sentence as `core.sentence.stored` returns it."""
     evidence: dict[str, Any]
 
 
@@ -80,10 +82,13 @@ def running(connection: Connection) -> dict[str, Rollout]:
 
 
 def note(connection: Connection, vertical: str, action: Action, model: str, **about: Any) -> None:
-    """Add an entry to the history of a vertical; `about` are `previous`, `actor`, `reason` and `evidence`."""
+    """Add an entry to the history of a vertical; `about` are `previous`, `actor`, `reason` and `evidence`.
+
+    A reason that is a sentence is stored with its figures, so that it can be read in any language.
+    """
     row = {
         "id": time_ordered_id(), "at": format_time(datetime.now(UTC)), "vertical": vertical, "action": action, "model": model,
-        "previous": about.get("previous"), "actor": about["actor"], "reason": about.get("reason", ""),
+        "previous": about.get("previous"), "actor": about["actor"], "reason": stored(about.get("reason", "")),
         "evidence": orjson.dumps(about.get("evidence", {})).decode(),
     }  # fmt: skip
     connection.execute(schema.versions.insert().values(row))

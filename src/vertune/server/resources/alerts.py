@@ -17,13 +17,14 @@ from vertune.runtime.live import read_live
 from vertune.server import problems
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
-from vertune.server.stored import actor_of, database_of
-from vertune.server.watched import Comment, In, require_visible, rules_of, visible, watch_of
+from vertune.server.stored import In, actor_of, database_of
+from vertune.server.watched import Comment, require_visible, rules_of, visible, watch_of
 from vertune.steps.alert import decide, messages, rules
 from vertune.store import alerts, deliveries
 from vertune.store.alerts import Alert, Filter, Memory, Silence, State
 from vertune.store.audit import note
 from vertune.store.database import format_time
+from vertune.store.deliveries import Delivery
 
 resource = Resource("monitoring")
 
@@ -164,7 +165,7 @@ def describe_alert(id: str, request: Request, language: In = "en") -> AlertDetai
         memory = alerts.memories(connection, alert.vertical).get(alert.rule, Memory())
         sent = deliveries.of_alert(connection, alert.id) if request.app.state.access.administers(request) else None
     rule = _rule(request, alert)
-    known = None if sent is None else [DeliveryInfo(**_chosen(one, DeliveryInfo)) for one in sent]
+    known = None if sent is None else [_delivery(one, language) for one in sent]
     about = {"title": messages.title(alert.monitor, language), "shown": messages.shown(alert.monitor, alert.value)}
     advice = messages.todo(alert.monitor, rule, memory, language)
     return AlertDetails(**_info(alert, language).model_dump(), **about, advice=advice, deliveries=known)
@@ -256,8 +257,13 @@ def _alert(request: Request, connection: Any, id: str) -> Alert:
 
 
 def _info(alert: Alert, language: Language = "en") -> AlertInfo:
-    said = {"why": written(alert.why, language), "evidence": titled(alert.evidence, language)}
+    comment = None if alert.comment is None else written(alert.comment, language)
+    said = {"why": written(alert.why, language), "evidence": titled(alert.evidence, language), "comment": comment}
     return AlertInfo(**{**_chosen(alert, AlertInfo), **said})
+
+
+def _delivery(one: Delivery, language: Language) -> DeliveryInfo:
+    return DeliveryInfo(**{**_chosen(one, DeliveryInfo), "error": None if one.error is None else written(one.error, language)})
 
 
 def _chosen(value: Any, model: type[BaseModel]) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import Busy, NotFound
 from vertune.core.ids import time_ordered_id
 from vertune.core.regular import is_present, regular_file
+from vertune.core.sentence import Language, written
 from vertune.server import problems
 from vertune.server.access import call_of
 from vertune.server.job_requests import JobRequest, check_priority, check_rows, work
 from vertune.server.resource import Resource
 from vertune.server.service import Service
-from vertune.server.stored import Readable, actor_of, customer_of, database_of, jobs_of
+from vertune.server.stored import In, Readable, actor_of, customer_of, database_of, jobs_of
 from vertune.store import jobs, outputs
 from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job, Kind, State
@@ -89,6 +90,8 @@ class JobQuery(BaseModel):
     state: State | None = None
     before: Annotated[str | None, Field(max_length=32, pattern=r"^[0-9a-f]*$")] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
+    language: Language = "en"
+    """The language of the reasons."""
 
 
 @resource.post("/v1/jobs", scope="train", status_code=201, responses=problems.documented(404, 409))
@@ -155,13 +158,14 @@ def list_jobs(request: Request, query: Annotated[JobQuery, Query()]) -> JobPage:
     wanted = jobs.Filter(customer_of(request), request.app.state.access.verticals(request), query.state, query.before)
     with database_of(request).reading() as connection:
         found = jobs.find(connection, wanted, query.limit + 1)
-    return JobPage(jobs=[info(one) for one in found[: query.limit]], next=found[query.limit - 1].id if len(found) > query.limit else None)
+    shown = [info(one, query.language) for one in found[: query.limit]]
+    return JobPage(jobs=shown, next=found[query.limit - 1].id if len(found) > query.limit else None)
 
 
 @resource.get("/v1/jobs/{id}", scope="train")
-def describe_job(id: str, request: Request) -> JobInfo:
+def describe_job(id: str, request: Request, language: In = "en") -> JobInfo:
     """Describe a job."""
-    return info(_job(request, id))
+    return info(_job(request, id), language)
 
 
 @resource.get("/v1/jobs/{id}/events", scope="train")
@@ -174,17 +178,19 @@ def list_events(id: str, request: Request, after: Annotated[int, Query(ge=0, le=
 
 
 @resource.get("/v1/jobs/{id}/stream", scope="train", response_class=StreamingResponse)
-def follow_job(id: str, request: Request, last_event_id: Annotated[int | None, Header(ge=0, le=1_000_000)] = None) -> StreamingResponse:
+def follow_job(
+    id: str, request: Request, language: In = "en", last_event_id: Annotated[int | None, Header(ge=0, le=1_000_000)] = None
+) -> StreamingResponse:  # fmt: skip
     """Send what happens in a job as server-sent events until it ends; the last one, `state`, is the job itself.
 
     The header `Last-Event-ID` of a client that connects again says after which event to go on.
     """
     job = _job(request, id)
-    stream = _stream(request.app.state.service, job, last_event_id or 0)
+    stream = _stream(request.app.state.service, job, last_event_id or 0, language)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _stream(service: Service, job: Job, after: int) -> AsyncIterator[bytes]:
+async def _stream(service: Service, job: Job, after: int, language: Language) -> AsyncIterator[bytes]:
     """Yield what happens in a job until it ends, or the server stops; the client then asks another server for what follows."""
     quiet, database = 0.0, service.database
     while database is not None and not service.draining:
@@ -193,7 +199,7 @@ async def _stream(service: Service, job: Job, after: int) -> AsyncIterator[bytes
             after = number
             yield b"id: %d\nevent: progress\ndata: %s\n\n" % (number, orjson.dumps(event))
         if job.state not in ("queued", "running") and not found:
-            yield b"event: state\ndata: %s\n\n" % orjson.dumps(info(job).model_dump())
+            yield b"event: state\ndata: %s\n\n" % orjson.dumps(info(job, language).model_dump())
             return
         quiet = 0.0 if found else quiet + _FOLLOWING
         if quiet >= 10:
@@ -251,6 +257,7 @@ def _job(request: Request, id: str) -> Job:
         return jobs.get(connection, id, wanted)
 
 
-def info(job: Job) -> JobInfo:
+def info(job: Job, language: Language = "en") -> JobInfo:
     """Return a job as clients see it."""
-    return JobInfo(**{name: value for name, value in asdict(job).items() if name in JobInfo.model_fields})
+    about = {name: value for name, value in asdict(job).items() if name in JobInfo.model_fields}
+    return JobInfo(**{**about, "why": None if job.why is None else written(job.why, language)})

@@ -17,8 +17,8 @@ from vertune.reports.series import Point, Theme, draw
 from vertune.runtime.live import read_live
 from vertune.server import problems
 from vertune.server.resource import Resource
-from vertune.server.stored import database_of
-from vertune.server.watched import In, require_visible, rules_of, visible
+from vertune.server.stored import In, database_of
+from vertune.server.watched import require_visible, rules_of, visible
 from vertune.steps.alert import messages, rules
 from vertune.store import alerts, measurements
 from vertune.store.alerts import Memory

@@ -19,8 +19,8 @@ from vertune.server.access import call_of
 from vertune.server.feedback import Short
 from vertune.server.job_requests import check_rows
 from vertune.server.resource import Resource
-from vertune.server.stored import Readable, actor_of, database_of
-from vertune.server.watched import In, visible
+from vertune.server.stored import In, Readable, actor_of, database_of
+from vertune.server.watched import visible
 from vertune.steps.watch import NAME, begin, reasons
 from vertune.store import audit, leases, retrainings
 from vertune.store.retrainings import Retraining

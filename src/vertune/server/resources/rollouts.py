@@ -9,12 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from vertune.core.errors import NotFound
+from vertune.core.sentence import Language, written
 from vertune.masking import standard_masker
 from vertune.server import problems
 from vertune.server.resource import Resource
-from vertune.server.stored import actor_of, database_of
+from vertune.server.stored import In, actor_of, database_of
 from vertune.steps.deploy import Plan, Versions
-from vertune.store.rollouts import Action, Mode, Rules, history, running
+from vertune.store.rollouts import Action, Mode, Rules, Version, history, running
 
 resource = Resource("verticals")
 Reason = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
@@ -142,11 +143,15 @@ def roll_back(vertical: str, body: Decision, request: Request) -> LiveNow:
 
 
 @resource.get("/v1/verticals/{vertical}/history", scope="predict")
-def list_history(vertical: str, request: Request) -> History:
+def list_history(vertical: str, request: Request, language: In = "en") -> History:
     """List which model became live or candidate when, by whom and why, and on what evidence."""
     with database_of(request).reading() as connection:
         found = history(connection, vertical)
-    return History(vertical=vertical, versions=[VersionInfo(**asdict(one)) for one in found])
+    return History(vertical=vertical, versions=[_version(one, language) for one in found])
+
+
+def _version(one: Version, language: Language) -> VersionInfo:
+    return VersionInfo(**{**asdict(one), "reason": written(one.reason, language)})
 
 
 def _versions(request: Request) -> Versions:

@@ -13,12 +13,13 @@ from starlette.responses import Response
 from vertune.core.artifact import Artifact, check_name
 from vertune.core.errors import ConfigError, NotFound, StorageError
 from vertune.core.regular import is_present, regular_file
+from vertune.core.sentence import Language, stored, written
 from vertune.evaluation.recorded import evaluations, intervals_by_split, metrics_by_split
 from vertune.server.prediction import find_deployments
 from vertune.server.preparing import State
 from vertune.server.resource import Resource
 from vertune.server.service import Service
-from vertune.server.stored import actor_of
+from vertune.server.stored import In, actor_of
 from vertune.steps.deploy import Versions, is_prepared
 
 resource = Resource("verticals")
@@ -122,18 +123,18 @@ class LiveModel(BaseModel):
 
 
 @resource.get("/v1/verticals", scope="predict")
-async def verticals(request: Request) -> VerticalList:
+async def verticals(request: Request, language: In = "en") -> VerticalList:
     """List the verticals (named lines of models, each with one that is served) that the API key may see."""
     service, access = _service(request), request.app.state.access
     names = sorted({*service.answers.fleet.deployments, *service.aliases.pending})
-    return VerticalList(verticals=[_info(request, name) for name in names if access.sees(request, name)])
+    return VerticalList(verticals=[_info(request, name, language) for name in names if access.sees(request, name)])
 
 
 @resource.get("/v1/verticals/{vertical}", scope="predict")
-async def vertical(vertical: str, request: Request) -> VerticalInfo:
+async def vertical(vertical: str, request: Request, language: In = "en") -> VerticalInfo:
     """Describe one vertical (a named line of models, one of which is served) and the model that is served now."""
     _check_known(request, vertical)
-    return _info(request, vertical)
+    return _info(request, vertical, language)
 
 
 @resource.get("/v1/verticals/{vertical}/versions", scope="predict")
@@ -213,12 +214,13 @@ def _check_known(request: Request, name: str) -> None:
         find_deployments(request, [name])
 
 
-def _info(request: Request, name: str) -> VerticalInfo:
+def _info(request: Request, name: str, language: Language = "en") -> VerticalInfo:
     service, info = _service(request), VerticalInfo(name=name)
     deployment = service.answers.fleet.deployments.get(name)
     if deployment is not None:
         task, info.ready = deployment.task, True
-        info.model, info.task, info.precision, info.why = deployment.model.id, task.name, deployment.precision, deployment.why
+        info.model, info.task, info.precision = deployment.model.id, task.name, deployment.precision
+        info.why = written(stored(deployment.why), language)
         info.shared = deployment.shared is not None
         info.fields = {column.name: column.about for column in task.input_columns}
         info.optional = [column.name for column in task.input_columns if not column.required]

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from vertune.core.channel import Channel, Event, Message
 from vertune.core.errors import VertuneError
+from vertune.core.sentence import said, stored
 from vertune.core.watch import Rule, Watch
 from vertune.steps.alert import messages, rules
 from vertune.store import alerts, deliveries, measurements
@@ -54,8 +55,8 @@ def raise_alerts(database: Database, vertical: str, watch: Watch, check: Check =
                 teller.tell("opened", alert, rule, memory)  # a silence may have ended
             alerts.remember(connection, vertical, rule.name, memory)
         for alert in unsolved.values():
-            now = format_time(datetime.now(UTC))
-            alerts.add(connection, replace(alert, state="resolved", changed=now, ended=now, comment="Its rule is not in force any more."))
+            now, why = format_time(datetime.now(UTC)), stored(said("alert.no_rule"))
+            alerts.add(connection, replace(alert, state="resolved", changed=now, ended=now, comment=why))
     return changed
 
 
@@ -110,7 +111,7 @@ def _send(database: Database, delivery: Delivery, channel: Channel, check: Check
         why = str(error)
     except Exception as error:
         _log.error("The channel '%s' failed unexpectedly.", delivery.channel, exc_info=error)
-        why = f"The channel '{delivery.channel}' failed unexpectedly ({type(error).__name__}); the log tells where."
+        why = said("delivery.unexpected", channel=delivery.channel, error=type(error).__name__)
     else:
         with database.writing() as connection:
             deliveries.sent(connection, delivery.id)

@@ -26,6 +26,7 @@ from vertune.core.files import storage_errors, write_text
 from vertune.core.kinds import Compressor, StandaloneModel
 from vertune.core.parse import build
 from vertune.core.records import Answer, Record
+from vertune.core.sentence import said
 from vertune.core.spellings import modernise_setting
 from vertune.data.dataset import of_model, records_of
 from vertune.evaluation.gate import ACCEPTED, ECE, REFUSED, UNDECIDED, Gate, GateOptions
@@ -205,7 +206,7 @@ def _cross_validated(compression: Compression, model: Artifact, home: Home, fold
         return None
     chosen = model.manifest.get("chosen") or {}  # models of older versions have none
     training = folds.Training(build(Config, model.manifest["config"]), chosen, compression.columns, home.folder)
-    options = GateOptions(config.compress.tolerance, seed=config.seed, where=f"in a cross-validation of {len(labelled):,} rows")
+    options = GateOptions(config.compress.tolerance, seed=config.seed, where=said("loss.folds", rows=f"{len(labelled):,}"))
     tested = _Tested()
     for round in range(1, folds.ROUNDS + 1):
         divided = folds.parts(labelled, fields, number, config.seed + round)

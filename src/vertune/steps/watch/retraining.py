@@ -157,7 +157,8 @@ def _judged(key: str, result: Mapping[str, Any], **figures: Any) -> str:
     """Return the verdict of the gate as a sentence that names the checks on which it depends."""
     names = result.get("checks")
     if not names:  # an earlier version did the job
-        return str(result.get("headline") or "The gate did not let it pass.")
+        headline = result.get("headline")
+        return str(headline) if headline else said("retraining.not_passed")
     return said(key, checks=[_check(str(name)) for name in names], **figures)
 
 
@@ -240,7 +241,7 @@ def _begin(lead: _Lead, mode: rollouts.Mode, promote_after: int | None = None) -
     if running is None or running.mode != mode:
         plan = Plan(mode, _SHADOW_SHARE if mode == "shadow" else _CANARY_SHARE, Rules(promote_after=promote_after))
         try:
-            ring.versions.begin(one.vertical, str(one.model), plan, f"retraining {one.id}, report {one.report}")
+            ring.versions.begin(one.vertical, str(one.model), plan, said("rollout.retraining", retraining=one.id, report=one.report))
         except (ConfigError, Conflict, NotFound) as error:
             lead.fail(str(error))
             return

@@ -48,7 +48,7 @@ async function everything(signal) {
     ask(may("predict"), "/v1/verticals", {}, { verticals: [] }),
     ask(may("train"), "/v1/jobs", { state: "queued", limit: 10 }, jobs),
     ask(may("train"), "/v1/jobs", { state: "running", limit: 10 }, jobs),
-    ask(may("train"), "/v1/jobs", { state: "failed", limit: 5 }, jobs),
+    ask(may("train"), "/v1/jobs", { state: "failed", limit: 5, language }, jobs),
     ask(may("label"), "/v1/projects", {}, { projects: [] }),
     ask(may("predict"), "/v1/alerts", { state: "open", limit: ALERTS, language }, { alerts: [] }),
   ]);

@@ -3,7 +3,7 @@
 import { at, get, send } from "../api.js";
 import { h, replace } from "../dom.js";
 import { attempt, confirm } from "../messages.js";
-import { moment, t } from "../phrases.js";
+import { language, moment, t } from "../phrases.js";
 import { go, link } from "../router.js";
 import { may } from "../session.js";
 import { isRunning, JobView, kindName } from "../serving/job-view.js";
@@ -11,7 +11,7 @@ import { facts, table, tableRow } from "../serving/lists.js";
 import { metricLine, mainMetric, metricName, metricValue } from "../serving/metrics.js";
 
 export default async function job({ root, params, signal, title }) {
-  const found = await get(at`/v1/jobs/${params.id}`, {}, { signal });
+  const found = await get(at`/v1/jobs/${params.id}`, { language }, { signal });
   title(`${kindName(found)} · ${found.vertical}`);
   const result = h("section", {});
   const remove = h(

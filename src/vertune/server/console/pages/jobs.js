@@ -4,7 +4,7 @@ import { at, get, send } from "../api.js";
 import { h } from "../dom.js";
 import { field, select } from "../forms.js";
 import { attempt, confirm, show, showError } from "../messages.js";
-import { duration, moment, t } from "../phrases.js";
+import { duration, language, moment, t } from "../phrases.js";
 import { keepQuery, link } from "../router.js";
 import { cancelJob, isRunning, kindName, stateBadge } from "../serving/job-view.js";
 import { every, PagedList, table } from "../serving/lists.js";
@@ -17,7 +17,7 @@ export default async function jobs({ root, query, signal }) {
   let state = STATES.includes(query.state) ? query.state : "";
   const list = new PagedList({
     load: async (before) => {
-      const found = await get("/v1/jobs", { state, before, limit: 50 }, { signal });
+      const found = await get("/v1/jobs", { state, before, limit: 50, language }, { signal });
       return { items: found.jobs, next: found.next };
     },
     draw: (items) =>
@@ -43,7 +43,7 @@ export default async function jobs({ root, query, signal }) {
   async function renew() {
     const running = list.items.filter(isRunning);
     if (!running.length) return;
-    const found = await Promise.all(running.map((job) => get(at`/v1/jobs/${job.id}`, {}, { signal })));
+    const found = await Promise.all(running.map((job) => get(at`/v1/jobs/${job.id}`, { language }, { signal })));
     const changed = found.filter((job, place) => job.state !== running[place].state);
     if (changed.length) replaceJobs(changed);
   }

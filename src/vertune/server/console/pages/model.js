@@ -4,7 +4,7 @@ import { at, get, send } from "../api.js";
 import { h } from "../dom.js";
 import { markdown } from "../labelling/markdown.js";
 import { attempt, confirm, dialog, show } from "../messages.js";
-import { bytes, hasPhrase, listed, moment, t } from "../phrases.js";
+import { bytes, hasPhrase, language, listed, moment, t } from "../phrases.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { every, facts, table, tableRow } from "../serving/lists.js";
@@ -23,7 +23,7 @@ export default async function model({ root, params, signal, title, reload }) {
   const paths = [at`/v1/verticals/${name}`, at`/v1/verticals/${name}/versions`, at`/v1/verticals/${name}/history`];
   const [vertical, { versions }, history] = await Promise.all(
     paths.map((path, place) =>
-      get(path, {}, { signal }).catch((error) => (place === 2 && error.status === 422 ? { versions: [] } : Promise.reject(error))),
+      get(path, place === 1 ? {} : { language }, { signal }).catch((error) => (place === 2 && error.status === 422 ? { versions: [] } : Promise.reject(error))),
     ),
   );
   const live = versions.find((one) => one.model === (vertical.model ?? vertical.coming?.model));
@@ -41,7 +41,7 @@ export default async function model({ root, params, signal, title, reload }) {
     every(
       LOOKING,
       async () => {
-        const now = await get(paths[0], {}, { signal });
+        const now = await get(paths[0], { language }, { signal });
         if (now.coming?.state !== vertical.coming.state || now.model !== vertical.model) reload();
       },
       signal,

@@ -1,10 +1,10 @@
 /** One job as it goes on: what it does now, how far it is, the curve of what it learns, and what happened, as server-sent events. */
 
-import { at, get, send } from "../api.js";
+import { at, get, send, withQuery } from "../api.js";
 import { lineChart } from "../chart.js";
 import { h, replace } from "../dom.js";
 import { attempt, confirm, say } from "../messages.js";
-import { duration, hasPhrase, moment, number, t } from "../phrases.js";
+import { duration, hasPhrase, language, moment, number, t } from "../phrases.js";
 import { every } from "./lists.js";
 import { metricName } from "./metrics.js";
 
@@ -74,7 +74,7 @@ export class JobView {
   }
 
   #follow() {
-    const source = new EventSource(at`/v1/jobs/${this.job.id}/stream`);
+    const source = new EventSource(withQuery(at`/v1/jobs/${this.job.id}/stream`, { language }));
     const close = () => source.close();
     this.signal.addEventListener("abort", close, { once: true });
     source.addEventListener("progress", (event) => this.#event(JSON.parse(event.data)));
@@ -91,7 +91,7 @@ export class JobView {
 
   async #refresh() {
     try {
-      this.#state(await get(at`/v1/jobs/${this.job.id}`, {}, { signal: this.signal }));
+      this.#state(await get(at`/v1/jobs/${this.job.id}`, { language }, { signal: this.signal }));
     } catch {
       // the stream tells the state later
     }
