@@ -225,19 +225,19 @@ def test_what_was_added_to_the_faq_is_corrected_and_withdrawn(chromium, server, 
     chromium.type("dialog textarea", "Yes, call +49 30 12345678.")
     assert problems(chromium, dark) == []
     chromium.click("dialog button.primary")
-    chromium.until("document.querySelector('main td') && !document.querySelector('dialog[open], main[aria-busy]')")
-    assert chromium.run("return document.querySelectorAll('main td')[1].innerText") == "Yes, call <PHONE_1>."
+    chromium.until("document.querySelector('.card') && !document.querySelector('dialog[open], main[aria-busy]')")
+    assert chromium.run("return document.querySelector('.card .given').innerText") == "Yes, call <PHONE_1>."
     assert fits(chromium)
     assert problems(chromium, dark) == []
-    chromium.click("main td button")
+    chromium.click(".card button")
     assert chromium.until("document.querySelector('dialog textarea')?.value") == "Yes, call <PHONE_1>."
     chromium.run("document.querySelector('dialog textarea').value = ''")
     chromium.type("dialog textarea", "Yes, on the second floor.")
     chromium.click("dialog button.primary")
-    chromium.until("document.querySelectorAll('main td')[1]?.innerText === 'Yes, on the second floor.'")
+    chromium.until("document.querySelector('.card .given')?.innerText === 'Yes, on the second floor.'")
     (entry,) = server.ask.get(f"/v1/apps/{NAME}/entries").json()["entries"]
     assert (entry["version"], entry["language"]) == (2, "en")
-    chromium.run("[...document.querySelectorAll('main td button')].at(-1).click()")
+    chromium.run("[...document.querySelectorAll('.card button')].at(-1).click()")
     chromium.until("document.querySelector('dialog[open] button')")
     chromium.run("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
     chromium.until("document.querySelector('.empty')")

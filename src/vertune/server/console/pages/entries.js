@@ -5,7 +5,6 @@ import { h, replace } from "../dom.js";
 import { field } from "../forms.js";
 import { attempt, confirm, dialog, show } from "../messages.js";
 import { moment, t } from "../phrases.js";
-import { table } from "../serving/lists.js";
 import { appChoice, appTitle, chosenApp, findApps, noApps } from "../service/apps.js";
 
 export default async function entries({ root, params, signal, title, reload }) {
@@ -20,30 +19,28 @@ export default async function entries({ root, params, signal, title, reload }) {
   const place = h("div", {});
   root.append(h("p", { class: "muted" }, t("entries.about")), h("div", { class: "fields" }, appChoice(apps, app, "/entries/{app}")), place);
   const found = (await get(path, {}, { signal })).entries;
-  const heads = [t("entries.question"), t("entries.answer"), t("entries.written"), t("entries.actions")];
-  replace(
-    place,
-    found.length
-      ? table(t("entries.title"), heads, found.map((one) => row(path, app, one, reload)))
-      : h("div", { class: "empty" }, h("p", {}, t("entries.none"))),
-  );
+  const cards = found.map((one) => card(path, app, one, reload));
+  replace(place, cards.length ? cards : h("div", { class: "empty" }, h("p", {}, t("entries.none"))));
   return undefined;
 }
 
-function row(path, app, one, reload) {
+function card(path, app, one, reload) {
   const button = (name, label, run) =>
-    h("button", { type: "button", class: "plain", "aria-label": label, onclick: async () => (await run()) && reload() }, name);
-  return [
-    h("div", { class: "cell", lang: one.language }, one.question, one.replaces && h("span", { class: "badge" }, t("entries.replaces"))),
-    h("div", { class: "cell", lang: one.language }, one.answer),
-    h("div", { class: "cell" }, one.actor, h("span", { class: "hint block" }, moment(one.changed))),
+    h("button", { type: "button", "aria-label": label, onclick: async () => (await run()) && reload() }, name);
+  return h(
+    "article",
+    { class: "card cluster" },
+    h("h2", { lang: one.language }, one.question),
+    h("p", { class: "given", lang: one.language }, one.answer),
+    h("p", { class: "hint" }, t("entries.written", { actor: one.actor, time: moment(one.changed) })),
+    one.replaces && h("p", { class: "badges" }, h("span", { class: "badge" }, t("entries.replaces"))),
     h(
       "div",
       { class: "buttons" },
       button(t("entries.correct"), t("entries.correct.one", { question: one.question }), () => edit(path, app, one)),
       button(t("entries.withdraw"), t("entries.withdraw.one", { question: one.question }), () => withdraw(path, one)),
     ),
-  ];
+  );
 }
 
 /** Correct an entry, or add one; resolves to whether it was stored. */
