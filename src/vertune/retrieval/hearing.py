@@ -1,7 +1,7 @@
 """Writes what a question sounds like in the characters of an index: pinyin, and wrong characters of the same sound.
 
-The characters are those whose pairs are frequent in the passages that may be found: the most likely sequence of a Markov chain (Viterbi
-1967). Knows nothing of files and of how passages are ranked.
+The characters are those whose pairs are frequent in the passages that may be found, and in what customers write (`frequent.py`): the most
+likely sequence of a Markov chain (Viterbi 1967). Knows nothing of the files of an index and of how passages are ranked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vertune.retrieval import pinyin
+from vertune.retrieval import frequent, pinyin
 from vertune.retrieval.pinyin import Heard, Syllable
 
 Counts = Callable[[Sequence[str]], Mapping[str, int]]
@@ -21,6 +21,8 @@ _CANDIDATES = 16
 """Number of characters of a sound that are tried, the most frequent ones."""
 _UNKNOWN, _RARE, _WRITTEN = -4.0, -0.1, 5.0
 """What a pair counts that no passage has, and each more frequent character with the sound; and what speaks for the written character."""
+_FREQUENT = 0.5
+"""How much a pair in what customers write counts beside one in a passage."""
 _SUPPORTED = 0.5
 """Share of the syllables of a word in Latin letters that must be in known pairs."""
 
@@ -63,6 +65,7 @@ def _options(one: Syllable, is_doubtful: bool, alike: Callable[[str], Sequence[s
     written = [one.character] if one.character else []
     if is_doubtful:
         written += [character for sound in one.sounds for character in alike(sound)[:_CANDIDATES]]
+        written += [character for sound in one.sounds for character in frequent.characters().get(sound, "")[:_CANDIDATES]]
     return list(dict.fromkeys(written)) or [""]
 
 
@@ -74,7 +77,9 @@ def _best_way(option: str, own: float, before: Sequence[int], best: Sequence[Map
 
 
 def _likely(first: str, second: str, known: Mapping[str, int]) -> float:
-    count = known.get(first + second, 0) if first and second else 0
+    if not first or not second:
+        return _UNKNOWN
+    count = known.get(first + second, 0) + _FREQUENT * frequent.pairs().get(first + second, 0)
     return math.log(count) if count else _UNKNOWN
 
 
@@ -100,7 +105,8 @@ def _followed(heard: Heard, best: Sequence[Mapping[str, _Choice]]) -> dict[int, 
 
 def _replaced(heard: Heard, wanted: Mapping[int, str], chosen: Mapping[int, str], known: Mapping[str, int]) -> str:
     """Return the text with characters in place of syllables; a word in Latin letters is replaced as a whole or not at all."""
-    supported = {place for i, j in heard.pairs if known.get(chosen.get(i, "") + chosen.get(j, "\0")) for place in (i, j)}
+    together = ((i, j, chosen.get(i, "") + chosen.get(j, "\0")) for i, j in heard.pairs)
+    supported = {place for i, j, pair in together if pair in known or pair in frequent.pairs() for place in (i, j)}
     text = heard.text
     words: dict[int, list[bool]] = {}
     for place, character in wanted.items():

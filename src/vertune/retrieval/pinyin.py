@@ -121,6 +121,11 @@ def is_pinyin(word: str) -> bool:
     return bool(edges) and edges[0][:2] != (0, len(word))
 
 
+def is_spoken(word: str) -> bool:
+    """Return whether a word in lower case is no word in Latin letters, or one that can be divided into syllables of pinyin."""
+    return not (word.isascii() and word.isalpha()) or bool(_divided(word))
+
+
 def _runs(plain: str) -> Iterator[list[Syllable]]:
     """Yield the runs of syllables without anything else in between but spaces and apostrophes."""
     run: list[Syllable] = []

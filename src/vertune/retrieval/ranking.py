@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vertune.retrieval import hearing, normalise, pinyin
+from vertune.retrieval import frequent, hearing, normalise, pinyin
 from vertune.retrieval.segment import Segment, text_hash
 
 K1, B = 1.5, 0.75
@@ -53,7 +53,8 @@ class _Sound:
 
     heard: pinyin.Heard
     doubtful: list[int]
-    """The places of syllables that the index has in a pair of sounds, but in no pair of characters."""
+    """The places of syllables that the index has in a pair of sounds, but in no pair of characters; also those that customers write in such
+    a pair, unless words beside them can't be pinyin."""
     pairs: list[tuple[str, bool]]
     """The pairs of sounds that the index has, and whether it has their characters too."""
     looked_at: int
@@ -134,6 +135,7 @@ class Ranker:
         """Compare what a question sounds like with the index; `latin` says whether Latin letters may be pinyin, and are not words."""
         heard = pinyin.heard(plain)
         trusted, followed = [False] * len(heard.syllables), [False] * len(heard.syllables)
+        spoken = all(map(pinyin.is_spoken, normalise.tokens(plain)))  # else Latin letters may be English
         pairs: list[tuple[str, bool]] = []
         asked: list[tuple[tuple[int, int], str | None, list[str]]] = []
         for places in heard.pairs:
@@ -149,7 +151,9 @@ class Ranker:
                 pairs.append((sound, known))
             for place in places:
                 trusted[place] = trusted[place] or known
-                followed[place] = followed[place] or sound is not None
+                followed[place] = (
+                    followed[place] or sound is not None or (spoken and characters not in frequent.pairs() and frequent.has_sound(sounds))
+                )
         runs: dict[int, list[bool]] = {}
         for one, is_followed in zip(heard.syllables, followed, strict=True):
             runs.setdefault(one.run, []).append(is_followed)
