@@ -7,7 +7,8 @@ written, but for case, amounts as numbers. The published baseline is scored more
 
 Scripted users: each task of a dialogue becomes a user with a goal, who begins with the data set's words, replies to the product's own
 questions with the words in which the data set's user mentions this detail (its value alone if there are none), corrects a detail that is
-read back wrongly, and agrees to what is right. A task succeeds if the operator's action is called with exactly the details of the goal.
+read back wrongly, presses the button of the task where one is shown and another task was understood, and agrees to what is right. A task
+succeeds if the operator's action is called with exactly the details of the goal.
 """
 
 from __future__ import annotations
@@ -257,12 +258,13 @@ class User:
 
     def _next(self, reply: Reply) -> Request | None:
         """Return what the user does about a reply; None for giving up."""
-        if reply.action == "clarify":
+        frame = self.state["stack"][-1] if self.state.get("stack") else None
+        if reply.action == "clarify" or (reply.action == "ask" and frame is not None and frame["flow"] != self.task.flow):
             wanted = [one for one in reply.choices if one.value == f"intent:{self.task.flow}"]
-            return Request("", "en", choice=wanted[0].value, at=BEGIN) if wanted else None
+            if wanted or reply.action == "clarify":
+                return Request("", "en", choice=wanted[0].value, at=BEGIN) if wanted else None
         if reply.action != "ask":
             return None
-        frame = self.state["stack"][-1] if self.state.get("stack") else None
         if frame is None or frame["flow"] != self.task.flow:
             return Request("never mind", "en", at=BEGIN) if frame else None
         asked = frame.get("asked")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertune.dialogue.details import Reader
-from vertune.dialogue.engine import BUTTONS, REASONS, TEXTS, Step, Turn, advance, resume
+from vertune.dialogue.engine import BUTTONS, REASONS, TEXTS, Step, Turn, advance, begin, resume
 from vertune.dialogue.flows import Flows
 from vertune.dialogue.lexicon import Lexicon
 from vertune.dialogue.state import Conversation
@@ -388,3 +388,55 @@ def test_scripted_customers_get_what_they_want(chance: random.Random) -> None:
 def _said(names: list[str], wish: dict[str, Any]) -> str:
     forms = {"amount": f"{wish['amount']} dollars", "to": f"to {wish['to']}", "account": f"from my {wish['account']}"}
     return " ".join(forms[name] for name in names)
+
+
+def _either(**changes: Any) -> Flows:
+    """The flow of a transfer, and one of a payment that may be meant instead of it."""
+    transfer, _, idea = FLOWS.model_dump(mode="json")["flows"]
+    wallet = slot("wallet", "choice", "From which?", options=[{"value": "card", "title": both("card")}])
+    slots = [*transfer["slots"][:2], {**wallet, **changes}]
+    payment = {**transfer, "name": "payment", "intents": ["payment"], "slots": slots, "confirm": both("Pay {amount} to {to}?")}
+    return Flows.model_validate({"flows": [{**transfer, "instead": ["payment"]}, payment, idea]})
+
+
+def test_the_flow_that_was_meant_instead_takes_the_details_over_and_the_other_one_is_left() -> None:
+    flows, state = _either(), Conversation()
+    advance(flows, LEXICON, state, Turn("Transfer $1,200 to Oscar", "en", NOW, intent="transfer"))
+    step = begin(flows, LEXICON, state, Turn("", "en", NOW, intent="payment"))
+    assert step is not None
+    assert (step.text, step.slots) == ("From which?", {"amount": "1200.00 USD", "to": "Oscar"})
+    assert [frame.flow for frame in state.stack] == ["payment"]
+
+
+def test_a_detail_that_takes_other_values_is_not_taken_over() -> None:
+    flows, state = _either(name="account"), Conversation()
+    advance(flows, LEXICON, state, Turn("Transfer $1,200 to Oscar from checking", "en", NOW, intent="transfer"))
+    step = begin(flows, LEXICON, state, Turn("", "en", NOW, intent="payment"))
+    assert step is not None
+    assert set(step.slots) == {"amount", "to"}
+
+
+def test_another_flow_is_begun_inside_of_one_that_asks_for_a_text() -> None:
+    flows, state = _either(), Conversation()
+    advance(flows, LEXICON, state, Turn("I have an idea", "en", NOW, intent="idea"))
+    step = begin(flows, LEXICON, state, Turn("Transfer $5", "en", NOW, intent="transfer"))
+    assert step is not None
+    assert step.slots == {"amount": "5.00 USD"}
+    assert [frame.flow for frame in state.stack] == ["idea", "transfer"]
+    state.frame.stage = "act"  # type: ignore[union-attr]
+    assert begin(flows, LEXICON, state, Turn("", "en", NOW, intent="payment")) is None
+    assert begin(flows, LEXICON, Conversation(), Turn("", "en", NOW, intent="nothing")) is None
+
+
+def test_what_a_model_tagged_fills_what_rules_did_not_and_corrects() -> None:
+    talk = Talk()
+    step = talk.expect("Transfer $1,200 to my aunt mary", intent="transfer", tags={"to": "aunt mary", "account": "$1,200"})
+    assert step.slots == {"amount": "1200.00 USD", "to": "aunt mary"}  # the amount is no account, although it was tagged as one
+    talk.expect("checking")
+    step = talk.expect("no, for uncle bob", tags={"to": "uncle bob"})
+    assert (step.before, step.slots["to"]) == (("corrected",), "uncle bob")
+
+
+def test_a_tag_on_what_is_another_detail_already_is_not_used() -> None:
+    step = Talk().expect("Transfer $1,200", intent="transfer", tags={"to": "1,200"})
+    assert step.slots == {"amount": "1200.00 USD"}

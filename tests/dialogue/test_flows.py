@@ -34,6 +34,8 @@ def slot(**changes: Any) -> dict[str, Any]:
         ([slot(kind="order_number", pattern="[A")], "no regular expression"),
         ([slot(when={"reason": "lost"})], "no slot reason"),
         ([flow(slots=[*flow()["slots"], *flow()["slots"]])], "several slots card"),
+        ([flow(intents=["lost"], instead=["block"])], "names block in instead"),
+        ([flow(), flow(name="other", instead=["block"])], "names block in instead"),
         ([flow(done={})], "done"),
         ([flow(colour="red")], "colour"),
     ],

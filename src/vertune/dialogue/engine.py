@@ -104,6 +104,14 @@ def advance(flows: Flows, lexicon: Lexicon, state: Conversation, turn: Turn) -> 
     return run.go_on(flow, frame)
 
 
+def begin(flows: Flows, lexicon: Lexicon, state: Conversation, turn: Turn) -> Step | None:
+    """Begin the flow of the intent of a turn, whatever flow is at hand; None if it begins none, or while an action is being called."""
+    flow, frame = flows.started_by(turn.intent), state.frame
+    if flow is None or (frame is not None and frame.stage == "act"):
+        return None
+    return _Run(flows, lexicon, state, turn, turn.reading or read(turn.text, lexicon)).begin(flow)
+
+
 def resume(flows: Flows, lexicon: Lexicon, state: Conversation, language: str) -> Step | None:
     """Return the question with which the flow at hand goes on after something else was replied; None if there is no flow."""
     frame = state.frame
@@ -132,11 +140,21 @@ class _Run:
     def begin(self, flow: Flow) -> Step:
         """Begin a flow, or go on with it if it was interrupted, with the details that the message contains."""
         begun = next((frame for frame in self.state.stack if frame.flow == flow.name), None)
-        slots = dict(begun.slots) if begun else {}
+        slots = self._taken_over(flow) | (begun.slots if begun else {})
         frame = self.state.begin(flow.name)
         known = {slot.name: self.turn.known[slot.known] for slot in flow.slots if slot.known and slot.known in self.turn.known}
         frame.slots = {**known, **slots}
         return self._take(flow, frame, self._details(flow, frame))
+
+    def _taken_over(self, flow: Flow) -> dict[str, Any]:
+        """Leave the flow at hand if this one is meant instead of it, and return the details that this one needs too."""
+        frame = self.state.frame
+        other = self.flows.flow(frame.flow) if frame else None
+        if frame is None or other is None or flow.name not in other.instead:
+            return {}
+        self.state.end()
+        same = [slot for slot in flow.slots if slot.name in frame.slots and _alike(slot, other.slot(slot.name))]
+        return {slot.name: frame.slots[slot.name] for slot in same}
 
     def go_on(self, flow: Flow, frame: Frame) -> Step | None:
         """Read a message while a flow is at hand."""
@@ -199,10 +217,15 @@ class _Run:
         details = self.reader.details(flow, frame.slots, asked.name if asked else None, corrects)
         for name, tagged in self.turn.tags.items():
             slot = flow.slot(name)
-            if slot is not None and name not in details and name not in frame.slots:
+            if slot is not None and name not in details and (corrects or name not in frame.slots) and not self._is_taken(tagged, details):
                 found = find(slot.kind, tagged, self.turn.at, self.reader.options(slot, True))
                 details |= {name: found[0]} if found else {}
         return details
+
+    def _is_taken(self, tagged: str, details: Mapping[str, Found]) -> bool:
+        """Return whether what a model tagged is, in part, a detail of another slot already."""
+        start = self.turn.text.find(tagged)
+        return start >= 0 and any(found.start < start + len(tagged) and start < found.end for found in details.values())
 
     def _digresses(self, flow: Flow, asked: Slot | None, details: Mapping[str, Found]) -> bool:
         """Return whether the message is another wish rather than a reply to the question."""
@@ -359,6 +382,11 @@ class _Run:
 
     def _said(self, texts: Mapping[str, str]) -> str:
         return pick(texts, self.turn.language)
+
+
+def _alike(slot: Slot, other: Slot | None) -> bool:
+    """Return whether two slots of different flows take the same values."""
+    return other is not None and (slot.kind, slot.options, slot.gazetteer) == (other.kind, other.options, other.gazetteer)
 
 
 _YES_OR_NO = Slot(name="reply", kind="yes_no", title={"en": "reply"}, ask={"en": "?"})

@@ -121,6 +121,8 @@ class Flow(Section):
     """What people read when it is cancelled or returned to."""
     intents: list[str] = Field(default_factory=list, max_length=50)
     """The intents that start it."""
+    instead: list[Name] = Field(default_factory=list, max_length=5)
+    """Flows that the words which start it may mean as well: buttons of its first question lead there, with the details known so far."""
     slots: list[Slot] = Field(default_factory=list, max_length=20)
     confirm: Texts | None = None
     """The question before the action; without it, nothing is confirmed."""
@@ -178,6 +180,11 @@ class Flows(Section):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"there are several {what} {twice[0]}; change all but one")
+        begun = {flow.name for flow in self.flows if flow.intents}
+        for flow in self.flows:
+            unknown = sorted(set(flow.instead) - (begun - {flow.name}))
+            if unknown:
+                raise ValueError(f"the flow {flow.name} names {unknown[0]} in instead; write other flows there that an intent starts")
         return self
 
     def flow(self, name: str) -> Flow | None:
