@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vertune.apps.customer_service import CustomerService
-from vertune.core.app import App, Request, Said
+from vertune.core.app import App, Hit, Request, Said
 from vertune.core.errors import ConfigError, UnknownName
 from vertune.core.pack import Pack
 from vertune.products.passages import learnt_from_faq
@@ -172,6 +172,33 @@ def test_a_passage_that_was_offered_is_shown(chat):
         assert reply.evidence[0].kind == "passage"
     else:
         assert reply.action in {"answer", "ask", "clarify", "refuse"}
+
+
+def test_a_flow_whose_words_may_mean_another_one_has_a_button_for_it(app, words):
+    (track,) = app.knowledge.flows.flows
+    back = track.model_copy(update={"name": "give_back", "intents": ["returns"], "slots": [track.slots[0]]})
+    flows = app.knowledge.flows.model_copy(update={"flows": [track.model_copy(update={"instead": ["give_back"]}), back]})
+    other = CustomerService(knowledge=app.knowledge.model_copy(update={"flows": flows}), learnt=app.learnt)
+    chat = Chat(other, words, other.state())
+    assert [(one.title, one.value) for one in chat.say(TRACK).choices] == [("Return an item", "intent:returns")]
+    assert chat.say("what is that").choices == []  # with the first question alone
+    reply = chat.say(choice="intent:returns")
+    assert (reply.action, reply.intent) == ("ask", "returns")
+    assert [frame.flow for frame in chat.state.stack] == ["give_back"]
+
+
+class Finding(ByWords):
+    """Also finds an intent by its training messages, before all else."""
+
+    def search(self, text, number):
+        return [Hit("intent:returns", "Return an item", "Return an item", 2.0), *super().search(text, number)]
+
+
+def test_search_gives_no_intent_that_was_rejected(pack, app):
+    sure = CustomerService.of_pack(pack, {**app.learnt, "search": {"answer": -1.0, "offer": None}})
+    chat = Chat(sure, Finding(pack), sure.state())
+    assert chat.say("return card open").intent == "returns"
+    assert chat.say("no, that's not what I meant. return card open").intent != "returns"
 
 
 class Reading(ByWords):

@@ -11,7 +11,7 @@ from scipy import stats
 
 from vertune.core.errors import DataError
 from vertune.dialogue.bounds import fewest, lower_tail, upper_bound
-from vertune.dialogue.decision import Decision, Thresholds, decide, learn, trust, wishes_of
+from vertune.dialogue.decision import Decision, Thresholds, decide, learn, rows_needed, trust, wishes_of
 
 INTENTS = ("a", "b", "c", "d", "e", "f")
 
@@ -147,3 +147,20 @@ def test_wishes_are_kept_apart_only_if_two_parts_are_sure_and_differ() -> None:
     unsure = Decision("clarify", ("a", "c"), 0.4)
     assert wishes_of(whole, [a, b]) == [a, b]
     assert wishes_of(whole, [a, a]) == wishes_of(whole, [a, unsure]) == wishes_of(whole, []) == [whole]
+
+
+def test_as_many_rows_as_needed_are_enough_if_they_are_alike() -> None:
+    values = np.linspace(1, 0, 60)
+    right = values > 0.5
+    needed = rows_needed(values, right, 0.02)
+    assert needed is not None
+    assert needed > 60
+    times = -(-needed // 60) + 1
+    many = np.repeat(values, times), np.repeat(right, times)
+    assert learn(many[0][:, None], np.where(many[1], 0, -1), np.zeros(60 * times), (0.02,))[0.02].answer is not None
+    assert learn(values[:, None], np.where(right, 0, -1), np.zeros(60), (0.02,))[0.02].answer is None
+
+
+def test_no_number_of_rows_is_enough_if_the_most_trusted_ones_are_wrong() -> None:
+    values = np.linspace(1, 0, 60)
+    assert rows_needed(values, values < 0.9, 0.02) is None

@@ -1,16 +1,15 @@
-"""Signals of messages outside of all intents, against direct computations, and the regression over them against scikit-learn."""
+"""Signals of messages outside of all intents, against direct computations."""
 
 import json
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from vertune.core.errors import DataError
 from vertune.dialogue import outside
-from vertune.dialogue.outside import SIGNALS, Outside, Reference, own_places, signals
+from vertune.dialogue.outside import SIGNALS, Reference, own_places, signals
+from vertune.dialogue.regression import Regression
 
 WIDTH, INTENTS = 8, 4
 
@@ -91,36 +90,22 @@ def test_signals_of_probabilities(data: dict[str, Any]) -> None:
     assert (np.diff(ordered[sure, 0]) >= -1e-9).all()
 
 
-def test_the_score_is_the_regression_of_scikit_learn(data: dict[str, Any]) -> None:
-    model = Outside.fit(data["rows"], data["is_outside"])
-    values = (data["rows"] - data["rows"].mean(0)) / data["rows"].std(0)
-    oracle = LogisticRegression(max_iter=1_000).fit(values, data["is_outside"])
-    assert model.score(data["rows"]) == pytest.approx(oracle.predict_proba(values)[:, 1], abs=1e-6)
-    assert roc_auc_score(data["is_outside"], model.score(data["rows"])) > 0.9
-
-
-def test_held_out_scores_are_those_of_fits_without_the_row(data: dict[str, Any]) -> None:
-    scores = Outside.held_out(data["rows"], data["is_outside"])
-    fold = np.random.default_rng(0).permutation(300) % 5
-    fitted = Outside.fit(data["rows"][fold != 0], data["is_outside"][fold != 0])
-    assert scores[fold == 0] == pytest.approx(fitted.score(data["rows"][fold == 0]))
-
-
-def test_a_score_works_without_vectors_and_says_what_is_missing(data: dict[str, Any]) -> None:
+def test_signals_without_vectors_are_those_of_probabilities_alone(data: dict[str, Any]) -> None:
     bare = signals(data["probabilities"])
-    model = Outside.fit(bare, data["is_outside"])
-    assert [SIGNALS[place] for place in model.columns] == ["confidence", "margin", "entropy"]
-    assert model.score(data["rows"]) == pytest.approx(model.score(bare))
-    with pytest.raises(DataError, match="energy, nearest"):
-        Outside.fit(data["rows"], data["is_outside"]).score(bare)
+    assert [name for name, known in zip(SIGNALS, np.isfinite(bare).all(0), strict=True) if known] == ["confidence", "margin", "entropy"]
+    assert bare[:, :3] == pytest.approx(data["rows"][:, :3])
 
 
-def test_what_is_stored_scores_the_same(data: dict[str, Any]) -> None:
-    model = Outside.fit(data["rows"], data["is_outside"])
+def test_a_stored_reference_gives_the_same_signals(data: dict[str, Any]) -> None:
     reference = Reference.read(json.loads(json.dumps(data["reference"].as_json())))
     own = own_places(data["is_outside"])
     again = signals(data["probabilities"], logits=data["logits"], vectors=data["vectors"], reference=reference, own=own)
-    assert np.array_equal(Outside.read(json.loads(json.dumps(model.as_json()))).score(again), model.score(data["rows"]))
+    assert np.array_equal(again, data["rows"])
+
+
+def test_a_regression_over_them_tells_messages_outside_apart(data: dict[str, Any]) -> None:
+    scores = Regression.held_out(data["rows"], data["is_outside"], SIGNALS)
+    assert roc_auc_score(data["is_outside"], scores) > 0.9
 
 
 def test_of_many_rows_as_many_are_kept_of_each_intent_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +113,3 @@ def test_of_many_rows_as_many_are_kept_of_each_intent_as_there_are(monkeypatch: 
     labels = np.array([0] * 100 + [1] * 12 + [2] * 3)
     kept = Reference.of(np.random.default_rng(0).normal(size=(115, 4)), labels).labels
     assert sorted(np.bincount(kept).tolist()) == [3, 12, 15]
-
-
-def test_too_few_rows_are_refused(data: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="3 rows outside"):
-        Outside.fit(data["rows"][:153], data["is_outside"][:153])

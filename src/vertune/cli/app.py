@@ -181,6 +181,8 @@ def _show(found: Evaluation) -> None:
     for check in found.checks:
         styles = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
         output.say(f"{check.verdict:<7}  {check.name}: {check.why}", styles[check.verdict])
+    for note in found.notes:
+        output.say(note)
     output.note(f"The report: {output.relative(found.report.folder / 'report.html')}")
 
 

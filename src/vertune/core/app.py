@@ -56,6 +56,8 @@ class Hit:
     """The curated answer, if the passage is an entry of an FAQ."""
     meaning: float | None = None
     """The cosine of the vectors; None without vectors. Comparable between searches."""
+    words: float | None = None
+    """The share of the largest score that is possible for the words of the text, from 0 to 1; None without a ranking by words."""
 
 
 class Ask(Protocol):
@@ -131,6 +133,10 @@ class App(Part):
     def summarise(self, conversation: Sequence[Said], state: Any) -> str:
         """Return in a few lines what a conversation is about, for the person who takes it over."""
         return ""
+
+    def notes(self) -> list[str]:
+        """Return what whoever runs it should know of what it has learnt, in sentences: what it does not do, why, and what would help."""
+        return []
 
     def answer(self, request: Request, state: Any, ask: Ask) -> Reply:
         """Return the reply to a request and write into `state`, an instance of the class `state`, what the next request must know.

@@ -37,6 +37,8 @@ _OFFER_MISSES = 0.1
 _INSIDE_LOST = 0.05
 """Share of messages with an intent that may be treated as outside of all intents."""
 _FEWEST_ROWS = 20
+_TIMES = tuple(1.05**power for power in range(95))
+"""How many times as many rows are tried, up to a hundred."""
 
 Floats = NDArray[np.floating[Any]]
 Places = NDArray[np.integer[Any]]
@@ -132,6 +134,22 @@ def learn(
             bound=upper_bound(int(wrong[best - 1]), best, error) if best else 1.0,
         )
     return learnt
+
+
+def rows_needed(values: Floats, right: NDArray[np.bool_], target: float, confidence: float = CONFIDENCE) -> int | None:
+    """Return about how many calibration rows would show a threshold for a target, if they were like these, shape (rows,).
+
+    `values` are trusts, and `right` says which rows are answered rightly. None means that the most trusted rows are wrong too often for
+    any number, or that it would take more than a hundred times as many.
+    """
+    wrong = np.cumsum(~right[np.argsort(-values, kind="stable")])
+    for times in _TIMES:
+        rows = round(times * len(wrong))
+        for start, error in _starts(rows, target, 1 - confidence):
+            false = round(times * wrong[min(len(wrong), math.ceil(start / times)) - 1])
+            if lower_tail(false, start, target) <= error:
+                return rows
+    return None
 
 
 def decide(

@@ -1,9 +1,9 @@
-"""How probable it is that a message is outside of all intents, from several signals; knows nothing of models and texts.
+"""Signals of whether a message is outside of all intents, which a regression combines; knows nothing of models and texts.
 
 The signals are of two sorts: what a model of intents says (its highest probability, Hendrycks and Gimpel 2017; entropy; energy of logits,
 Liu, Wang, Owens and Li 2020), and where the vector of a message is (cosine of the nearest training rows, Sun, Ming, Zhu and Li 2022;
-relative Mahalanobis distance, Ren et al. 2021), also compared with messages that are known to be outside. A logistic regression combines
-them; scikit-learn fits it, and NumPy computes it.
+relative Mahalanobis distance, Ren et al. 2021), also compared with messages that are known to be outside. A logistic regression
+(`regression.py`) makes of them the probability of being outside.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from vertune.core.errors import DataError, MissingExtra
 
 Floats = NDArray[np.floating[Any]]
 Places = NDArray[np.integer[Any]]
@@ -37,7 +35,7 @@ _SHRINKAGE = 0.1
 """Share of the mean variance in the covariance of vectors, so that it can be inverted for few rows."""
 _TINY = 1e-12
 _FEWEST = 10
-"""Fewest rows inside and outside with which the regression is fitted."""
+"""Fewest messages that are known to be outside with which others are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,79 +156,6 @@ def own_places(outside: NDArray[np.bool_]) -> Places:
     """Return the places of rows among those that are outside, -1 for the others."""
     places: Places = np.where(outside, np.cumsum(outside) - 1, -1)
     return places
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """A logistic regression from signals to the probability of being outside of all intents."""
-
-    columns: tuple[int, ...]
-    """The signals that it reads."""
-    middle: tuple[float, ...]
-    """What is subtracted from each, and in `scale` what each is then divided by."""
-    scale: tuple[float, ...]
-    weights: tuple[float, ...]
-    bias: float
-
-    @classmethod
-    def fit(cls, rows: Floats, outside: NDArray[np.bool_], penalty: float = 1.0) -> Outside:
-        """Fit it on validation rows: their signals, and which of them are outside.
-
-        Signals that some row lacks are left out. Raises DataError with fewer than 10 rows inside or outside, MissingExtra without
-        scikit-learn.
-        """
-        if min(outside.sum(), (~outside).sum()) < _FEWEST:
-            raise DataError(
-                f"There are {int(outside.sum())} rows outside of all intents and {int((~outside).sum())} inside. "
-                f"Fitting the score needs at least {_FEWEST} of each. Add rows to the calibration data."
-            )
-        try:
-            from sklearn.linear_model import LogisticRegression
-        except ImportError as error:
-            raise MissingExtra("Fitting the score of messages outside of all intents", "train", "scikit-learn") from error
-        columns = np.flatnonzero(np.isfinite(rows).all(0))
-        values = rows[:, columns]
-        middle, scale = values.mean(0), np.maximum(values.std(0), 1e-6)
-        model = LogisticRegression(C=1 / penalty, max_iter=1_000).fit((values - middle) / scale, outside)
-        return cls(
-            columns=tuple(columns.tolist()),
-            middle=tuple(middle.tolist()),
-            scale=tuple(scale.tolist()),
-            weights=tuple(model.coef_[0].tolist()),
-            bias=float(model.intercept_[0]),
-        )
-
-    @classmethod
-    def held_out(cls, rows: Floats, outside: NDArray[np.bool_], folds: int = 5, seed: int = 0) -> Floats:
-        """Return the score of each validation row by a regression that was fitted without it, so that thresholds may be learnt on them."""
-        scores = np.zeros(len(rows))
-        fold = np.random.default_rng(seed).permutation(len(rows)) % folds
-        for part in range(folds):
-            scores[fold == part] = cls.fit(rows[fold != part], outside[fold != part]).score(rows[fold == part])
-        return scores
-
-    def score(self, rows: Floats) -> Floats:
-        """Return the probability of being outside, shape (rows,). Raises DataError if signals are missing that it was fitted with."""
-        values = rows[:, list(self.columns)]
-        if not np.isfinite(values).all():
-            missing = [SIGNALS[column] for column in self.columns if not np.isfinite(rows[:, column]).all()]
-            raise DataError(
-                f"The signals {', '.join(missing)} are missing, with which the score was fitted. Pass logits and vectors as for the fit, "
-                "or fit it again."
-            )
-        linear = ((values - self.middle) / self.scale) @ np.array(self.weights) + self.bias
-        score: Floats = np.exp(-np.logaddexp(0, -linear))
-        return score
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields as a dict that `read` takes."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Outside:
-        """Return the regression that `as_json` wrote."""
-        lists = {name: tuple(stored[name]) for name in ("columns", "middle", "scale", "weights")}
-        return cls(**lists, bias=float(stored["bias"]))
 
 
 def _scaled(vectors: Floats) -> Floats:

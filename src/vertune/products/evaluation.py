@@ -47,6 +47,8 @@ class Evaluation:
     figures: dict[str, Figure]
     baselines: dict[str, dict[str, Figure]]
     checks: list[Check]
+    notes: tuple[str, ...] = ()
+    """What the app says of what it has learnt."""
 
     @property
     def verdict(self) -> Verdict:
@@ -94,6 +96,7 @@ def evaluate(
             given = {baselines.NEAREST: baselines.Nearest.fit(product.pack, known.trained, known.calibration).answer(texts), **given}
         simple = {name: figures.baseline_figures(asked, rows) for name, rows in given.items()}
         ahead = {name: figures.difference(asked, rows) for name, rows in given.items()}
+        notes = product.app.notes()
         checks = judge(ours, product.pack.config.error, outcomes, before)
         content = {
             "name": product.name, "product": product.artifact.id, "app": product.content.app, "pack": product.content.pack,
@@ -104,13 +107,14 @@ def evaluate(
             "kinds": {name: _json(rows) for name, rows in figures.by(outcomes, lambda one: one.kind).items()},
             "intents": {name: _json(rows) for name, rows in figures.by(outcomes, lambda one: one.expected.intent).items()},
             "live": _json(figures.figures(before)) if before is not None and live is not None else None,
+            "notes": notes,
             "checks": [{"name": one.name, "verdict": one.verdict, "why": one.why} for one in checks],
             "verdict": verdict_of(checks), "problems": [_problem(one) for one in outcomes if not one.right or one.false][:_SHOWN],
         }  # fmt: skip
         write_json(run.folder / FILE, content)
         write_text(run.folder / "report.html", page.page(read_json(run.folder / FILE)))
         report = home.finish(run, verdict=content["verdict"], metrics={name: one.value for name, one in ours.items()})
-    return Evaluation(report, ours, simple, checks)
+    return Evaluation(report, ours, simple, checks, tuple(notes))
 
 
 def judge(ours: dict[str, Figure], error: float, outcomes: Sequence[Outcome], before: Sequence[Outcome] | None) -> list[Check]:

@@ -213,7 +213,7 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
     app = made.kind.of_pack(pack)
     messages = _calibration(pack, teacher, made.home)
     write_json(folder / CALIBRATION, [asdict(one) for one in messages])
-    held, rest = learnt_from_faq(pack, _embedded_texts(made, content))
+    held, rest = learnt_from_faq(pack, _trained_texts(made, content))
     rest += intents
     learnt: dict[str, Any] = {}
     if messages or held:
@@ -229,16 +229,18 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
     return made.home.finish(made.run, app=content.app, pack=content.pack, slots=content.slots, passages=content.passages), content
 
 
-def _embedded_texts(made: _Assembly, content: Content) -> set[str]:
-    """Return the texts on which the model of the vectors was trained, which are nearer to each other than new messages are."""
-    id = content.slots.get(made.kind.vectors)
-    model = made.home.find("models", id) if id else None
-    dataset = of_model(model.manifest, made.home) if model is not None else None
-    if model is None or dataset is None:
-        return set()
-    inputs = [column.name for column in Task.model_validate(model.manifest["config"]["task"]).input_columns]
-    frames = [frame for split in ("train", "validation") if (frame := find(dataset, split)) is not None]
-    return {str(text) for frame in frames for name in inputs if name in frame.columns for text in frame[name].drop_nulls().to_list()}
+def _trained_texts(made: _Assembly, content: Content) -> set[str]:
+    """Return the texts on which the models were trained that search uses, because they fit each other better than new messages do."""
+    found: set[str] = set()
+    for id in (id for slot, id in content.slots.items() if slot != made.kind.learns_from):
+        model = made.home.find("models", id)
+        dataset = of_model(model.manifest, made.home) if model is not None else None
+        if model is None or dataset is None:
+            continue
+        inputs = [column.name for column in Task.model_validate(model.manifest["config"]["task"]).input_columns]
+        frames = [frame for split in ("train", "validation") if (frame := find(dataset, split)) is not None]
+        found |= {str(text) for frame in frames for name in inputs if name in frame.columns for text in frame[name].drop_nulls().to_list()}
+    return found
 
 
 def _index(folder: Path, passages: Sequence[Passage], embed: Callable[[Sequence[str]], NDArray[Any]] | None, recorder: Recorder) -> Index:

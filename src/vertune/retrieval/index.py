@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -226,14 +226,15 @@ class Index:
         allowed = _allowed(state, customer, at)
         query = state.ranker.query(normalise.forms(_corrected(state, normalise.forms(text[:_LONGEST]), customer)))
         depth = max(_DEPTH, number)
-        scores = {place: state.joining.words * share for place, share in state.ranker.by_words(query, allowed, depth).items()}
+        shares = state.ranker.by_words(query, allowed, depth)
+        scores = {place: state.joining.words * share for place, share in shares.items()}
         direction = None if vector is None else self._direction(state, vector)
         if direction is not None:
             weight = state.joining.vectors * (1 - query.misheard)
             for place, share in _scaled(state.ranker.by_vector(direction, allowed, depth)).items():
                 scores[place] = scores.get(place, 0.0) + weight * share
         best = sorted(scores, key=lambda place: (-scores[place], place))[:number]
-        return [_hit(state.ranker, place, scores[place], direction) for place in best]
+        return [replace(_hit(state.ranker, place, scores[place], direction), words=shares.get(place, 0.0)) for place in best]
 
     def spelled(self, text: str, customer: str | None = None) -> str:
         """Return the text as the passages that a customer may see would write it, for a model that reads it next.

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from vertune.apps.customer_service import learning, summary
+from vertune.apps.customer_service import certainty, learning, summary
 from vertune.apps.customer_service.knowledge import Knowledge
 from vertune.apps.customer_service.replies import State, facts_of
 from vertune.apps.customer_service.turn import Turn
@@ -50,6 +50,10 @@ class CustomerService(App):
     def learn(self, messages: Sequence[Labelled], ask: Ask, trained: Sequence[Labelled] = ()) -> dict[str, Any]:
         """Return the thresholds of intents and of search, and what recognises messages that belong to no intent."""
         return learning.learn(self.knowledge, messages, ask, trained)
+
+    def notes(self) -> list[str]:
+        """Return whether search answers by itself; nothing as long as nothing was learnt."""
+        return [certainty.described(self._ready.search, self.knowledge.error)] if self.learnt else []
 
     def greet(self, request: Request) -> Reply:
         """Return the greeting, which says that it is a machine."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from vertune.apps.customer_service.knowledge import ASK_ENTRY, Knowledge, is_valid, pick
 from vertune.apps.customer_service.understanding import readable
@@ -18,8 +18,6 @@ OFFERED = 3
 """Entries that are offered at most where none is sure."""
 _SHOWN = 700
 """Characters of a passage that a reply shows."""
-
-Kind = Literal["answer", "several", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,11 @@ class Found:
         return entry_of(self.hit.id)
 
 
-def find(know: Knowledge, text: str, ask: Ask) -> list[Found]:
-    """Return what fits a message, the best first and each entry once: ranked again by the slot `match` and extracted from, if there are."""
+def find(know: Knowledge, text: str, ask: Ask, extracts: bool = True) -> list[Found]:
+    """Return what fits a message, the best first and each entry once: ranked again by the slot `match`, if there is one.
+
+    With `extracts`, the slot `extract` finds the parts of documents that answer the message, which changes no rank.
+    """
     text = readable(text, ask)
     hits: dict[str, Hit] = {}
     for hit in ask.search(text, HITS):
@@ -53,11 +54,11 @@ def find(know: Knowledge, text: str, ask: Ask) -> list[Found]:
     if not kept:
         return []
     questions = {"match": [{"text": text, "text_pair": hit.answer or hit.text} for hit in kept]}
-    questions["extract"] = [{"question": text, "context": hit.text} for hit in kept if _is_document(hit)]
+    questions["extract"] = [{"question": text, "context": hit.text} for hit in kept if extracts and _is_document(hit)]
     answers = ask.predict(questions)
     matches = answers.get("match")
-    extracts = iter(answers.get("extract") or ())
-    parts = ["" if not _is_document(hit) else str(next(extracts, {}).get("text", "")) for hit in kept]
+    extracted = iter(answers.get("extract") or ())
+    parts = ["" if not _is_document(hit) else str(next(extracted, {}).get("text", "")) for hit in kept]
     fits = [_matching(one, know.match_labels) for one in matches] if matches else [hit.score for hit in kept]
     found = [Found(hit, value, part) for hit, value, part in zip(kept, fits, parts, strict=True)]
     return sorted(found, key=lambda one: -one.fit) if matches else found
@@ -114,18 +115,3 @@ def offers(know: Knowledge, found: Sequence[Found], language: str) -> list[Choic
         title = know.entry_title(entry, language) if entry else one.hit.title or one.hit.text
         choices.append(Choice(title=title[:200], value=f"{ASK_ENTRY}{one.entry}"[:200]))
     return choices
-
-
-def kind_of(found: Sequence[Found], thresholds: Mapping[str, Any]) -> Kind:
-    """Return whether the best one is an answer, whether some are to be offered, or none.
-
-    Without thresholds, which are learnt from messages that entries answer, nothing is sure, and some are offered.
-    """
-    if not found:
-        return "nothing"
-    if not thresholds:
-        return "several" if found[0].fit > 0 else "nothing"
-    answer, offer = thresholds.get("answer"), thresholds.get("offer")
-    if answer is not None and found[0].fit > answer:
-        return "answer"
-    return "several" if offer is not None and found[0].fit >= offer else "nothing"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from vertune.apps.customer_service import searching
+from vertune.apps.customer_service import certainty, searching
 from vertune.apps.customer_service.knowledge import (
     ASK_ENTRY,
     ASK_INTENT,
@@ -18,7 +18,7 @@ from vertune.apps.customer_service.knowledge import (
 )
 from vertune.apps.customer_service.replies import MOST_CHOICES, Parts, Wording, joined
 from vertune.apps.customer_service.searching import Found
-from vertune.apps.customer_service.understanding import OFFERED, Learnt, Understood, understand
+from vertune.apps.customer_service.understanding import OFFERED, Learnt, Understood, tagged, understand
 from vertune.core.app import Action, Ask, Attachment, Choice, Evidence, Hit, Reply
 from vertune.dialogue import engine
 from vertune.dialogue.flows import fill
@@ -45,6 +45,8 @@ class Turn(Wording):
 
     learnt: Learnt
     ask: Ask
+    tags: Mapping[str, str] = field(default_factory=dict, init=False)
+    """What the slot `details` found in the message."""
 
     def reply(self) -> Reply:
         """Reply, and write into the state what the next turn must know."""
@@ -116,6 +118,7 @@ class Turn(Wording):
         if reading.has("not_that"):
             self._reject(reading)
         understood = understand(self.know, self.learnt, reading, self.ask, message=text, excluded=state.rejected)
+        self.tags = understood.tags
         if reading.has("angry") or understood.angry >= self.know.handoff.anger:
             state.angry += 1
             return self.hand_over("angry")
@@ -125,9 +128,11 @@ class Turn(Wording):
         if state.frame is not None and state.frame.stage == "act":
             return self.say("answer", "calling")
         if len(understood.wishes) < 2 or state.frame is not None:
-            step = engine.advance(self.know.flows, self.know.lexicon, state, self._turn(understood.sure, reading, understood.tags))
+            before = {frame.flow for frame in state.stack}
+            step = engine.advance(self.know.flows, self.know.lexicon, state, self._turn(understood.sure, reading))
             if step is not None:
-                return self._with_offers(self._after(self.of_step(step, intent=understood.sure)), understood)
+                reply = self._after(self.of_step(step, intent=understood.sure))
+                return self._with_offers(reply if step.flow in before else self._or_instead(reply, step), understood)
         return self._with_offers(self._outside_flows(reading, understood), understood)
 
     def _reject(self, reading: Reading) -> None:
@@ -139,6 +144,14 @@ class Turn(Wording):
             gone += flow.intents if flow is not None else []
             state.end()
         state.rejected = list(dict.fromkeys([*state.rejected, *gone]))[-_MOST_REJECTED:]
+
+    def _or_instead(self, reply: Reply, step: engine.Step) -> Reply:
+        """Add a button for each flow that the words may mean as well with which this one has begun."""
+        flow = self.know.flows.flow(step.flow)
+        others = [self.know.flows.flow(name) for name in flow.instead] if flow is not None and reply.action == "ask" else []
+        intents = [one.intents[0] for one in others if one is not None]
+        offers = [Choice(title=self.know.intent_title(one, self.language), value=f"{ASK_INTENT}{one}") for one in intents]
+        return reply.model_copy(update={"choices": [*reply.choices, *offers][:MOST_CHOICES]})
 
     def _with_offers(self, reply: Reply, understood: Understood) -> Reply:
         """Add buttons for what other parts of the message may mean."""
@@ -160,23 +173,23 @@ class Turn(Wording):
             return self._answers(list(understood.wishes), decision.confidence)
         if decision.kind == "answer":
             return self._answers([decision.intents[0]], decision.confidence)
-        found = searching.find(self.know, reading.rest, self.ask)
-        kind = searching.kind_of(found, self.learnt.search)
+        found = [one for one in searching.find(self.know, reading.rest, self.ask) if one.intent not in state.rejected]
+        kind = certainty.kind_of(found, self.learnt.search, understood.belief)
         if kind == "answer":
             return self._found(found[0]) if found[0].intent is None else self._answers([found[0].intent], None)
         if decision.kind == "clarify":
             return self._clarify(decision.intents, decision.confidence, found if kind == "several" else [])
-        likely = understood.others[:_LIKELY] if understood.outside < _EVEN else ()
+        likely = understood.others[:_LIKELY] if understood.belief.outside < _EVEN else ()
         if kind == "several":
             return self._clarify(understood.others[:_LIKELY], decision.confidence, found)
         if reading.has("not_that"):
             return self._not_that(understood.others)
         return self._not_understood(likely)
 
-    def _turn(self, intent: str | None, reading: Reading | None = None, tags: Mapping[str, str] | None = None) -> engine.Turn:
+    def _turn(self, intent: str | None, reading: Reading | None = None) -> engine.Turn:
         return engine.Turn(
             text=self.request.text, language=self.language, at=self.request.at, choice=self.request.choice, intent=intent,
-            reading=reading, tags=tags or {}, known=self.request.known, result=self.request.result,
+            reading=reading, tags=self.tags, known=self.request.known, result=self.request.result,
         )  # fmt: skip
 
     # ── buttons ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,12 +211,13 @@ class Turn(Wording):
 
     def _entry(self, entry: str) -> Reply | None:
         """Reply with an entry of the FAQ, or a passage, that was offered: as it is now, or else as it was then."""
+        written = dict(self.state.found.get(entry, {}))
+        extract = str(written.pop("extract", ""))
         hit = self.ask.entry(entry, self.language)
+        if hit is None and written:
+            hit = Hit(**written)
         if hit is not None:
-            return self._found(Found(hit, 1.0))
-        written = self.state.found.get(entry)
-        if written is not None:
-            return self._found(Found(Hit(**written), 1.0))
+            return self._found(Found(hit, 1.0, extract if extract in hit.text else ""))
         known = self.know.faq.get(entry)
         if known is None:
             return None
@@ -255,8 +269,8 @@ class Turn(Wording):
         """Begin the flow of an intent after what was answered before it."""
         turn = self._turn(intent)
         if self.request.choice is not None:  # the button says what was meant by the message before it
-            turn = replace(turn, text=self.state.message, choice=None)
-        step = engine.advance(self.know.flows, self.know.lexicon, self.state, turn)
+            turn = replace(turn, text=self.state.message, choice=None, tags=tagged(self.state.message, self.ask))
+        step = engine.begin(self.know.flows, self.know.lexicon, self.state, turn)
         if step is None:  # the action of another flow is being called
             return self.say("answer", "calling")
         reply = self.of_step(step, parts.texts, intent)
@@ -318,7 +332,7 @@ class Turn(Wording):
     def _keep(self, found: Sequence[Found]) -> None:
         self.state.found = {
             one.entry: {"id": one.hit.id, "title": one.hit.title, "text": one.hit.text[:1_500], "score": one.hit.score, "url": one.hit.url,
-                        "answer": one.hit.answer}
+                        "answer": one.hit.answer, "extract": one.extract}
             for one in found[: searching.OFFERED]
         }  # fmt: skip
 

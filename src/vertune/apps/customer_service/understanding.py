@@ -16,8 +16,9 @@ from vertune.core.app import Ask
 from vertune.core.records import Answer
 from vertune.dialogue import decision
 from vertune.dialogue.decision import Decision, Thresholds
-from vertune.dialogue.outside import Outside, Reference, signals
+from vertune.dialogue.outside import Reference, signals
 from vertune.dialogue.patterns import Reading
+from vertune.dialogue.regression import Regression
 
 _NUMBER = re.compile(r"[A-Za-z]{0,4}[-#]?\d{5,}")
 OFFERED = 4
@@ -37,10 +38,10 @@ class Learnt:
         return None if value is None else Thresholds.read(value)
 
     @cached_property
-    def outside(self) -> Outside | None:
+    def outside(self) -> Regression | None:
         """What recognises messages that belong to no intent; None leaves that to their probabilities."""
         value = self.written.get("outside")
-        return None if value is None else Outside.read(value)
+        return None if value is None else Regression.read(value)
 
     @cached_property
     def reference(self) -> Reference | None:
@@ -50,8 +51,17 @@ class Learnt:
 
     @property
     def search(self) -> Mapping[str, Any]:
-        """From which fit on what is found answers, and from which on it is offered."""
+        """When what is found answers, and when it is offered (`certainty`)."""
         return self.written.get("search") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What the model of intents says of a message."""
+
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    outside: float = 0.0
+    """The probability that it belongs to no intent, as far as that was learnt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,7 @@ class Understood:
     """Intents that parts of the message may mean besides, which can be offered."""
     others: tuple[str, ...] = ()
     """The most probable intents, of which one can be offered if the reply was not what was meant."""
-    outside: float = 1.0
-    """The probability that the message belongs to no intent."""
+    belief: Belief = Belief(outside=1.0)
     angry: float = 0.0
     """The probability of anger, as far as a model says it."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -95,8 +104,7 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
         "details": whole,
     })  # fmt: skip
     angry = _share(answers.get("mood"), know.handoff.angry_labels)
-    spans = answers["details"][0].get("spans", ()) if answers.get("details") else ()
-    tags = {str(span["label"]): message[span["start"] : span["end"]] for span in spans}
+    tags = _tags(message, answers.get("details"))
     if not reading.rest or not answers.get("intents"):
         return Understood(None, angry=angry, tags=tags)
     beliefs = _Beliefs.of(learnt, answers["intents"], answers.get("search"))
@@ -112,7 +120,17 @@ def understand(know: Knowledge, learnt: Learnt, reading: Reading, ask: Ask, mess
         wishes = tuple(one.intents[0] for one in found) if len(found) > 1 else ()
         meant = {*wishes, *(main.intents[:1] if main.kind == "answer" else ())}
         maybe = tuple(dict.fromkeys(one.intents[0] for one in parts if one.intents and one.intents[0] not in meant))
-    return Understood(main, wishes, maybe, others=beliefs.likely(0, rejected), outside=float(beliefs.outside[0]), angry=angry, tags=tags)
+    return Understood(main, wishes, maybe, others=beliefs.likely(0, rejected), belief=beliefs.belief(0), angry=angry, tags=tags)
+
+
+def tagged(message: str, ask: Ask) -> dict[str, str]:
+    """Return what the slot `details` finds in a message, by label; nothing without the slot."""
+    return _tags(message, ask.predict({"details": [{"text": message}]}).get("details")) if message.strip() else {}
+
+
+def _tags(message: str, answers: Sequence[Answer] | None) -> dict[str, str]:
+    spans = answers[0].get("spans", ()) if answers else ()
+    return {str(span["label"]): message[span["start"] : span["end"]] for span in spans}
 
 
 def readable(text: str, ask: Ask) -> str:
@@ -155,6 +173,10 @@ class _Beliefs:
         return decision.decide(
             self.probabilities[row], float(self.outside[row]), self.thresholds, intents=self.labels, rejected=tuple(rejected)
         )
+
+    def belief(self, row: int) -> Belief:
+        """Return what the model says of one of the texts."""
+        return Belief(dict(zip(self.labels, self.probabilities[row].tolist(), strict=True)), float(self.outside[row]))
 
     def sure(self, row: int) -> str | None:
         """Return the intent of one of the texts, if it may be answered at once."""
