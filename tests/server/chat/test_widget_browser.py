@@ -318,6 +318,33 @@ def test_all_tabs_follow_to_a_new_conversation(chromium, site) -> None:
     assert [text for author, text in customer.turns if author == "visitor"] == ["two"]
 
 
+def test_a_tab_that_only_reads_what_is_kept_writes_nothing(chromium, site) -> None:
+    """It may read late, and must not undo what another tab writes meanwhile."""
+    customer = Customer(chromium, site)
+    written = chromium.run("const [name] = Object.keys(localStorage); return localStorage[name] += ' '")
+    chromium.run("dispatchEvent(new StorageEvent('storage'))")
+    assert chromium.run("return Object.values(localStorage)[0]") == written
+    customer.say("one")
+    customer.sees("one")
+
+
+def test_a_late_answer_of_a_chat_that_has_ended_does_not_end_the_next_one(chromium, site) -> None:
+    customer = Customer(chromium, site)
+    customer.say("one")
+    customer.sees("one")
+    chromium.run(
+        "const sent = window.fetch; window.late = new Promise((done) => (window.arrive = done));"
+        "window.fetch = async (url, asked) => {"
+        "  const found = await sent(url, asked); if (url.endsWith('/close')) await window.late; return found; }"
+    )
+    customer.press("End chat")
+    customer.press("New chat")  # the stream has told that the first one has ended
+    customer.until("root.querySelectorAll('.turn').length === 1 && !root.querySelector('form').hidden")
+    chromium.run("window.arrive(); return new Promise((done) => setTimeout(done, 200))")
+    customer.say("two")
+    customer.sees("two")
+
+
 def test_a_page_chooses_the_colours(chromium, site) -> None:
     customer = Customer(chromium, site)
     colour = "getComputedStyle(root.querySelector('form .main')).backgroundColor"

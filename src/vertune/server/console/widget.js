@@ -30,23 +30,23 @@ color-scheme:var(--vertune-scheme,light dark);font:var(--vertune-font,15px/1.45 
 --g:var(--vertune-ground,light-dark(#fff,#171c23));--s:var(--vertune-surface,light-dark(#eceff3,#28313c));
 --t:var(--vertune-text,light-dark(#151b23,#e8ecf1));--m:var(--vertune-muted,light-dark(#515c69,#b2bcc8));--l:#848e9b;
 --r:var(--vertune-radius,12px)}*{box-sizing:border-box}[hidden]{display:none!important}p,h2{margin:0;overflow-wrap:anywhere}
-button,textarea{font:inherit;color:inherit;border:1px solid var(--l);border-radius:var(--r);background:var(--g);padding:6px 12px}
+button,textarea,.panel{border:1px solid var(--l);border-radius:var(--r);background:var(--g)}
+button,textarea{font:inherit;color:inherit;padding:6px 12px}.panel,.turn{display:flex;flex-direction:column}
 button{min-height:40px;cursor:pointer}:focus-visible{outline:3px solid var(--a);outline-offset:-3px}
 .main{background:var(--a);color:var(--on)}.main:focus-visible{outline-offset:2px}
 .launch{min-height:52px;padding:0 20px;border-radius:26px}
-.panel{display:flex;flex-direction:column;width:380px;height:min(620px,calc(100dvh - 32px));background:var(--g);color:var(--t);
-border:1px solid var(--l);border-radius:var(--r);overflow:hidden}.launch,.panel{box-shadow:0 4px 24px #0006}
-header,form,.foot,.choices{display:flex;gap:8px}header,form,.foot{padding:10px 12px}form,.choices{flex-wrap:wrap}
-header div,.log{flex:1;min-width:0}h2{font-size:16px}.note,span{color:var(--m);font-size:13px}.foot{padding-top:0}
+.panel{width:380px;height:min(620px,calc(100dvh - 32px));color:var(--t);overflow:hidden}.launch,.panel{box-shadow:0 4px 24px #0006}
+header,form,.foot,.choices,fieldset,label{display:flex;gap:8px}header,form,.foot{padding:10px 12px}form,.choices{flex-wrap:wrap}
+header div,.log,textarea{flex:1;min-width:0}h2{font-size:16px}.note,span{color:var(--m);font-size:13px}.foot{padding-top:0}
 .log{overflow-y:auto;padding:12px;border:solid var(--l);border-width:1px 0}
-.turn{display:flex;flex-direction:column;align-items:start;gap:6px;margin-top:10px}.visitor{align-items:end}.system{align-items:center}
+.turn{align-items:start;gap:6px;margin-top:10px}.visitor{align-items:end}.system{align-items:center}
 .turn p{max-width:88%;padding:8px 12px;border-radius:var(--r);background:var(--s);white-space:pre-wrap}
 .visitor p{background:var(--a);color:var(--on)}[id] p{opacity:.75}.agent p{box-shadow:0 0 0 2px var(--a)}
 .system p{background:none;color:var(--m)}
 .choices button,a{color:var(--a)}img{max-width:88%;max-height:240px}
-textarea{flex:1;min-width:0;resize:none}::placeholder{color:var(--m)}
-fieldset{flex:0 0 100%;display:flex;gap:16px;border:0;margin:0;padding:0}
-input{width:24px;height:24px;margin:0;accent-color:var(--a)}label{display:flex;gap:4px}.rate textarea{flex-basis:100%}
+textarea{resize:none}::placeholder{color:var(--m)}
+fieldset{flex:0 0 100%;gap:16px;border:0;margin:0;padding:0}
+input{width:24px;height:24px;margin:0;accent-color:var(--a)}label{gap:4px}.rate textarea{flex-basis:100%}
 @media(max-width:480px){.panel{position:fixed;inset:0;width:auto;height:100dvh;border-radius:0}}
 .sr{position:absolute;clip-path:inset(50%)}`;
 
@@ -61,7 +61,7 @@ let stage = "bot";
 let streams = true;
 let unread = 0;
 /** What outlasts the page, for all of its tabs: the conversation, how many messages the server has, and those that it does not have. */
-const kept = { id: null, token: null, sequence: 0, outbox: [] };
+const kept = { id: null, sequence: 0, outbox: [] };
 
 /** Show the chat of an app; options are those of the tag: {app, key, language: "zh", title: "Help", open: ""}. */
 export function start(options) {
@@ -90,11 +90,12 @@ function node(tag, attributes, ...children) {
   return made;
 }
 
-/** Change what is kept; without storage, it lasts as long as the page. */
+/** Read what is kept, and change it; without storage, it lasts as long as the page. */
 function keep(changes) {
   try {
     Object.assign(kept, JSON.parse(localStorage[base] ?? "{}"), changes);
-    localStorage[base] = JSON.stringify(kept);
+    // what is only read is not written back: that would undo what another tab writes at this moment
+    if (changes) localStorage[base] = JSON.stringify(kept);
   } catch {
     Object.assign(kept, changes);
   }
@@ -221,7 +222,7 @@ function got(found) {
   }
   stage = found.stage ?? stage;
   rated ||= found.satisfaction;
-  if (found.sequence) keep({ sequence: found.sequence - 1 });
+  if (found.sequence) kept.sequence = found.sequence - 1;
   queue = found.position ?? queue;
   show(found.pending && texts.pending);
 }
@@ -269,10 +270,11 @@ async function flush() {
   sending = false;
 }
 
-/** Take a message from those that the server does not have. */
+/** Take a message from those that the server does not have, and keep how many it has. */
 function settle({ message }) {
+  const { sequence } = kept;
   keep();
-  keep({ outbox: kept.outbox.filter((one) => one.message !== message) });
+  keep({ sequence, outbox: kept.outbox.filter((one) => one.message !== message) });
 }
 
 /** Decide what follows when a message was not taken: all but what the server finds wrong is sent again, with the same id. */
@@ -291,7 +293,7 @@ async function refused(error, body, tries) {
 
 /** Begin a new conversation with messages that the server does not have. */
 function renew(outbox) {
-  keep({ id: null, token: null, sequence: 0, outbox });
+  keep({ id: null, sequence: 0, outbox });
   reset();
 }
 
@@ -384,9 +386,12 @@ async function stream() {
   }
 }
 
+/** Return what the server answers; nothing about a conversation after which another one has begun meanwhile. */
 async function call(...sent) {
+  const { id } = kept;
   const response = await request(...sent);
-  return response.status === 204 ? {} : response.json();
+  const found = response.status === 204 || (await response.json());
+  return kept.id === id ? found : { turns: [] };
 }
 
 async function request(method, path, body, signal) {
