@@ -1,4 +1,4 @@
-"""On few rows, candidates are compared by cross-validation, and none is chosen that scored clearly below another."""
+"""On few rows, candidates are compared by cross-validation within the time limit, and every row is held out once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from tests.learning.conftest import method, sentences
 from vertune.core import part
 from vertune.core.config import Config, build
 from vertune.core.errors import ConfigError
-from vertune.learning import auto, clock, companion, contrastive, few, session
+from vertune.learning import auto, clock, companion, contrastive, few, racing, session
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import encode
-from vertune.learning.held_out import HeldOutPredictions
 from vertune.learning.training_input import TrainingInput
 
 CLASSIFY = part.find("tasks", "classify")
@@ -27,18 +26,6 @@ CLASSIFY = part.find("tasks", "classify")
 def examples(base, records):
     config = build(Config, {"data": {}, "base": str(base), "task": {"name": "classify", "labels": ["food", "money", "travel"]}})
     return config, encode(records, config.task, config.encoder, config.task.views(["text", "label"]))
-
-
-def score(candidate: few.Candidate, right: int, loss: float, task=None) -> few.Score:
-    """A score with so many right answers of 40, at the beginning."""
-    task = task or CLASSIFY(labels=["a", "b"])
-    records = [{"text": str(row), "label": "a"} for row in range(40)]
-    answers = [{"label": "a" if row < right else "b"} for row in range(40)]
-    return few.Score(candidate, HeldOutPredictions(task, records, answers), loss, seconds=1.0, bytes=0)
-
-
-def goals(*names: str) -> list[few.Candidate]:
-    return [few.Candidate(name, TrainingGoal(method("head"), float(row)), float(row)) for row, name in enumerate(names)]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -63,39 +50,6 @@ def test_folds_have_the_proportions_of_the_labels(base):
         assert (labels.count("money"), labels.count("food")) == (4, 2)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([0.1, 0.2])), min_size=1, max_size=5))
-def test_the_last_candidate_is_chosen_that_none_clearly_beats(measured):
-    scores = [score(candidate, *values) for candidate, values in zip(goals(*map(str, range(len(measured)))), measured, strict=True)]
-    mine = few._best(scores)
-    most = max(right for right, _ in measured)
-    place = scores.index(mine)
-    # each candidate is right where a worse one is, so the standard error of a difference of d rows of 40 is √(d (40 - d) / 40)
-    gaps = [most - right for right, _ in measured]
-    near = [gap == 0 or gap < 0.9 * (gap * (40 - gap) / 40) ** 0.5 for gap in gaps]
-    far = [gap > 1.1 * (gap * (40 - gap) / 40) ** 0.5 for gap in gaps]
-    assert not far[place] or gaps[place] == 0
-    assert not any(near[place + 1 :])
-
-
-def test_a_clearly_better_candidate_is_chosen_and_a_nearly_equal_one_is_not():
-    first, last = goals("probe", "contrastive")
-    assert few._best([score(first, 40, 0.1), score(last, 30, 0.2)]).candidate.name == "probe"
-    assert few._best([score(first, 40, 0.1), score(last, 40, 0.2)]).candidate.name == "contrastive"
-    assert few._best([score(first, 30, 0.1), score(last, 40, 0.2)]).candidate.name == "contrastive"
-
-
-def test_a_score_that_is_not_a_number_is_the_worst(monkeypatch):
-    bad, good = goals("bad", "good")
-    scores = [score(good, 5, 0.1), score(bad, 40, 0.1)]
-    of_bad = scores[1].found.answers
-    right = HeldOutPredictions.metrics.fget
-    monkeypatch.setattr(
-        HeldOutPredictions, "metrics", property(lambda one: {"accuracy": float("nan")} if one.answers is of_bad else right(one))
-    )
-    assert few._best(scores).candidate.name == "good"
-
-
 def test_every_row_is_predicted_once_by_a_model_that_did_not_see_it(base, quiet, tmp_path):
     config, encoded = examples(base, sentences(20))
     lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet, folder=tmp_path)
@@ -107,15 +61,16 @@ def test_every_row_is_predicted_once_by_a_model_that_did_not_see_it(base, quiet,
         held.extend(record["text"] for record in others.records if goal.objective == "contrastive")
         truth = np.array([others.targets.values[row] for row in range(len(others.features))])
         right = np.eye(3)[truth] * 9
-        return few.Outputs(list(right if goal.objective == "contrastive" else -right), 0.1, 8)
+        return racing.Outputs(list(right if goal.objective == "contrastive" else -right), 0.1, 8)
 
     found = few.compare(lesson, encoded, fit, auto.StepTimes(1e-9, 1e-9), TimeLimit(100, clock.now() + 100))
     assert isinstance(found, TrainingGoal)
-    assert (found.objective, found.folds) == ("contrastive", 5)
+    assert (found.objective, found.folds) == ("contrastive", 3)
     assert sorted(held) == sorted(record["text"] for record in encoded.records)
     assert {row["name"]: row["value"] for row in found.candidates} == {"probe": 0, "fine-tuning": 0, "contrastive": 1}
     assert [row["kept"] for row in found.candidates] == [False, False, True]
-    rows, outputs = few.validated(lesson, encoded, found.folds)
+    folds, outputs = few.validated(lesson, encoded, found)
+    rows = encoded.subset(np.concatenate(folds))
     assert [record["text"] for record in rows.records] == held
     truth = [rows.targets.values[row] for row in range(len(rows.features))]
     assert np.array_equal(np.argmax(outputs, axis=1), truth)
@@ -132,10 +87,10 @@ def test_too_little_time_compares_nothing_and_tells_the_time_that_is_needed(base
 
     def fit(goal, given, others):
         calls.append(goal)
-        return few.Outputs([np.zeros(3) for _ in others.features], 0.1, 8)
+        return racing.Outputs([np.zeros(3) for _ in others.features], 0.1, 8)
 
     assert isinstance(few.compare(lesson, encoded, fit, speed, TimeLimit(longer, clock.now() + longer)), TrainingGoal)
-    assert len(calls) == 3 * 5
+    assert len(calls) == 3 * 3
 
 
 def test_less_time_takes_folds_then_candidates_then_the_comparison(base, quiet, monkeypatch):
@@ -143,7 +98,7 @@ def test_less_time_takes_folds_then_candidates_then_the_comparison(base, quiet, 
     lesson = TrainingInput(config, config.task, config.encoder, encoded, None, quiet)
 
     def fit(goal, given, others):
-        return few.Outputs([np.eye(3)[0] * (9 if goal.objective == "contrastive" else 0) for _ in others.features], 0.1, 8)
+        return racing.Outputs([np.eye(3)[0] * (9 if goal.objective == "contrastive" else 0) for _ in others.features], 0.1, 8)
 
     @cache
     def planned(seconds: float):
@@ -157,12 +112,12 @@ def test_less_time_takes_folds_then_candidates_then_the_comparison(base, quiet, 
         middle = (more * less) ** 0.5
         return [*between(more, middle), *between(middle, less)]
 
-    for surely, last in ((20, [(0, 0, True)]), (0, [(2, 5, True), (2, 3, True), (2, 2, True)])):
+    for surely, last in ((20, [(0, 0, True)]), (0, [(2, 3, True), (2, 2, True)])):
         monkeypatch.setattr(few, "_SURELY_CONTRASTIVE", surely)
         planned.cache_clear()
         plans = list(dict.fromkeys(between(100.0, 0.02)))
-        assert plans[:3] == [(3, 5, False), (3, 3, False), (3, 2, False)]
-        assert plans[3 : 3 + len(last)] == last
+        assert plans[:2] == [(3, 3, False), (3, 2, False)]
+        assert plans[2 : 2 + len(last)] == last
         assert plans[-1] is None
 
 
@@ -195,7 +150,7 @@ def test_auto_compares_on_few_rows_and_states_what_it_found(configured, tmp_path
     assert result.metrics["accuracy"] == result.chosen["companion"]["validation"]["mixed"]["accuracy"]
     assert [fields["step"] for kind, fields in events if kind == "comparing"] == list(range(6))
 
-    monkeypatch.setattr(few, "_cross_validate", lambda *ignored: pytest.fail("a resumed run compared again"))
+    monkeypatch.setattr(racing, "race", lambda *ignored: pytest.fail("a resumed run compared again"))
     again, _ = trained(configured, tmp_path)
     assert [(row["name"], row["value"]) for row in again.chosen["tried"]] == [(row["name"], row["value"]) for row in rows]
     for name, value in result.model.state_dict().items():
@@ -239,6 +194,17 @@ def test_without_validation_rows_the_folds_measure(configured, tmp_path, short):
     result = session.train(config, data, session.TrainingFolders(tmp_path), lambda kind, **fields: None)
     assert (result.chosen["folds"], "refit" in result.chosen) == (2, False)
     assert result.metrics["accuracy"] > 0.5
+    assert result.companion is not None
+
+
+def test_a_race_that_ends_early_measures_on_the_rows_until_then(configured, tmp_path, monkeypatch, short):
+    monkeypatch.setattr(contrastive, "EPOCHS", 1.0)
+    monkeypatch.setattr(racing, "_LEAST_ROWS", 20)
+    monkeypatch.setattr(racing, "_is_out", lambda score, scores: score.candidate.name != "probe")
+    result, _ = trained(configured, tmp_path)
+    assert {row["rows"] for row in result.chosen["tried"]} == {23}
+    assert "1 of 2 folds of 45 rows" in result.chosen["why"]
+    assert (result.config.method.name, result.chosen["folds"], result.chosen["refit"]) == ("head", 2, 45)
     assert result.companion is not None
 
 

@@ -66,6 +66,19 @@ def test_what_is_not_known_is_said_to_be_unknown(manifest, tmp_path):
     assert "It was not measured" in text
 
 
+@pytest.mark.parametrize(("measured", "columns"), [({"log_loss": 0.4567}, 6), ({}, 5)])
+def test_the_log_loss_of_candidates_has_a_column_if_it_was_measured(manifest, measured, columns):
+    costs = {"low": None, "high": None, "rows": 96, "seconds": 1.0, "milliseconds": 2.0, "bytes": 10, "metric": "accuracy"}
+    tried = [
+        {"name": "probe", "value": 0.6, "kept": False, **costs},
+        {"name": "contrastive", "value": 0.9, "kept": True, **costs, **measured},
+    ]
+    text = card({**manifest, "chosen": {**manifest["chosen"], "folds": 3, "tried": tried}})
+    lines = text[text.index("| candidate |") :].splitlines()[:4]
+    assert [line.strip("|").count("|") + 1 for line in lines] == [columns] * 4
+    assert ("| log-loss |" in lines[0], "| 0.457 |" in lines[3]) == (bool(measured), bool(measured))
+
+
 def test_a_table_without_intervals_has_no_column_for_them(manifest):
     text = card({**manifest, "intervals": {}})
     assert "95 % interval |" not in text

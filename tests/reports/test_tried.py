@@ -39,6 +39,29 @@ def test_a_cross_validation_of_all_rows_is_told_as_such() -> None:
     assert "On all 1,200 labelled rows, each held out in one of 5 folds" in found.about
 
 
+def test_a_log_loss_and_fewer_folds_are_told() -> None:
+    tables = [
+        tried({"folds": 3, "tried": [entry("probe", 0.6, rows=400, folds=1, **loss), entry("contrastive", 0.9, kept=True, folds=3)]})
+        for loss in ({"log_loss": 0.71234}, {})
+    ]
+    assert tables[0] is not None
+    assert tables[1] is not None
+    assert [row.log_loss for row in tables[0].rows] == ["0.712", ""]
+    assert [table.has_log_loss for table in tables if table] == [True, False]
+    assert ["log-loss" in table.header for table in tables if table] == [True, False]
+    assert [len(cells) for table in tables if table for cells in (table.header, *table.cells)] == [6, 6, 6, 5, 5, 5]
+    assert "On all 1,200 labelled rows" in tables[0].about
+    assert "fewer folds" in tables[0].about
+    assert "Log-loss" in tables[0].about
+    assert "Log-loss" not in tables[1].about
+
+
+def test_a_race_that_ended_early_is_told_as_such() -> None:
+    found = tried({"folds": 3, "tried": [entry("probe", 0.6, rows=40, folds=1), entry("contrastive", 0.9, rows=40, folds=1, kept=True)]})
+    assert found is not None
+    assert "On 40 labelled rows, held out in 1 of 3 folds" in found.about
+
+
 def test_one_candidate_and_models_of_older_versions_have_no_table() -> None:
     assert tried({"tried": [entry("probe", 0.8)]}) is None
     assert tried({"why": "it was set"}) is None

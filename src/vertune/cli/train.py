@@ -90,8 +90,7 @@ def show(model: Artifact) -> None:
     found = tried(manifest.get("chosen"))
     if found:
         output.say()
-        rows = [(row.title, row.score, row.seconds, row.milliseconds, row.megabytes) for row in found.rows]
-        output.table(["candidate", found.title, "seconds", "ms per text", "MB"], rows)
+        output.table(found.header, found.cells)
         output.note(f"{found.about} To choose another: --set method=head, --set method=full or --set companion=none")
 
 

@@ -153,6 +153,18 @@ def learn(
     return LearntCompanion(companion, sides["mixed"], sides.get("words"), figures)
 
 
+def calibrated_losses(task: Task, held_out: Examples, outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return the log-loss of each different record, with the temperature at which the sum of all is smallest.
+
+    Records with equal inputs count as one. The result is empty for a task whose outputs are no probabilities of records.
+    """
+    if task.activation not in ("softmax", "sigmoid"):
+        return np.empty(0)
+    own, mixing = _per_record(task.activation, task, held_out, outputs)
+    weight, _ = mixing.learn([own])
+    return np.asarray(np.bincount(_groups(task, held_out.records), mixing.losses(weight * own)), np.float64)
+
+
 def _shifted(companion: Companion, task: Task, held_out: Examples, mixed: Sequence[NDArray[Any]]) -> Companion:
     """Return the companion with a shift of each output, if there are enough records and it makes the loss of others smaller.
 

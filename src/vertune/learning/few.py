@@ -2,30 +2,27 @@
 
 The candidates are the linear probe, the contrastive objective, and fine-tuning with the loss of the task. On few rows no
 single one is best: it depends on whether the pretrained states already separate the classes. The held-out rows of all
-folds are scored together. What the best candidate predicted for them stands for validation records, because any that
-were set aside would be even fewer. This module does not depend on how a candidate is trained.
+folds are scored together (`racing.py`). What the best candidate predicted for them stands for validation records, because any
+that were set aside would be even fewer. This module does not depend on how a candidate is trained.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from vertune.core.kinds import Task, method_that_moves
-from vertune.learning import auto, clock, contrastive, defaults, team
+from vertune.learning import auto, clock, contrastive, defaults, racing, team
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples
-from vertune.learning.held_out import HeldOutPredictions, decoded, is_worse
 from vertune.learning.loop import steps_of
+from vertune.learning.racing import Candidate, Fit, Score
 from vertune.learning.training_input import TrainingInput
-from vertune.learning.tried import entry
 
 ROWS_PER_LABEL = 64
 """Largest mean number of labelled rows per label for which candidates are compared."""
@@ -33,7 +30,7 @@ ROWS = 2000
 """Largest number of labelled rows for which candidates are compared."""
 _FEWEST_ROWS = 10
 """Smallest number of labelled rows for which candidates are compared."""
-_FOLDS = (5, 3, 2)
+_FOLDS = (3, 2)
 """Numbers of folds to try, the best first, until the comparison fits in the time."""
 _SURELY_CONTRASTIVE = 200
 """Largest number of rows for which contrastive training is chosen if there is time for it, but not to compare it."""
@@ -42,51 +39,6 @@ _MARGIN = 0.85
 
 FILE = "folds.safetensors"
 """Name of the file with the outputs of the best candidate for the held-out rows, in the folder of the run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What a model that was trained on some rows puts out for others."""
-
-    values: list[NDArray[Any]]
-    """One array per feature (model input)."""
-    seconds: float
-    """Seconds that they took."""
-    bytes: int
-    """The size of the weights that were trained."""
-
-
-Fit = Callable[[TrainingGoal, TrainingInput, Examples], Outputs]
-"""A function that trains a new model for a goal, and returns its outputs for other examples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One of the goals that are compared, with the time that one training on all labelled rows is expected to take."""
-
-    name: str
-    goal: TrainingGoal
-    seconds: float
-
-
-@dataclass(slots=True)
-class Score:
-    """What cross-validation found out about a candidate."""
-
-    candidate: Candidate
-    found: HeldOutPredictions
-    """The predictions for the held-out rows of all folds."""
-    loss: float
-    """Mean loss of the task over the same rows."""
-    seconds: float
-    """Seconds that all folds took."""
-    bytes: int
-    """The size of the trained weights."""
-
-    @property
-    def metric(self) -> float:
-        """The task's main metric over the held-out rows."""
-        return self.found.metrics[self.found.task.goal]
 
 
 def applies(training_input: TrainingInput, pool: Examples) -> bool:
@@ -124,8 +76,8 @@ def compare(training_input: TrainingInput, pool: Examples, fit: Fit, speed: auto
         folds = _folds(candidates, allowed)
         if folds is None:
             return warning
-    scores = _cross_validate(training_input, pool, fit, candidates, divided(pool, training_input.task, folds))
-    chosen = _best(scores)
+    scores = racing.race(training_input, pool, fit, candidates, divided(pool, training_input.task, folds))
+    chosen = racing.best(scores)
     if training_input.folder:
         save_file({"outputs": np.stack(chosen.found.outputs)}, training_input.folder / FILE)
     return replace(_goal(scores, chosen, training_input.config.seed, rows=len(pool), folds=folds), warning=warning)
@@ -141,11 +93,12 @@ def _folds(candidates: Sequence[Candidate], allowed: float) -> int | None:
     return next((number for number in _FOLDS if _needed(candidates, number) <= allowed), None)
 
 
-def validated(training_input: TrainingInput, pool: Examples, folds: int) -> tuple[Examples, list[NDArray[Any]]]:
-    """Return the rows of `pool` in the order in which they were held out, and the stored outputs of the best candidate for them."""
+def validated(training_input: TrainingInput, pool: Examples, goal: TrainingGoal) -> tuple[list[NDArray[np.int64]], list[NDArray[Any]]]:
+    """Return the rows of `pool` that the best candidate predicted without having seen them, fold by fold, and its stored outputs."""
     assert training_input.folder is not None
+    (folds,) = (entry["folds"] for entry in goal.candidates if entry["kept"])
     outputs = load_file(training_input.folder / FILE)["outputs"]
-    return pool.subset(np.concatenate(divided(pool, training_input.task, folds))), list(outputs)
+    return divided(pool, training_input.task, goal.folds)[:folds], list(outputs)
 
 
 def _candidates(training_input: TrainingInput, pool: Examples, speed: auto.StepTimes, probing: float) -> list[Candidate]:
@@ -179,62 +132,28 @@ def divided(pool: Examples, task: Task, folds: int) -> list[NDArray[np.int64]]:
     return [np.sort(np.array(part, dtype=np.int64)) for part in parts if part]
 
 
-def _cross_validate(
-    training_input: TrainingInput, pool: Examples, fit: Fit, candidates: Sequence[Candidate], parts: Sequence[NDArray[np.int64]]
-) -> list[Score]:
-    """Train each candidate without each of the parts in turn, and score its outputs for the rows of all parts together."""
-    outputs: list[list[Outputs]] = [[] for _ in candidates]
-    seconds = [0.0 for _ in candidates]
-    for number, held in enumerate(parts):
-        others = training_input.without(pool, held)
-        for index, candidate in enumerate(candidates):
-            done, of = number * len(candidates) + index, len(parts) * len(candidates)
-            training_input.progress("comparing", step=done, steps=of, name=candidate.name)
-            started = clock.now()
-            outputs[index].append(fit(candidate.goal, replace(training_input, examples=others), pool.subset(held)))
-            seconds[index] += clock.now() - started
-    rows = pool.subset(np.concatenate(parts))
-    return [
-        _scored(training_input.task, rows, candidate, found, spent)
-        for candidate, found, spent in zip(candidates, outputs, seconds, strict=True)
-    ]
+def _goal(scores: Sequence[Score], chosen: Score, seed: int, *, rows: int, folds: int) -> TrainingGoal:
+    """Return the goal of the candidate that was chosen, with the scores of all as its reason."""
+    ordered = sorted(scores, key=lambda score: score.rank, reverse=True)
+    listed = ", ".join(_described(score, chosen.folds) for score in ordered)
+    where = f"{folds} folds of {rows} rows" if chosen.folds == folds else f"{chosen.folds} of {folds} folds of {rows} rows"
+    why = f"of {len(scores)} candidates, {chosen.candidate.name} {_about(scores, chosen)} in {where} ({listed})"
+    table = [score.described(seed, kept=score is chosen) for score in scores]
+    return replace(chosen.candidate.goal, why=why, candidates=table, folds=folds)
 
 
-def _scored(task: Task, rows: Examples, candidate: Candidate, outputs: Sequence[Outputs], seconds: float) -> Score:
-    """Return the score of a candidate, from its outputs for the features (model inputs) of `rows`, fold by fold."""
-    raw = [value for fold in outputs for value in fold.values]
-    losses = task.loss(torch.from_numpy(np.stack(raw)).float(), rows.target(range(len(raw))))
-    found = decoded(task, rows, raw, sum(fold.seconds for fold in outputs))
-    return Score(candidate, found, float(losses.mean()), seconds, max(fold.bytes for fold in outputs))
+def _described(score: Score, folds: int) -> str:
+    """Return the name and the main metric of a candidate, and when it left the race."""
+    left = f" after {score.folds}" if score.folds < folds else ""
+    return f"{score.candidate.name} {score.metric:.3f}{left}"
 
 
-def _rank(score: Score) -> tuple[float, float, float]:
-    """Return what candidates are compared by: the main metric, then the loss, then the time; more is better."""
-    sign = score.found.task.goal_sign
-    finite = score.metric if math.isfinite(score.metric) else -sign * math.inf
-    return sign * finite, -score.loss, -score.candidate.seconds
-
-
-def _best(scores: Sequence[Score]) -> Score:
-    """Return the score of the last candidate than which none is better by more than one standard error of the difference.
-
-    A smaller difference means little on a few dozen rows, and what trains more layers, and compares rows, is usually better on others.
-    """
-    best = max(scores, key=_rank)
-    comparable = [score for score in scores if math.isfinite(score.metric)]
-    near = (score for score in reversed(comparable) if not is_worse(score.found.task, score.found.tally, best.found.tally))
-    return next(near, best)
-
-
-def _goal(scores: Sequence[Score], best: Score, seed: int, *, rows: int, folds: int) -> TrainingGoal:
-    """Return the goal of the best candidate, with the scores of all as its reason."""
-    listed = ", ".join(f"{score.candidate.name} {score.metric:.3f}" for score in sorted(scores, key=_rank, reverse=True))
-    goal = best.found.task.goal
-    leads = max(scores, key=_rank) is best
-    about = f"had the best {goal}" if leads else f"is usually the best, and none had a clearly better {goal}"
-    why = f"of {len(scores)} candidates, {best.candidate.name} {about} in {folds} folds of {rows} rows ({listed})"
-    table = [
-        {**entry(score.candidate.name, score.found, (score.seconds, score.bytes), seed), "loss": score.loss, "kept": score is best}
-        for score in scores
-    ]
-    return replace(best.candidate.goal, why=why, candidates=table, folds=folds)
+def _about(scores: Sequence[Score], chosen: Score) -> str:
+    """Return why a candidate was chosen, as a predicate."""
+    goal = chosen.found.task.goal
+    others = [score for score in scores if score is not chosen and not score.out]
+    if all(chosen.gain >= score.gain for score in others):
+        return f"had the best {goal}"
+    if all((chosen.loss or 0.0) <= (score.loss or 0.0) for score in others):
+        return f"had the best log-loss, and none had a clearly better {goal}"
+    return f"is usually the best, and none was clearly better in {goal} or log-loss"

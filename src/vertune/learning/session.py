@@ -22,7 +22,7 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError
 from vertune.core.kinds import Method, Tokens, method_that_moves
 from vertune.core.records import Record
-from vertune.learning import auto, choice, clock, companion, contrastive, defaults, descriptions, few, probe
+from vertune.learning import auto, choice, clock, companion, contrastive, defaults, descriptions, few, probe, racing
 from vertune.learning.cache import CachedStates, TrunkCache, around
 from vertune.learning.choice import TimeLimit, TrainingGoal
 from vertune.learning.examples import Examples, encode
@@ -249,15 +249,16 @@ class _Findings:
 def _validated_in_folds(
     training_input: TrainingInput, start: _Start, goal: TrainingGoal, pool: Examples, findings: _Findings
 ) -> TrainingOutcome:
-    """Return the outcome of a comparison in which every row of `pool` was held out once; the model is trained afterwards, on all rows.
+    """Return the outcome of a comparison in folds of `pool`; the model is trained afterwards, on all rows.
 
     Metrics, thresholds and the companion are those of the best candidate's predictions for the held-out rows.
     """
-    rows, raw = few.validated(training_input, pool, goal.folds)
+    folds, raw = few.validated(training_input, pool, goal)
+    rows = pool.subset(np.concatenate(folds))
     best = next(entry for entry in goal.candidates if entry["kept"])
     found = decoded(training_input.task, rows, raw, best["milliseconds"] * len(rows) / 1000)
     findings.kept, findings.tried.entries = best["name"], list(goal.candidates)
-    findings.words = companion.fit_in_folds(training_input, pool, few.divided(pool, training_input.task, goal.folds))
+    findings.words = companion.fit_in_folds(training_input, pool, folds)
     _warn(training_input, findings.chosen, [goal.warning] if goal.warning else [])
     findings.chosen |= _facts(replace(goal, candidates=[]), None, findings.tried.seconds()) | {"folds": goal.folds}
     return _outcome(training_input, start, goal, (rows, found), findings)
@@ -329,14 +330,14 @@ def _goal(training_input: TrainingInput, start: _Start, held_out: Examples | Non
     return choice.unlimited(asked, training_input.config.method)
 
 
-def _fit(goal: TrainingGoal, training_input: TrainingInput, held_out: Examples) -> few.Outputs:
+def _fit(goal: TrainingGoal, training_input: TrainingInput, held_out: Examples) -> racing.Outputs:
     """Train a new model for a goal, without traces on disk and in the events; return its outputs for other examples."""
     quiet = replace(training_input, progress=lambda kind, **fields: None, folder=None, cache=None)
     start = _initialise(quiet, _build(quiet), goal.objective == "labels", goal.method)
     _train(start, goal, quiet, None)
     size, started = stored(trainable(start.model)), time.perf_counter()
     found = outputs(start.model, quiet.encoder, held_out.features, quiet.config.device.tokens)
-    return few.Outputs(found, time.perf_counter() - started, size)
+    return racing.Outputs(found, time.perf_counter() - started, size)
 
 
 def _steps(training_input: TrainingInput, goal: TrainingGoal) -> int:
