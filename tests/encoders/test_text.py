@@ -99,6 +99,13 @@ def test_auto_takes_the_data_and_never_more_than_the_base(base):
         Text(base=base, max_tokens=65).resolve([], PAIR)
 
 
+def test_an_open_length_can_be_set_and_a_configured_one_stays(base):
+    assert Text(base=base).reading(40).max_tokens == 40
+    assert Text(base=base).reading(128).max_tokens == 64, "the base reads no more"
+    assert Text(base=base, max_tokens=8).reading(40).max_tokens == 8
+    assert Text().reading(128).max_tokens == 128
+
+
 def test_two_of_one_base_hold_its_tokenizer_once(base):
     one, other = Text(base=str(base), max_tokens=8), Text(base="somewhere else", max_tokens=16)
     beside = other.sharing_with(one)

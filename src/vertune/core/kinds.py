@@ -284,10 +284,9 @@ class Encoder(Part):
         return np.ones(len(records) * len(views), np.int64)
 
     def unknown_share(self, strings: Sequence[str], tokens: Tokens | None = None) -> float:
-        """Return the fraction, from 0 to 1, of unknown tokens among the tokens of these texts.
+        """Return the fraction, from 0 to 1, of tokens of these texts that stand for what can't be written with the vocabulary.
 
-        The unknown token stands for text that can't be written with the vocabulary. `tokens`, if given, are the tokens of these texts, so
-        that the texts are not tokenised again.
+        `tokens`, if given, are the tokens of these texts, so that they are not tokenised again.
         """
         return 0.0
 
@@ -307,10 +306,11 @@ class Encoder(Part):
         """
 
     def at(self, folder: Path) -> Self:
-        """Return a copy of this encoder that reads its files from `folder`.
+        """Return a copy that reads its files from `folder`, which `write` made, or which has a copy of the pretrained model's files."""
+        return self
 
-        The folder was written by the method `write`, or it contains a copy of the pretrained model's files.
-        """
+    def reading(self, tokens: int) -> Self:
+        """Return a copy that reads up to this many tokens of an input, if its options leave the number open; else the encoder itself."""
         return self
 
     def trimmed(self, records: Sequence[Record], views: Sequence[View], folder: Path) -> tuple[Self, NDArray[np.int64]]:

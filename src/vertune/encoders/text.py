@@ -210,6 +210,13 @@ class Text(Encoder):
         """Return a copy whose pretrained model is the one in this folder."""
         return type(self).model_validate({**self.model_dump(), "base": str(folder)})
 
+    def reading(self, tokens: int) -> Self:
+        """Return a copy in which max_tokens is this number, or the maximum of the pretrained model, if it is `auto`."""
+        if self.max_tokens != "auto":
+            return self
+        most = tokens if self.base == bases.AUTO else min(tokens, self.longest)
+        return self.model_copy(update={"max_tokens": most})
+
     def choose_base(self, texts: Sequence[str], views: Sequence[View]) -> Self:
         """Return a copy in which the base `auto` is replaced by an alias that suits the language of these texts, and `split` by its choice.
 

@@ -17,6 +17,7 @@ from vertune.core.records import Answer, Record
 from vertune.data.validate import select_fields, validate_records
 from vertune.products.additions import Searched
 from vertune.runtime.cache import AnswerCache, CachedPredictor
+from vertune.runtime.fleet import Fleet
 from vertune.runtime.predictor import Predictor
 
 _KEPT = 5_000
@@ -45,9 +46,18 @@ class LoadedModels:
 
     @classmethod
     def open(cls, home: Home, models: Mapping[str, str]) -> LoadedModels:
-        """Load models; `models` has their ids by the names of the verticals. Raises NotFound and ModelError."""
+        """Load models as a server has them; `models` has their ids by the names of the verticals. Raises NotFound and ModelError.
+
+        One that has not been prepared for serving is loaded as it was trained.
+        """
+        fleet = Fleet(home)
+
+        def opened(vertical: str, id: str) -> Predictor:
+            model = home.get("models", id)
+            return fleet.candidate(vertical, id).predictor if fleet.ready(model) else Predictor.open(model)
+
         cache: AnswerCache[Hashable, Answer] = AnswerCache(_KEPT)  # a text in the index is a training message, or one to learn from
-        return cls({vertical: CachedPredictor(Predictor.open(home.get("models", id)), id, cache) for vertical, id in models.items()})
+        return cls({vertical: CachedPredictor(opened(vertical, id), id, cache) for vertical, id in models.items()})
 
     def ask_together(
         self, questions: Mapping[str, Sequence[Mapping[str, Any] | str]], deadline: float = 30.0, client: str = ""
@@ -79,6 +89,7 @@ class Asking:
     """The moment at which passages must be valid, in ISO 8601."""
     deadline: float = 30.0
     _vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False)
+    _spelled: dict[str, str] = field(default_factory=dict, init=False)
 
     def predict(self, questions: Mapping[str, Sequence[Record]]) -> dict[str, list[Answer]]:
         """Return, by slot, the predictions for records, all in one batch; slots without a model, or without records, are missing.
@@ -105,7 +116,11 @@ class Asking:
     def spelled(self, text: str) -> str:
         """Return a text with typos, pinyin and homophones as the index writes them; unchanged if there is no index."""
         index = self.searched.index
-        return text if index is None or not text.strip() else index.spelled(text, self.customer)
+        if index is None or not text.strip():
+            return text
+        if text not in self._spelled:
+            self._spelled[text] = index.spelled(text, self.customer)
+        return self._spelled[text]
 
     def search(self, text: str, number: int) -> list[Hit]:
         """Return the passages that fit a text best; its vector is computed now, unless `predict` was asked for it before."""

@@ -24,6 +24,7 @@ from vertune.core.files import read_json, storage_errors, write_json
 from vertune.core.kinds import Task
 from vertune.core.pack import Pack, files_digest, files_of
 from vertune.data.dataset import find, of_model
+from vertune.products import precision
 from vertune.products.additions import Searched, added_passages, merged
 from vertune.products.asking import Asking, LoadedModels
 from vertune.products.passages import INDEX, intent_passages, learnt_from_faq, pack_passages, vectors_of
@@ -41,6 +42,8 @@ CALIBRATION = "calibration.json"
 _TRAINED_ROWS = 5_000
 """Most training rows that are handed to an app that learns."""
 _CALIBRATION = ("text", "intent", "entry")
+_MESSAGE_TOKENS = 128
+"""Tokens of a message that models read, if the config of a slot says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def train(pack: Pack, name: str, home: Home, progress: Progress | None = None, e
         app=pack.config.app, pack=pack.folder.name, digest=pack.digest(), slots=models,
         slot_digests={slot: one.digest for slot, one in slots.items()}, entries={one.id: one.version for one in known},
     )  # fmt: skip
+    _prepare(kind, pack, content, home, progress)
     run = _run(home, name, content)
     with recording(home, run, progress) as recorder:
         product, content = _assembled(_Assembly(home, run, kind, pack, name, entries=known), content, recorder)
@@ -110,7 +114,25 @@ def slot_config(pack: Pack, kind: type[App], slot: str, name: str) -> Config:
             f"{file} trains the task '{config.task.name}', but the slot '{slot}' of '{pack.config.app}' needs '{kind.needs[slot]}'. "
             f"Write task: {kind.needs[slot]}."
         )
-    return config
+    return _reading_messages(config)
+
+
+def _reading_messages(config: Config) -> Config:
+    """Return the config of a slot with a common length of messages, if its model reads a single text and the config sets no length.
+
+    Customers write longer messages than those of training, of which `auto` would cut off what is beyond the longest of these. And if all
+    models read the same tokens of a message, one pass through their backbone answers all of them.
+    """
+    if sum(column.required for column in config.task.input_columns) != 1:
+        return config
+    return config.model_copy(update={"encoder": config.encoder.reading(_MESSAGE_TOKENS)})
+
+
+def _prepare(kind: type[App], pack: Pack, content: Content, home: Home, progress: Progress | None) -> None:
+    """Prepare the models for serving before anything is learnt from what they say, because 8 bits change it."""
+    teacher = _teacher(kind, content, home)
+    known = precision.Known(_calibration(pack, teacher, home), _trained(teacher, home))
+    precision.prepare(kind, content.slots, known, home, progress)
 
 
 @dataclass(frozen=True, slots=True)
