@@ -35,6 +35,13 @@ def test_a_run_is_no_artifact_until_it_is_finished(home):
     assert home.runs() == []
 
 
+def test_where_nothing_was_made_yet_the_command_that_makes_it_is_named(home):
+    with pytest.raises(NotFound, match=r"There are no models yet\. Make one: vertune fit RUN\.yaml"):
+        home.get("models", "intent")
+    with pytest.raises(NotFound, match="vertune app NAME train PACK"):
+        home.get("products", "shop")
+
+
 def test_a_home_that_can_not_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(StorageError, match="VERTUNE_HOME"):

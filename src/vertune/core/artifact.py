@@ -36,6 +36,11 @@ Shelf = Literal["datasets", "models", "reports", "backbones", "products"]
 SHELVES: tuple[str, ...] = get_args(Shelf)
 ALIASED: tuple[Shelf, ...] = ("models", "products")
 """The shelves to whose artifacts aliases can point."""
+_FIRST: dict[Shelf, str] = {
+    "datasets": "vertune prepare RUN.yaml", "models": "vertune fit RUN.yaml", "reports": "vertune evaluate NAME",
+    "backbones": "vertune share", "products": "vertune app NAME train PACK",
+}  # fmt: skip
+"""The command that makes the first artifact of each shelf."""
 REMEDY = "or make the artifact again"
 """How a message about a damaged file of an artifact ends."""
 _LONGEST_ID, _MOST_ID_BYTES = 120, 220
@@ -273,7 +278,7 @@ class Home:
         near = difflib.get_close_matches(name, [*newest, *newest.values()], n=1)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         listed = ", ".join(f"{vertical} (newest: {id})" for vertical, id in list(newest.items())[-10:])
-        advice = f"{hint}Choose from: {listed}." if newest else f"There are no {shelf} yet."
+        advice = f"{hint}Choose from: {listed}." if newest else f"There are no {shelf} yet. Make one: {_FIRST[shelf]}"
         raise NotFound(f"There is no '{name}' among the {shelf} in {self.folder}. {advice}")
 
     def _aliased(self, shelf: Shelf, alias: str) -> Artifact:
