@@ -66,6 +66,13 @@ def test_every_command_has_help_that_fits_the_list(name, capsys):
     assert "Usage: vertune" in capsys.readouterr().out
 
 
+def test_help_breaks_its_lines_where_the_terminal_ends(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "600")
+    assert leave(["label", "--help"]) in (0, None)
+    paragraph = (cli.label.run.__doc__ or "").split("\n\n")[1]
+    assert " ".join(paragraph.split()) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import gc
 import importlib
+import inspect
 import io
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from types import ModuleType
 from typing import Annotated, NoReturn
@@ -67,8 +68,13 @@ def application() -> typer.Typer:
         if hasattr(module, "verbs"):
             app.add_typer(module.verbs, name=name, rich_help_panel=heading)
         else:
-            app.command(name, rich_help_panel=heading)(module.run)
+            app.command(name, rich_help_panel=heading, help=_help(module.run))(module.run)
     return app
+
+
+def _help(run: Callable[..., object]) -> str:
+    """Return the docstring of a command with each paragraph on one line, because Typer would keep its line breaks."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (inspect.getdoc(run) or "").split("\n\n"))
 
 
 def _version(requested: bool) -> None:
