@@ -40,6 +40,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "==> Installing vertune with its optional parts and its tests (a few minutes, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+	@echo "==> Installed. To use it in this shell: . .venv/bin/activate"
 
 demo: $(READY)  ## Data to a model that answers over HTTP, on a CPU, in minutes; make demo LANG=zh shows a Chinese vertical
 	@echo "==> $(DEMO_DATA) to a model that answers: prepare, train, evaluate, predict, serve"
