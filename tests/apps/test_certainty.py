@@ -35,12 +35,14 @@ def drawn(rows: int, seed: int) -> tuple[list[list[float]], list[bool]]:
 def test_signals_say_how_much_the_best_stands_out_and_what_the_intents_say():
     got = dict(zip(certainty.SIGNALS, certainty.signals(found(2.0, 1.25), Belief({"a": 0.75, "b": 0.1}, 0.2)), strict=True))
     assert got == {
-        "fit": 2.0, "lead": 0.75, "words": 0.5, "lead_in_words": 0.0, "meaning": 0.5, "lead_in_meaning": 0.0, "believed": 0.25,
-        "outside": 0.2, "is_entry": 1.0, "is_intent": 0.0,
+        "fit": 2.0, "lead": 0.75, "words": 0.5, "lead_in_words": 0.0, "meaning": 0.5, "lead_in_meaning": 0.0,
+        "believed": pytest.approx(np.log(0.25 / 0.75)), "outside": pytest.approx(np.log(0.2 / 0.8)), "is_entry": 1.0, "is_intent": 0.0,
     }  # fmt: skip
     intent = [Found(Hit("intent:b", "t", "t", 3.0), 3.0)]
     got = dict(zip(certainty.SIGNALS, certainty.signals(intent, Belief({"a": 0.75, "b": 0.1})), strict=True))
-    assert (got["believed"], got["lead"], got["is_intent"], got["is_entry"]) == (0.1, 3.0, 1.0, 0.0)
+    assert (got["lead"], got["is_intent"], got["is_entry"]) == (3.0, 1.0, 0.0)
+    assert got["believed"] == pytest.approx(np.log(0.1 / 0.9))
+    assert np.isfinite(got["outside"])  # also of a probability of 0
     assert np.isnan([got["words"], got["meaning"], got["lead_in_meaning"]]).all()
 
 

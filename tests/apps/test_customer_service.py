@@ -185,6 +185,10 @@ def test_a_flow_whose_words_may_mean_another_one_has_a_button_for_it(app, words)
     reply = chat.say(choice="intent:returns")
     assert (reply.action, reply.intent) == ("ask", "returns")
     assert [frame.flow for frame in chat.state.stack] == ["give_back"]
+    asked = Chat(other, words, other.state()).say("parcel card open")
+    values = [one.value for one in asked.choices]
+    assert asked.action == "clarify"
+    assert values[values.index("intent:track_order") + 1] == "intent:returns"  # also where it is asked which intent is meant
 
 
 class Finding(ByWords):

@@ -22,6 +22,9 @@ SIGNALS = ("fit", "lead", "words", "lead_in_words", "meaning", "lead_in_meaning"
 _LEAST = 20
 """Fewest messages of which the best that was found is right, and wrong, by which a regression is fitted."""
 
+_NEARLY = 1e-4
+"""The probability from which on smaller ones make no difference."""
+
 Kind = Literal["answer", "several", "nothing"]
 
 
@@ -29,7 +32,7 @@ def signals(found: Sequence[Found], belief: Belief) -> list[float]:
     """Return what tells whether the best that was found, of at least one, answers a message; NaN for what is not known.
 
     How well it fits, by the slot `match` or the score of the search, by words and by the cosine of vectors; how much better it fits than
-    all others, so that a passage that words and vectors agree on stands out; and how much the model of intents agrees with it.
+    all others, so that a passage that words and vectors agree on stands out; and how much the model of intents agrees with it, in log odds.
     """
     best = found[0]
     by_words, by_meaning = [_number(one.hit.words) for one in found], [_number(one.hit.meaning) for one in found]
@@ -39,7 +42,8 @@ def signals(found: Sequence[Found], belief: Belief) -> list[float]:
         believed = 1 - max(belief.probabilities.values(), default=0.0)
     leads = [_lead(values) for values in ([one.fit for one in found], by_words, by_meaning)]
     of_what = [float(best.hit.answer is not None), float(best.intent is not None)]
-    return [best.fit, leads[0], by_words[0], leads[1], by_meaning[0], leads[2], believed, belief.outside, *of_what]
+    odds = [_log_odds(believed), _log_odds(belief.outside)]
+    return [best.fit, leads[0], by_words[0], leads[1], by_meaning[0], leads[2], *odds, *of_what]
 
 
 def kind_of(found: Sequence[Found], learnt: Mapping[str, Any], belief: Belief) -> Kind:
@@ -106,6 +110,11 @@ def described(learnt: Mapping[str, Any], error: float) -> str:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, _NEARLY), 1 - _NEARLY)
+    return math.log(inside / (1 - inside))
 
 
 def _lead(values: Sequence[float]) -> float:

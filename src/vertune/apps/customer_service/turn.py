@@ -148,10 +148,15 @@ class Turn(Wording):
     def _or_instead(self, reply: Reply, step: engine.Step) -> Reply:
         """Add a button for each flow that the words may mean as well with which this one has begun."""
         flow = self.know.flows.flow(step.flow)
-        others = [self.know.flows.flow(name) for name in flow.instead] if flow is not None and reply.action == "ask" else []
-        intents = [one.intents[0] for one in others if one is not None]
+        intents = self._instead(flow.intents[0]) if flow is not None and flow.intents and reply.action == "ask" else []
         offers = [Choice(title=self.know.intent_title(one, self.language), value=f"{ASK_INTENT}{one}") for one in intents]
         return reply.model_copy(update={"choices": [*reply.choices, *offers][:MOST_CHOICES]})
+
+    def _instead(self, intent: str) -> list[str]:
+        """Return the intents of the flows that may be meant instead of the one that an intent begins."""
+        flow = self.know.flows.started_by(intent)
+        others = [self.know.flows.flow(name) for name in flow.instead] if flow is not None else []
+        return [one.intents[0] for one in others if one is not None]
 
     def _with_offers(self, reply: Reply, understood: Understood) -> Reply:
         """Add buttons for what other parts of the message may mean."""
@@ -314,7 +319,8 @@ class Turn(Wording):
     def _clarify(self, intents: Sequence[str], confidence: float | None, found: Sequence[Found]) -> Reply:
         """Ask which of a few intents, or of what was found, is meant."""
         sought = [one.intent for one in found if one.intent is not None and one.intent not in self.state.rejected]
-        known = list(dict.fromkeys(one for one in (*intents[:OFFERED], *sought[:_LIKELY]) if one in self.know.intents))[:_MOST_OFFERED]
+        likely = [other for one in (*intents[:OFFERED], *sought[:_LIKELY]) for other in (one, *self._instead(one))]
+        known = list(dict.fromkeys(one for one in likely if one in self.know.intents and one not in self.state.rejected))[:_MOST_OFFERED]
         passages = [one for one in found if one.intent is None]
         if not known and not passages:
             return self._not_understood()
