@@ -49,6 +49,15 @@ def test_a_file_is_labelled_after_one_command(tmp_path):
     assert process.returncode == 0
 
 
+def test_labels_that_an_opened_project_lacks_are_counted(tmp_path):
+    with closing(Database(tmp_path / FILE)) as database:
+        (tmp_path / "mails.csv").write_text("message\nWhere is my card?\nWhere is yours?\n")
+        assert project_of_file(database, Wanted(tmp_path / "mails.csv", labels=["card"])).notes == []
+        (note,) = project_of_file(database, Wanted(tmp_path / "mails.csv", labels=["card", "fee"])).notes
+        assert note.sentence.startswith("label: 1 of 2 labels that were named are not in the project 'mails'")
+        assert project_of_file(database, Wanted(tmp_path / "mails.csv", labels=["card"])).notes == []
+
+
 def test_a_further_file_is_added_to_a_project(tmp_path):
     texts = [f"Where is my card {number}?" for number in range(9)]
     with closing(Database(tmp_path / FILE)) as database:

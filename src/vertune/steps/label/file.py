@@ -13,6 +13,7 @@ from vertune.core.errors import DataError, NotFound, UnknownName
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
 from vertune.core.profile import ColumnProfile
+from vertune.core.records import Note
 from vertune.data.profile import profile_table
 from vertune.steps.init import unreadable
 from vertune.steps.init.tables import as_source, find_tables
@@ -23,6 +24,7 @@ from vertune.steps.label.settings import LabelHelp, ProjectSettings
 from vertune.store import projects
 from vertune.store.database import Database
 from vertune.store.key import DEFAULT_CUSTOMER
+from vertune.store.projects import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Wanted:
 
 
 def project_of_file(database: Database, wanted: Wanted, progress: Progress | None = None) -> Created:
-    """Return the project of this name, or make one of a file.
+    """Return the project of this name as it is, with a note on wanted labels that it lacks, or make one of a file.
 
     Raises NotFound if there is no such file, UnknownName for a column that does not exist, and DataError if no row can be read, or if no
     column contains texts.
@@ -53,7 +55,7 @@ def project_of_file(database: Database, wanted: Wanted, progress: Progress | Non
     with database.reading() as connection:
         there = next((one for one in projects.find(connection, DEFAULT_CUSTOMER) if one.name == name and one.state != "filling"), None)
     if there is not None:
-        return Created(there, [])
+        return Created(there, _missing(there, wanted.labels))
     source, frame = _read(path)
     kind: Task = build(Task, {"name": wanted.task})
     settings = ProjectSettings(labels=[LabelHelp(name=one) for one in wanted.labels], overlap=wanted.overlap)
@@ -72,6 +74,14 @@ def add_file(database: Database, path: Path, name: str, texts: Sequence[str] = (
     source, frame = _read(path)
     kind: Task = build(Task, project.task)
     return add_records(database, Further(project, source, _fields(frame, kind, texts, str(path))), progress)
+
+
+def _missing(project: Project, labels: Sequence[str]) -> list[Note]:
+    """Return a note on labels that a project lacks; none if it has all."""
+    known = {one["name"] for one in project.settings.get("labels", ())}
+    new = [label for label in labels if label not in known]
+    what = f"labels that were named are not in the project '{project.name}', which is opened as it is; add them on its page Settings"
+    return [Note("label", what, len(new), len(labels))] if new else []
 
 
 def _check_exists(path: Path) -> None:
