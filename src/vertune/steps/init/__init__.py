@@ -222,7 +222,8 @@ def _nothing_found(table: TableProfile, where: str, tasks: Sequence[Task]) -> st
     wanted = f"the task '{tasks[0].name}'" if len(tasks) == 1 else "any task"
     return (
         f"No columns of {where} look like the texts and labels of {wanted}; its columns are: {columns}. "
-        "Name the label with --label and the text with --text (in Python label= and text=), or add a column of labels."
+        "Name the label with --label and the text with --text (in Python label= and text=), or add a column of labels. "
+        "To give labels in the browser: vertune label DATA --labels A,B"
     )
 
 
