@@ -162,7 +162,9 @@ def test_the_address_is_printed_although_the_model_was_prepared_first(home, star
     greeting._shown = dict.fromkeys(running.service.answers.fleet.deployments, "preparing")
     greeting.update()
     greeting.update()
-    assert capsys.readouterr().err.count(f"Answering at {running.url}") == 1
+    said = capsys.readouterr().err
+    assert said.count(f"Answering at {running.url}") == 1
+    assert f"console: {running.url}/" in "".join(said.split("\n"))
 
 
 def test_an_idle_connection_holds_up_no_end(fleet, start) -> None:

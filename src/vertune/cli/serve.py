@@ -122,7 +122,8 @@ class _Greeting:
         header = "" if self.keys is None else ' -H "Authorization: Bearer $VERTUNE_KEY"'
         inputs = [column.name for column in deployment.task.input_columns if column.required]
         body = '{"texts": ["…"]}' if len(inputs) == 1 else '{"records": [{' + ", ".join(f'"{name}": "…"' for name in inputs) + "}]}"
-        output.note(f"Answering at {self.url}; documentation: {self.url}/docs. Stop with Ctrl-C.")
+        console = f"console: {self.url}/; " if self.service.settings.console else ""
+        output.note(f"Answering at {self.url}; {console}documentation: {self.url}/docs. Stop with Ctrl-C.")
         output.next_steps(f"curl {self.url}/v1/verticals/{deployment.name}/predict{header} -H 'Content-Type: application/json' -d '{body}'")
 
 
