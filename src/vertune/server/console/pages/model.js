@@ -23,7 +23,9 @@ export default async function model({ root, params, signal, title, reload }) {
   const paths = [at`/v1/verticals/${name}`, at`/v1/verticals/${name}/versions`, at`/v1/verticals/${name}/history`];
   const [vertical, { versions }, history] = await Promise.all(
     paths.map((path, place) =>
-      get(path, place === 1 ? {} : { language }, { signal }).catch((error) => (place === 2 && error.status === 422 ? { versions: [] } : Promise.reject(error))),
+      get(path, place === 1 ? {} : { language }, { signal }).catch((error) =>
+        place === 2 && error.status === 422 ? { versions: [] } : Promise.reject(error),
+      ),
     ),
   );
   const live = versions.find((one) => one.model === (vertical.model ?? vertical.coming?.model));
