@@ -51,8 +51,10 @@ def test_each_intent_has_enough_sentences_and_a_title(pack: Pack) -> None:
 def test_teaching_calibrating_and_behaviour_share_no_text(pack: Pack) -> None:
     taught = {_letters(text) for text, _ in _rows(pack.path("intents/train.csv"))}
     calibrating = {_letters(text) for text, _ in _rows(pack.path("calibration.csv"))}
-    with pack.path("search/pairs.csv").open(encoding="utf-8", newline="") as opened:
-        taught |= {_letters(row["text"]) for row in csv.DictReader(opened)}
+    for file in (pack.path(config).parent for slot, config in pack.config.slots.items() if slot != "intents"):
+        for rows in file.glob("*.csv"):
+            with rows.open(encoding="utf-8", newline="") as opened:
+                taught |= {_letters(row["text"]) for row in csv.DictReader(opened)}
     assert not taught & calibrating
     assert not (taught | calibrating) & _behaviour(pack)
 
