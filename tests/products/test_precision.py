@@ -80,7 +80,7 @@ def test_a_product_is_trained_with_its_models_as_they_are_served(made):
     home, models, _ = made
     found = verdicts(home, models)
     assert {slot: one.precision for slot, one in found.items()} == {"intents": "int8", "search": "int8"}
-    assert all("labelled messages of the product" in one.why for one in found.values())
+    assert all("on the labelled messages of the product, and thresholds are learnt on what it says" in one.why for one in found.values())
     loaded = LoadedModels.open(home, {f"shop-{slot}": id for slot, id in models.items()})
     engines = [one.predictor.engine for one in loaded.predictors.values()]
     assert all(isinstance(one, SharedEngine) and one.backbone.precision == "int8" for one in engines)

@@ -61,7 +61,7 @@ def prepare(kind: type[App], models: Mapping[str, str], known: Known, home: Home
     for slot, model in read.items():
         before, one = verdicts[slot], judged.get(slot)
         assert before is not None  # the backbone has all of these models
-        found = before if one is None else PrecisionVerdict(precision, one.candidate.why, one.candidate.loss, one.same)
+        found = before if one is None else PrecisionVerdict(precision, one.why, one.candidate.loss, one.same)
         if refused and slot not in refused:
             found = replace(found, why=f"one pass answers '{slot}' and '{refused[0]}', which is served in {_EXACT}")
         shared_store.write_verdict(backbone.folder / VERTICALS / model.id, replace(found, precision=precision), model)
@@ -83,6 +83,7 @@ class _Judged:
     """What 8 bits cost a model."""
 
     candidate: Candidate
+    why: str
     same: float | None
     """The share of messages with the same answer."""
 
@@ -109,8 +110,11 @@ class _Judging:
             if records:
                 before, after = (shared_store.attach_model(one, self.backbone, model).answer(records) for one in (exact, int8))
                 tolerance = float(moved_value(model.manifest["config"], "compress.tolerance", 0.005))
-                candidate = Gate(tasks[slot], records, before, GateOptions(tolerance, where=_WHERE)).verdict(_SMALL, after)
-                found[slot] = _Judged(candidate, agreement(tasks[slot], before, after))
+                gate = Gate(tasks[slot], records, before, GateOptions(tolerance, where=_WHERE))
+                candidate = gate.verdict(_SMALL, after)
+                lost = f"it loses {gate.tolerance.format(candidate.loss)} {_WHERE}, and thresholds are learnt on what it says in {_SMALL}"
+                why = candidate.why if candidate.verdict == REFUSED else lost
+                found[slot] = _Judged(candidate, why, agreement(tasks[slot], before, after))
         return found
 
 
