@@ -1,14 +1,15 @@
 """How fast messages of 50 conversations at once are answered over HTTP, with all of them stored.
 
-    python benchmarks/chat_load.py [--rounds 5] [--seconds 8] [--rate 200] [--home HOME --app NAME --texts FILE]
+    python benchmarks/chat_load.py [--rounds 5] [--seconds 8] [--rate 200] [--home HOME --app NAME --texts FILE [--new]]
 
 A server of its own answers with the ledger app, which needs no model, so that what is measured is the server and its store; or with the
-live product NAME of a home, and the texts of a file with labelled conversations. Each of 50 conversations has a connection. Two loads take
-turns in rounds: an open loop, in which messages are due as a Poisson process at `--rate` in all, and the time of one counts from when it
-was due; and a closed loop, in which each conversation sends as soon as it has its reply. Beside them, the same connections ask for
-`/health/live` in a closed loop, which bounds what a request can cost, and a write to the disk that waits for it is timed.
+live product NAME of a home, and the texts of a file with labelled conversations. The server keeps predictions for texts that it has had;
+with --new, each text gets another number, so that none is known. Each of 50 conversations has a connection. Two loads take turns in rounds:
+an open loop, in which messages are due as a Poisson process at `--rate` in all, and the time of one counts from when it was due; and a
+closed loop, in which each conversation sends as soon as it has its reply. Beside them, the same connections ask for `/health/live` in a
+closed loop, which bounds what a request can cost, and a write to the disk that waits for it is timed.
 
-Results: benchmarks/results/chat_load.json, with a case for each app.
+Results: benchmarks/results/chat_load.json, with a case for each app, and one for new texts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ WARM_UP = 3.0
 class Person:
     """One conversation on a connection of its own."""
 
-    def __init__(self, port: int, app: str, texts: Sequence[str], seed: int) -> None:
+    def __init__(self, port: int, app: str, texts: Iterator[str], seed: int) -> None:
         self.line, self.app, self.texts = Line(port), app, texts
         self.draw, self.number, self.headers, self.path = random.Random(seed), 0, "", ""
         self.times: list[float] = []
@@ -55,13 +57,21 @@ class Person:
 
     async def say(self, due: float) -> None:
         self.number += 1
-        body = {"message": f"m{self.number}", "sequence": self.number, "text": self.draw.choice(self.texts)}
+        body = {"message": f"m{self.number}", "sequence": self.number, "text": next(self.texts)}
         status, content = await self.line.send("POST", self.path, body, self.headers)
         if status != 200 or b'"stage":"bot"' not in content or self.number >= 400:  # a conversation that was handed over begins anew
             self.refused += status != 200
             await self.begin()
         else:
             self.times.append(time.perf_counter() - due)
+
+
+def drawn(texts: Sequence[str], new: bool) -> Iterator[str]:
+    """Yield texts without an end; with `new`, each with another number of at most four digits, which is no number of an order."""
+    draw = random.Random(0)
+    for number in count():
+        text = draw.choice(texts)
+        yield f"{text} {number % 10_000}" if new else text
 
 
 async def open_loop(people: list[Person], rate: float, seconds: float) -> float:
@@ -95,16 +105,16 @@ async def closed_loop(people: list[Person], seconds: float) -> float:
 
 async def empty_loop(people: list[Person], seconds: float) -> float:
     """Ask for nothing; return the requests per second."""
-    end, count = time.perf_counter() + seconds, 0
+    end, answered = time.perf_counter() + seconds, 0
 
     async def ask(person: Person) -> None:
-        nonlocal count
+        nonlocal answered
         while time.perf_counter() < end:
             await person.line.send("GET", "/health/live")
-            count += 1
+            answered += 1
 
     await asyncio.gather(*map(ask, people))
-    return count / seconds
+    return answered / seconds
 
 
 def taken(people: list[Person]) -> dict[str, Any]:
@@ -133,7 +143,8 @@ async def measure(options: argparse.Namespace, servers: Servers, folder: Path, t
     port = free_port()
     process = psutil.Process(servers.start(port))
     await servers.ready(port)
-    people = [Person(port, options.app, texts, seed) for seed in range(CONVERSATIONS)]
+    source = drawn(texts, options.new)
+    people = [Person(port, options.app, source, seed) for seed in range(CONVERSATIONS)]
     await asyncio.gather(*(person.begin() for person in people))
     while not people[0].times:  # the models of a product are loaded after the server listens
         await people[0].say(time.perf_counter())
@@ -151,7 +162,8 @@ async def measure(options: argparse.Namespace, servers: Servers, folder: Path, t
         print(rounds[-1], flush=True)
     disk = round(waiting_for_the_disk(folder), 3)
     return {
-        "app": options.app, "conversations": CONVERSATIONS, "rate": options.rate, "seconds": options.seconds, "rounds": rounds,
+        "app": options.app, "texts": len(set(texts)), "new": options.new,
+        "conversations": CONVERSATIONS, "rate": options.rate, "seconds": options.seconds, "rounds": rounds,
         "median": {name: statistics.median(one["open"][name] for one in rounds) for name in ("rate", "p50", "p90", "p99")},
         "most_per_second": statistics.median(one["closed"]["rate"] for one in rounds), "disk_ms": disk,
         "memory_mb": round(process.memory_info().rss / 1e6, 1), **measured_here(), "code": code(),
@@ -174,6 +186,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--app", default="ledger")
     parser.add_argument("--texts", type=Path)
+    parser.add_argument("--new", action="store_true")
     options = parser.parse_args()
     unlimited = {"rate": "100000/second", "beginnings": "100000/second"}
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as temporary:  # on a disk, as a server's database is
@@ -184,7 +197,7 @@ def main() -> None:
         finally:
             servers.close()
     results = json.loads(OUT.read_text()) if OUT.exists() else {"cases": {}}
-    results["cases"][options.app] = found
+    results["cases"][f"{options.app}-new" if options.new else options.app] = found
     write_json(OUT, results)
     print(json.dumps({"median": found["median"], "most_per_second": found["most_per_second"], "disk_ms": found["disk_ms"]}))
 

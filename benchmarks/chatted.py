@@ -57,7 +57,9 @@ def chat_kills() -> str:
 def chat_figures() -> Iterator[Figure]:
     """The bars."""
     for app, case in results("chat_load").get("cases", {}).items():
-        about = f"Chat with the app `{app}`, {case['conversations']} conversations at once, {case['rate']:g} messages a second are due"
+        texts = ", each text is new" if case.get("new") else ""
+        load = f"{case['conversations']} conversations at once, {case['rate']:g} messages a second are due"
+        about = f"Chat with the app `{case['app']}`{texts}, {load}"
         for name, (title, sign, bar) in _BARS.items():
             values = [one["open"][name] for one in case["rounds"]]
             measured = f"{short(case['median'][name])} ({short(min(values))} – {short(max(values))})"
