@@ -129,7 +129,7 @@ def test_heavy_imports_of_a_command_are_seldom_searched_for_garbage():
     try:
         gc.set_threshold(700, 10, 10)
         assert leave(["--version"]) in (0, None)
-        assert gc.get_threshold() == (20_000, 10, 10)
+        assert gc.get_threshold() == (20_000, 20, 20)
     finally:
         gc.set_threshold(*before)
 

@@ -6,7 +6,6 @@ when it is called, so that `vertune --help` is fast.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import inspect
 import io
@@ -19,14 +18,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from vertune.core import collector
+
 HEADINGS = ("From a file to a model", "Use a model", "Serve models", "Look around", "Free space", "Further commands")
 """The headings of `vertune --help`, in order; a command's `PANEL` has its heading and its position under the heading."""
 ENTRY_POINTS = "vertune.cli"
 """Group of the entry points with which other packages add commands."""
 _SHARED = frozenset({"options", "output", "progress"})
 """Modules of this folder that are not commands but are used by them."""
-_OBJECTS = 20_000
-"""Number of new objects after which Python looks for garbage: with its default of 700, that takes a fifth of the time of heavy imports."""
 
 
 def commands() -> dict[str, ModuleType]:
@@ -106,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = [*(sys.argv[1:] if arguments is None else arguments)]  # not list(): that name is a command's module here
     end = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:end]
-    gc.set_threshold(_OBJECTS)
+    collector.look_less_often()
     _print_every_character()
     words = [word for position, word in enumerate(words) if word != "--debug" or position >= end]
     try:

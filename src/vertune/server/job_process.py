@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from vertune.core import collector
 from vertune.core.artifact import Home
 from vertune.core.config import Config
 from vertune.core.errors import ModelError, NotFound, VertuneError
@@ -61,6 +62,7 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     _limit_memory(request.get("memory"))
+    collector.look_less_often()
     output = _Output()
     threading.Thread(target=_die_with_the_server, daemon=True).start()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)

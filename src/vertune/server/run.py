@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from vertune.core import collector
 from vertune.core.errors import ConfigError, StorageError
 from vertune.server.application import HEADERS, build
 from vertune.server.connections import ConnectionTable
@@ -124,7 +125,7 @@ def _spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    collector.look_less_often()
 
 
 def _exception_handler(events: RepeatedEvents) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
