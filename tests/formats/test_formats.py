@@ -97,7 +97,8 @@ def test_spans_survive(name, data):
     if name in {"doccano", "argilla"} and not any(spans for _, spans in rows):
         rows.append(("Ada", [{"start": 0, "end": 3, "label": "PER"}]))  # a file without any span does not show what its labels are
     made = numbered(rows, "spans")
-    assert again(name, task_of("tag"), made) == expected(made)
+    task = task_of("tag", offsets="code_points")  # a few random spans may fit words better if they are counted in bytes
+    assert again(name, task, made) == expected(made)
 
 
 @pytest.mark.parametrize("name", of("number"))
