@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -295,7 +296,7 @@ def test_a_deadline_that_is_none_is_refused(server, said) -> None:
 def test_a_deadline_that_can_not_be_met_is_refused_with_when_to_come_again(server) -> None:
     for _ in range(3):
         found = server.predict("intent", *["tell me of rome"] * 200, X_Deadline_Ms="0.01")
-        assert "could not be answered within" in problem(found, 503)
+        assert re.search("(could not be|was not) answered within", problem(found, 503))  # the latter if it has passed before that is known
         assert int(found.headers["retry-after"]) >= 1
         assert 0 < int(found.headers["retry-after-ms"]) <= 1000 * int(found.headers["retry-after"])
     assert server.predict("intent", "a", X_Deadline_Ms="5000").status_code == 200
