@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 
 from vertune.cli import main
 from vertune.core.app import Request
-from vertune.core.artifact import Home
 from vertune.core.errors import Busy, StorageError
 from vertune.core.pack import Pack
 from vertune.products import live
@@ -23,7 +21,7 @@ from vertune.retrieval.passages import Passage
 from vertune.store import entries
 from vertune.store.database import FILE, Database
 from vertune.store.entries import Draft, Entry
-from vertune.testing.tiny_pack import tiny_pack, tiny_product
+from vertune.testing.tiny_pack import tiny_pack
 
 NOW = "2030-01-01T00:00:00.000000+00:00"
 ASKED = "do you sell umbrellas"
@@ -42,27 +40,6 @@ def withdrawn(one: Entry) -> Entry:
 
 
 GIFT = entry("g", question="Can you wrap it?", answer="Wrapping is free now.", replaces="gift_wrap")
-
-
-@pytest.fixture(scope="module")
-def made(tiny_base, tmp_path_factory):
-    """A home with a live product, and the folder of its pack; no test changes them."""
-    folder = tmp_path_factory.mktemp("additions")
-    home = Home(folder / "home")
-    tiny_product(home, tiny_base, folder / "tiny")
-    return home, folder / "tiny"
-
-
-@pytest.fixture
-def home(made, tmp_path) -> Home:
-    """A copy of that home which a test may change."""
-    shutil.copytree(made[0].folder, tmp_path / "home")
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture(scope="module")
-def product(made) -> Product:
-    return Product.open(made[0], "shop")
 
 
 def found(product: Product, text: str = ASKED, customer: str | None = "bank") -> list[str | None]:

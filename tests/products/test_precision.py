@@ -58,13 +58,6 @@ def made(tiny_base, tmp_path_factory):
     return home, trained.models, read_messages(folder / "pack" / "calibration.csv")
 
 
-@pytest.fixture
-def home(made, tmp_path) -> Home:
-    """A copy of that home which a test may change."""
-    shutil.copytree(made[0].folder, tmp_path / "home")
-    return Home(tmp_path / "home")
-
-
 def verdicts(home: Home, models: dict[str, str]) -> dict[str, PrecisionVerdict]:
     (backbone,) = home.shelf("backbones")
     found = {slot: shared_store.read_verdict(backbone, id) for slot, id in models.items()}

@@ -11,7 +11,6 @@ import pytest
 from vertune.apps.customer_service import CustomerService
 from vertune.cli import main
 from vertune.core.app import Request, Said
-from vertune.core.artifact import Home
 from vertune.core.conversation import Conversation
 from vertune.core.errors import ConfigError, Conflict, DataError, NotFound, StorageError
 from vertune.core.pack import Pack
@@ -19,30 +18,9 @@ from vertune.products import live
 from vertune.products.product import Product
 from vertune.products.training import train
 from vertune.steps.remove import remove
-from vertune.testing.tiny_pack import tiny_pack, tiny_product
+from vertune.testing.tiny_pack import tiny_pack
 
 RETURNS = "what about return for me"
-
-
-@pytest.fixture(scope="module")
-def made(tiny_base, tmp_path_factory):
-    """A home with a live product, and the folder of its pack; no test changes them."""
-    folder = tmp_path_factory.mktemp("product")
-    home = Home(folder / "home")
-    tiny_product(home, tiny_base, folder / "tiny")
-    return home, folder / "tiny"
-
-
-@pytest.fixture
-def home(made, tmp_path) -> Home:
-    """A copy of that home which a test may change."""
-    shutil.copytree(made[0].folder, tmp_path / "home")
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture(scope="module")
-def product(made) -> Product:
-    return Product.open(made[0], "shop")
 
 
 def test_it_replies_and_keeps_its_state_as_json(product):
