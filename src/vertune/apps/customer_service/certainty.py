@@ -21,7 +21,6 @@ SIGNALS = ("fit", "lead", "words", "lead_in_words", "meaning", "lead_in_meaning"
 """Names of the signals, in the order of their columns."""
 _LEAST = 20
 """Fewest messages of which the best that was found is right, and wrong, by which a regression is fitted."""
-
 _NEARLY = 1e-4
 """The probability from which on smaller ones make no difference."""
 

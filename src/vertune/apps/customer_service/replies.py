@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from vertune.apps.customer_service.knowledge import ASK_PERSON, NONE_OF_THESE, Knowledge
+from vertune.apps.customer_service.knowledge import ASK_INTENT, ASK_PERSON, NONE_OF_THESE, Knowledge
 from vertune.core.app import Action, Attachment, Choice, Evidence, Reply, Request
 from vertune.dialogue.engine import Step
 from vertune.dialogue.state import Conversation
@@ -101,6 +101,10 @@ class Wording:
     def listed(self, intents: Sequence[str]) -> list[Evidence]:
         """Return intents as evidence."""
         return [Evidence(kind="intent", id=intent, title=self.know.intent_title(intent, self.language)) for intent in intents]
+
+    def offers(self, intents: Sequence[str]) -> list[Choice]:
+        """Return a button for each of some intents."""
+        return [Choice(title=self.know.intent_title(intent, self.language), value=f"{ASK_INTENT}{intent}") for intent in intents]
 
     def person(self) -> list[Choice]:
         """Return the button by which a person is asked for."""

@@ -19,7 +19,7 @@ from vertune.apps.customer_service.knowledge import (
 from vertune.apps.customer_service.replies import MOST_CHOICES, Parts, Wording, joined
 from vertune.apps.customer_service.searching import Found
 from vertune.apps.customer_service.understanding import OFFERED, Learnt, Understood, tagged, understand
-from vertune.core.app import Action, Ask, Attachment, Choice, Evidence, Hit, Reply
+from vertune.core.app import Action, Ask, Attachment, Evidence, Hit, Reply
 from vertune.dialogue import engine
 from vertune.dialogue.flows import fill
 from vertune.dialogue.patterns import Reading, read
@@ -149,8 +149,7 @@ class Turn(Wording):
         """Add a button for each flow that the words may mean as well with which this one has begun."""
         flow = self.know.flows.flow(step.flow)
         intents = self._instead(flow.intents[0]) if flow is not None and flow.intents and reply.action == "ask" else []
-        offers = [Choice(title=self.know.intent_title(one, self.language), value=f"{ASK_INTENT}{one}") for one in intents]
-        return reply.model_copy(update={"choices": [*reply.choices, *offers][:MOST_CHOICES]})
+        return reply.model_copy(update={"choices": [*reply.choices, *self.offers(intents)][:MOST_CHOICES]})
 
     def _instead(self, intent: str) -> list[str]:
         """Return the intents of the flows that may be meant instead of the one that an intent begins."""
@@ -164,8 +163,7 @@ class Turn(Wording):
         more = [one for one in understood.maybe if one in self.know.intents and not known & {one, f"{ASK_INTENT}{one}"}]
         if not more or reply.action not in {"answer", "ask", "clarify"}:
             return reply
-        offers = [Choice(title=self.know.intent_title(one, self.language), value=f"{ASK_INTENT}{one}") for one in more]
-        return reply.model_copy(update={"choices": [*offers, *reply.choices][:MOST_CHOICES]})
+        return reply.model_copy(update={"choices": [*self.offers(more), *reply.choices][:MOST_CHOICES]})
 
     def _outside_flows(self, reading: Reading, understood: Understood) -> Reply:
         """Reply to a message that has nothing to do with a flow at hand."""
@@ -279,8 +277,7 @@ class Turn(Wording):
         if step is None:  # the action of another flow is being called
             return self.say("answer", "calling")
         reply = self.of_step(step, parts.texts, intent)
-        listed = [Evidence(kind="intent", id=one, title=self.know.intent_title(one, self.language)) for one in named]
-        return reply.model_copy(update={"evidence": [*listed, *reply.evidence][:50], "attachments": parts.attachments})
+        return reply.model_copy(update={"evidence": [*self.listed(named), *reply.evidence][:50], "attachments": parts.attachments})
 
     def _understood(self, reply: Reply, intent: str | None) -> Reply:
         """Note that something was understood."""
@@ -326,9 +323,8 @@ class Turn(Wording):
             return self._not_understood()
         self.state.offered = known
         self._keep(passages)
-        offers = [Choice(title=self.know.intent_title(intent, self.language), value=f"{ASK_INTENT}{intent}") for intent in known]
         shown = passages[: searching.OFFERED - 1 if known else searching.OFFERED]
-        offers += searching.offers(self.know, shown, self.language)
+        offers = [*self.offers(known), *searching.offers(self.know, shown, self.language)]
         return Reply(
             action="clarify", text=self.text("did_you_mean" if known else "found_several"), choices=self.ended(offers),
             evidence=[*self.listed(known), *map(searching.evidence, shown)], confidence=confidence, slots=self.slots(),
@@ -351,8 +347,7 @@ class Turn(Wording):
         self.state.offered = offered
         if not offered:
             return self.say("clarify", "not_that_open", choices=self.person(), reasons=["rejected"])
-        choices = [Choice(title=self.know.intent_title(one, self.language), value=f"{ASK_INTENT}{one}") for one in offered]
-        reply = self.say("clarify", "not_that", choices=self.ended(choices), reasons=["rejected"])
+        reply = self.say("clarify", "not_that", choices=self.ended(self.offers(offered)), reasons=["rejected"])
         return reply.model_copy(update={"evidence": self.listed(offered)})
 
     def _not_understood(self, likely: Sequence[str] = ()) -> Reply:
