@@ -82,15 +82,17 @@ def train(pack: Pack, name: str, home: Home, progress: Progress | None = None, e
     for slot, wanted in slots.items():
         models[slot], again = _model(home, name, wanted, progress)
         reused += [slot] if again else []
-    known = _entries(home, name, entries)
+    added = _entries(home, name, entries)
     content = Content(
         app=pack.config.app, pack=pack.folder.name, digest=pack.digest(), slots=models,
-        slot_digests={slot: one.digest for slot, one in slots.items()}, entries={one.id: one.version for one in known},
+        slot_digests={slot: one.digest for slot, one in slots.items()}, entries={one.id: one.version for one in added},
     )  # fmt: skip
-    _prepare(kind, pack, content, home, progress)
+    teacher = _teacher(kind, content, home)
+    known = precision.Known(_calibration(pack, teacher, home), _trained(teacher, home))
+    precision.prepare(kind, models, known, home, progress)  # before anything is learnt from what the models say: 8 bits change it
     run = _run(home, name, content)
     with recording(home, run, progress) as recorder:
-        product, content = _assembled(_Assembly(home, run, kind, pack, name, entries=known), content, recorder)
+        product, content = _assembled(_Assembly(home, run, kind, pack, name, entries=added, known=known), content, recorder)
     return Trained(product, models, tuple(reused), content.learnt, content.passages)
 
 
@@ -126,13 +128,6 @@ def _reading_messages(config: Config) -> Config:
     if sum(column.required for column in config.task.input_columns) != 1:
         return config
     return config.model_copy(update={"encoder": config.encoder.reading(_MESSAGE_TOKENS)})
-
-
-def _prepare(kind: type[App], pack: Pack, content: Content, home: Home, progress: Progress | None) -> None:
-    """Prepare the models for serving before anything is learnt from what they say, because 8 bits change it."""
-    teacher = _teacher(kind, content, home)
-    known = precision.Known(_calibration(pack, teacher, home), _trained(teacher, home))
-    precision.prepare(kind, content.slots, known, home, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +209,7 @@ class _Assembly:
     name: str
     entries: Sequence[Entry]
     """What people have added, without what was withdrawn."""
+    known: precision.Known
 
     def models(self, content: Content) -> LoadedModels:
         return LoadedModels.open(self.home, {vertical_of(self.name, slot): id for slot, id in content.slots.items()})
@@ -225,15 +221,13 @@ def _assembled(made: _Assembly, content: Content, recorder: Recorder) -> tuple[A
     _copy_pack(pack, folder / PACK)
     models = made.models(content)
     verticals = {slot: vertical_of(made.name, slot) for slot in content.slots}
-    teacher = _teacher(made.kind, content, made.home)
-    trained = _trained(teacher, made.home)
+    messages, trained = made.known.new, made.known.trained
     intents = list(intent_passages(pack, trained))
     passages = [*pack_passages(pack), *intents, *added_passages(made.entries, pack)]
     keep_entries(folder, made.entries)
     embed = vectors_of(models, verticals.get(made.kind.vectors), passages)
     index = _index(folder / INDEX, passages, embed, recorder) if passages else None
     app = made.kind.of_pack(pack)
-    messages = _calibration(pack, teacher, made.home)
     write_json(folder / CALIBRATION, [asdict(one) for one in messages])
     held, rest = learnt_from_faq(pack, _trained_texts(made, content))
     rest += intents
