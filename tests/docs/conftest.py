@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MEASURED
+from tests.conftest import unmeasured
 from tests.docs.snippets import Session, blocks
 from tests.forks import ForkedModule
 from tests.server.conftest import INTERVALS, admin, described
@@ -58,7 +58,7 @@ def serve(monkeypatch, forks) -> Iterator[Callable[[], str]]:
 def session(page_base, tmp_path, monkeypatch, serve) -> Session:
     """An empty folder. The embedded bases are a tiny one, which learns for an epoch; no model is timed, and no candidates are compared."""
     monkeypatch.setattr(base, "resolve", lambda name: page_base if name in {"minilm", "e5", "e5-zh-en"} else RESOLVE(name))
-    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *_: MEASURED)
+    unmeasured(monkeypatch)
     monkeypatch.setattr("vertune.learning.few.ROWS", 0)
     monkeypatch.setattr("vertune.learning.defaults._EPOCHS", ((10**9, 1),))
     monkeypatch.setattr("vertune.server.people.SessionSettings", lambda: SessionSettings(password_kibibytes=8, password_rounds=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.conftest import MEASURED
+from tests.conftest import unmeasured
 from tests.documented import offered
 
 from vertune.core.artifact import Home
@@ -26,7 +26,7 @@ def test_it_goes_from_a_file_to_a_graph(tmp_path, monkeypatch) -> None:
     from vertune.steps.train import train
 
     monkeypatch.setattr("vertune.evaluation.gate.ECE", 10)
-    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+    unmeasured(monkeypatch)
     rows = [f"{'a' * (1 + row % 9)},{'short' if row % 9 < 4 else 'long'}" for row in range(180)]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]))
     value = {

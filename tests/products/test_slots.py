@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import unmeasured
 from vertune.apps.customer_service import CustomerService
 from vertune.apps.customer_service.searching import find
 from vertune.core.app import Reply, Request
@@ -98,7 +99,9 @@ def made(tmp_path_factory):
     words = {word.strip(".,") for text in texts for word in text.lower().split()}
     base = tiny.write("bert", folder / "base", words)
     home = Home(folder / "home")
-    trained = train(full_pack(folder / "full", base), "shop", home)
+    with pytest.MonkeyPatch.context() as patch:
+        unmeasured(patch)
+        trained = train(full_pack(folder / "full", base), "shop", home)
     product = Product.open(home, trained.product.id)
     # nothing learnt of search, so that whatever is found is offered
     app = CustomerService.of_pack(product.pack, {**trained.learnt, "search": {}})

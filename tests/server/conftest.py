@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests import databases
-from tests.conftest import CITIES, FOODS, MEASURED, rows
+from tests.conftest import CITIES, FOODS, rows, unmeasured
 from tests.forks import ForkedModule
 from tests.server.browser import start_chromium
 from tests.server.running import Running
@@ -49,7 +49,7 @@ def make_fleet(tiny_base: Path, folder: Path) -> Home:
         home.alias(f"{name}@live", model.id)
     models.append(_trained(home, "intent", *OTHER, tiny_base, labels=("even", "odd")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+        unmeasured(patch)
         assert not make_servable(models, home)
     return home
 

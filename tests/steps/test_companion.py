@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.conftest import MEASURED
+from tests.conftest import unmeasured
 from tests.exports.test_portable import asked, near
 from tests.learning.conftest import sentences
 from tests.steps.test_train import base, config_of, dataset_of
@@ -79,7 +79,7 @@ def test_a_tagger_sees_case_by_its_companion_and_keeps_it_everywhere(tagger, tmp
     fleet = Fleet(home, threads=1, exact=True)
     assert not fleet.follow(fleet.live())
     assert near(fleet.get("people").predictor.answer(rows), expected)
-    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+    unmeasured(monkeypatch)
     smaller = compress(model, home, ["compress.chain=[]"])
     assert near(Predictor.open(smaller).answer(rows), expected)
 
@@ -152,7 +152,7 @@ def test_a_shared_backbone_answers_as_the_model_alone(made) -> None:
 
 
 def test_a_compressed_model_keeps_it(copied, monkeypatch) -> None:
-    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+    unmeasured(monkeypatch)
     home, model = copied
     smaller = compress(model, home, ["compress.chain=[]"])
     assert (smaller.folder / FILE).read_bytes() == (model.folder / FILE).read_bytes()
@@ -162,7 +162,7 @@ def test_a_compressed_model_keeps_it(copied, monkeypatch) -> None:
 def test_a_fold_of_a_cross_validation_has_words_of_its_own(copied, monkeypatch) -> None:
     from vertune.learning import companion
 
-    monkeypatch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+    unmeasured(monkeypatch)
     home, model = copied
     seen: list[int] = []
     fit = companion.fit

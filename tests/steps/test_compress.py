@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.conftest import unmeasured
 from vertune.core import part
 from vertune.core.errors import ConfigError, DataError, ModelError, NotFound, StorageError
 from vertune.runtime.graph import Graph
@@ -22,10 +23,8 @@ LOOSE = "compress.tolerance=1"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Speed is measured in a process of its own; these tests need no figure of it."""
-    monkeypatch.setattr(
-        "vertune.evaluation.gate.benchmark", lambda *given: {"latency": {"16": 0.001}, "throughput": 1.0, "memory": 1, "threads": 1}
-    )
+    """These tests need no figure of speed."""
+    unmeasured(monkeypatch)
 
 
 @pytest.fixture

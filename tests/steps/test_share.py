@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from tests.conftest import MEASURED
+from tests.conftest import unmeasured
 from vertune.core.artifact import Artifact, Home
 from vertune.core.config import load
 from vertune.core.errors import MissingExtra, StorageError
@@ -47,7 +47,7 @@ def home(fitted, run_yaml, tmp_path_factory) -> Home:
         file.write_text(text)
         fit(load(file), made, accept=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.evaluation.gate.benchmark", lambda *given: MEASURED)
+        unmeasured(patch)
         assert not share.make_servable(list(Fleet(made).live().values()), made)
     return made
 
