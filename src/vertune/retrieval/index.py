@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ class Index:
         state, hashed = self._state, np.uint64(text_hash(id))
         for number, (one, allowed) in enumerate(zip(state.ranker.segments, _allowed(state, customer, at), strict=True)):
             for passage in np.flatnonzero(allowed & (one.ids == hashed)):
-                return _hit(state.ranker, Place(number, int(passage)), 1.0, None)
+                return _hit(state.ranker, Place(number, int(passage)), 1.0)
         return None
 
     def passages(self) -> Iterator[Passage]:
@@ -228,13 +228,17 @@ class Index:
         depth = max(_DEPTH, number)
         shares = state.ranker.by_words(query, allowed, depth)
         scores = {place: state.joining.words * share for place, share in shares.items()}
+        cosines: dict[Place, float | None] = {}
         direction = None if vector is None else self._direction(state, vector)
         if direction is not None:
-            weight = state.joining.vectors * (1 - query.misheard)
-            for place, share in _scaled(state.ranker.by_vector(direction, allowed, depth)).items():
+            weight, near = state.joining.vectors * (1 - query.misheard), state.ranker.by_vector(direction, allowed, depth)
+            for place, share in _scaled(near).items():
                 scores[place] = scores.get(place, 0.0) + weight * share
+            cosines.update(near)
         best = sorted(scores, key=lambda place: (-scores[place], place))[:number]
-        return [replace(_hit(state.ranker, place, scores[place], direction), words=shares.get(place, 0.0)) for place in best]
+        if direction is not None:
+            cosines.update({place: state.ranker.cosine(place, direction) for place in best if place not in cosines})
+        return [_hit(state.ranker, place, scores[place], shares.get(place, 0.0), cosines.get(place)) for place in best]
 
     def spelled(self, text: str, customer: str | None = None) -> str:
         """Return the text as the passages that a customer may see would write it, for a model that reads it next.
@@ -408,7 +412,6 @@ def _scaled(cosines: Mapping[Place, float]) -> dict[Place, float]:
     return {place: max(0.0, (cosine - values[-1]) / (values[0] - values[-1])) for place, cosine in cosines.items()}
 
 
-def _hit(ranker: Ranker, place: Place, score: float, direction: NDArray[np.float32] | None) -> Hit:
+def _hit(ranker: Ranker, place: Place, score: float, words: float | None = None, meaning: float | None = None) -> Hit:
     one = ranker.segments[place.segment].passage(place.passage)
-    meaning = None if direction is None else ranker.cosine(place, direction)
-    return Hit(one.id, one.title, one.text, score, url=one.url, answer=one.answer, meaning=meaning)
+    return Hit(one.id, one.title, one.text, score, url=one.url, answer=one.answer, words=words, meaning=meaning)

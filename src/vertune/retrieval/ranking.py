@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ _CLOSE = 500
 """Number of units whose complete vectors are compared, after those along the main axes were."""
 _UNITS = 4
 """How many units are looked at for each passage that is wanted, because several may be of one passage."""
+_REMEMBERED = 1024
+"""Questions of which it is kept what they sound like: each is compared twice until it is answered, and many are asked again."""
 
 
 class Place(NamedTuple):
@@ -116,7 +119,7 @@ class Ranker:
         syllable; its character counts nothing.
         """
         known_words = self._known(words)
-        sound = self._sound(plain, latin=2 * known_words <= len(words))
+        sound = self._sound(plain, 2 * known_words <= len(words))
         for term, known in sound.pairs:
             weights[term] += SOUND if known else 1.0 + SOUND
         for place in sound.doubtful:
@@ -131,7 +134,11 @@ class Ranker:
         units = self.frequencies(stems)
         return sum(units[stem] > 0 for stem in stems)
 
-    def _sound(self, plain: str, latin: bool) -> _Sound:
+    @cached_property
+    def _sound(self) -> Callable[[str, bool], _Sound]:
+        return lru_cache(_REMEMBERED)(self._compared)
+
+    def _compared(self, plain: str, latin: bool) -> _Sound:
         """Compare what a question sounds like with the index; `latin` says whether Latin letters may be pinyin, and are not words."""
         heard = pinyin.heard(plain)
         trusted, followed = [False] * len(heard.syllables), [False] * len(heard.syllables)
@@ -165,7 +172,7 @@ class Ranker:
     def rewritten(self, plain: str, allowed: Sequence[NDArray[np.bool_]]) -> str:
         """Return a question in normal form with its doubtful syllables in characters of the passages that may be found."""
         words = [token for token in normalise.tokens(plain) if not normalise.is_ideographic(token)]
-        sound = self._sound(plain, latin=2 * self._known(words) <= len(words)) if self.chinese else None
+        sound = self._sound(plain, 2 * self._known(words) <= len(words)) if self.chinese else None
         if sound is None or not sound.doubtful:
             return plain
         chosen = [one[segment.owners] for one, segment in zip(allowed, self.segments, strict=True)]
@@ -276,6 +283,7 @@ def _distinct(results: Sequence[tuple[int, NDArray[np.int32], NDArray[Any]]], nu
     passages = np.concatenate([np.int64(segment << 32) + owners for segment, owners, _ in results])
     scores = np.concatenate([scores for _, _, scores in results]).astype(np.float64)
     order = np.lexsort((passages, -scores))
-    first = np.sort(np.unique(passages[order], return_index=True)[1])[:number]
-    best = zip(passages[order][first].tolist(), scores[order][first].tolist(), strict=True)
-    return {Place(passage >> 32, passage & 0xFFFFFFFF): score for passage, score in best}
+    best: dict[int, float] = {}
+    for passage, score in zip(passages[order].tolist(), scores[order].tolist(), strict=True):
+        best.setdefault(passage, score)
+    return {Place(passage >> 32, passage & 0xFFFFFFFF): score for passage, score in islice(best.items(), number)}

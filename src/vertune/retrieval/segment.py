@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +49,8 @@ PASSAGES, WORDS = "passages.jsonl", "words.json"
 EVERYBODY = 0
 OPTIONAL = frozenset({"vectors", "short", "axes"})
 _MOST = 255
+_REMEMBERED = 256
+"""Passages of a segment that are kept as they were read."""
 
 
 class _Rows:
@@ -131,8 +133,12 @@ class Segment:
         rows = self._vector_rows
         return None if rows is None else rows.take(units).astype(np.float32) @ vector
 
-    def passage(self, number: int) -> Passage:
-        """Return a passage by its number."""
+    @cached_property
+    def passage(self) -> Callable[[int], Passage]:
+        """Returns a passage by its number; those that were found last are kept."""
+        return lru_cache(_REMEMBERED)(self._passage)
+
+    def _passage(self, number: int) -> Passage:
         fields = json.loads(self._passages[self.offsets[number] : self.offsets[number + 1]].tobytes())
         return Passage(**{**fields, "questions": tuple(fields["questions"])})
 
