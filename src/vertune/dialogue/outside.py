@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,6 @@ _FEW_NEIGHBOURS = 5
 """Number of rows inside and outside between which a message is compared."""
 _ROWS = 4_000
 """Largest number of training rows that are kept; more are drawn evenly from the intents."""
-_HALVED = frozenset({"rows", "outside"})
-"""Arrays that are stored in half precision."""
 _SHRINKAGE = 0.1
 """Share of the mean variance in the covariance of vectors, so that it can be inverted for few rows."""
 _TINY = 1e-12
@@ -38,12 +37,12 @@ _FEWEST = 10
 """Fewest messages that are known to be outside with which others are compared."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reference:
     """Where the training rows of intents are among vectors."""
 
-    rows: NDArray[np.float32]
-    """Vectors of length 1, shape (rows, width), rounded to half precision, in which they are stored."""
+    rows: NDArray[np.float16]
+    """Vectors of length 1, shape (rows, width)."""
     labels: NDArray[np.int32]
     """The place of the intent of each row."""
     means: NDArray[np.float32]
@@ -54,8 +53,8 @@ class Reference:
     """The mean of all vectors."""
     overall: NDArray[np.float32]
     """The same matrix for all rows as one."""
-    outside: NDArray[np.float32]
-    """The same of messages that are known to be outside; maybe none."""
+    outside: NDArray[np.float16]
+    """The `rows` of messages that are known to be outside; maybe none."""
 
     @classmethod
     def of(cls, vectors: Floats, labels: Places, outside: Floats | None = None, seed: int = 0) -> Reference:
@@ -73,13 +72,13 @@ class Reference:
         kept = _spread(labels, seed)
         known = vectors[:0] if outside is None or len(outside) < _FEWEST else outside
         return cls(
-            rows=scaled[kept].astype(np.float16).astype(np.float32),
+            rows=scaled[kept].astype(np.float16),
             labels=labels[kept].astype(np.int32),
             means=(means @ whitening).astype(np.float32),
             whitening=whitening.astype(np.float32),
             centre=scaled.mean(0).astype(np.float32),
             overall=overall.astype(np.float32),
-            outside=_scaled(known[:_ROWS]).astype(np.float16).astype(np.float32),
+            outside=_scaled(known[:_ROWS]).astype(np.float16),
         )
 
     def signals(self, vectors: Floats, predicted: Places, own: Places | None = None) -> Floats:
@@ -89,22 +88,45 @@ class Reference:
         compared with itself.
         """
         scaled = _scaled(vectors).astype(np.float32)
-        similar = scaled @ self.rows.T
+        similar, outside, towards, white, rows = np.split(scaled @ self._multiplied, self._bounds, axis=1)
         near = _nearest(similar, _NEIGHBOURS)
         closeness = np.take_along_axis(similar, near, 1)
         agrees = self.labels[near] == predicted[:, None]
         same = np.where(self.labels[None, :] == predicted[:, None], similar, -1.0).max(1)
-        white, rows = scaled @ self.whitening, (scaled - self.centre) @ self.overall
-        distances = (white**2).sum(1)[:, None] - 2 * white @ self.means.T + (self.means**2).sum(1)
-        distance, background = np.sqrt(np.maximum(distances.min(1), 0)), np.sqrt((rows**2).sum(1))
+        distances = (white**2).sum(1)[:, None] - 2 * towards + self._squares
+        distance, background = np.sqrt(np.maximum(distances.min(1), 0)), np.sqrt(((rows - self._moved) ** 2).sum(1))
         columns = [closeness.max(1), closeness.mean(1), same, agrees.mean(1), distance, distance - background]
-        return np.stack([*columns, *self._contrasts(scaled, closeness, own)], 1).astype(float)
+        return np.stack([*columns, *self._contrasts(outside, closeness, own)], 1).astype(float)
 
-    def _contrasts(self, scaled: Floats, inside: Floats, own: Places | None) -> list[Floats]:
-        """Return how near messages outside are, the nearest and some, and how much nearer those inside are."""
+    @cached_property
+    def _multiplied(self) -> NDArray[np.float32]:
+        """All by which a vector is multiplied, as one matrix: rows, messages outside, whitened means, and both ways of whitening."""
+        parts = [self.rows, self.outside, self.means @ self.whitening.T, self.whitening.T, self.overall.T]
+        return np.concatenate([part.astype(np.float32) for part in parts]).T
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.intp]:
+        """Where the parts of `_multiplied` end."""
+        return np.cumsum([len(part) for part in (self.rows, self.outside, self.means, self.whitening)])
+
+    @cached_property
+    def _squares(self) -> NDArray[np.float32]:
+        squares: NDArray[np.float32] = (self.means**2).sum(1)
+        return squares
+
+    @cached_property
+    def _moved(self) -> NDArray[np.float32]:
+        """The centre, as `overall` maps it."""
+        moved: NDArray[np.float32] = self.centre @ self.overall
+        return moved
+
+    def _contrasts(self, similar: Floats, inside: Floats, own: Places | None) -> list[Floats]:
+        """Return how near messages outside are, the nearest and some, and how much nearer those inside are.
+
+        `similar` are the cosines of messages outside, shape (rows, messages outside), `inside` the largest ones of training rows.
+        """
         if not len(self.outside):
-            return [np.full(len(scaled), np.nan)] * 4
-        similar = scaled @ self.outside.T
+            return [np.full(len(inside), np.nan)] * 4
         if own is not None:
             places = np.flatnonzero((own >= 0) & (own < len(self.outside)))
             similar[places, own[places]] = -1.0
@@ -115,13 +137,12 @@ class Reference:
     def as_json(self) -> dict[str, Any]:
         """Return the arrays as a dict that `read` takes: shapes, types and bytes in base 64."""
         arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: _packed(array.astype(np.float16) if name in _HALVED else array) for name, array in arrays.items()}
+        return {name: _packed(array) for name, array in arrays.items()}
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Reference:
         """Return the reference that `as_json` wrote."""
-        arrays: dict[str, NDArray[Any]] = {name: _unpacked(stored[name]) for name in cls.__dataclass_fields__}
-        return cls(**{**arrays, **{name: arrays[name].astype(np.float32) for name in _HALVED}})
+        return cls(**{name: _unpacked(stored[name]) for name in cls.__dataclass_fields__})
 
 
 def signals(
