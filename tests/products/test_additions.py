@@ -109,8 +109,8 @@ def test_what_can_not_be_embedded_changes_nothing(tmp_path):
 
 
 def test_a_question_of_the_pack_gets_another_answer_and_not_a_second_one(product):
-    assert replaced_entry(product.pack, "do you WRAP presents", "en") == "gift_wrap"
-    assert replaced_entry(product.pack, "do you wrap presents", "zh") is None
+    assert replaced_entry(product.pack.faq, "do you WRAP presents", "en") == "gift_wrap"
+    assert replaced_entry(product.pack.faq, "do you wrap presents", "zh") is None
     more = product.with_entries([GIFT])
     for asked in ("do you wrap presents", "can it be wrapped as a gift", "can you wrap it"):
         hits = more.asking("bank").search(asked, 8)

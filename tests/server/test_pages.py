@@ -138,7 +138,8 @@ def test_every_reference_of_the_document_leads_somewhere(document) -> None:
 SCOPES = {
     "/v1/datasets": "train", "/v1/jobs": "train", "/v1/users": "train", "/v1/keys": "admin", "/v1/parts": "train", "/v1/session": None,
     "/health": None, "/v1/desk": "review", "/v1/apps/{app}/incoming": None, "/v1/apps/{app}/try": "predict",
-    "/v1/apps/{app}/unanswered": "review", "/v1/apps/{app}/entries": "review", "/v1/apps/{app}/labels": "review", "/v1/apps": "chat",
+    "/v1/apps/{app}/unanswered": "review", "/v1/apps/{app}/entries": "review", "/v1/apps/{app}/faq": "review",
+    "/v1/apps/{app}/labels": "review", "/v1/apps": "chat",
 }  # fmt: skip
 """By the beginning of a path, the scope that all its operations need; None if they need no key."""
 MANAGED = [

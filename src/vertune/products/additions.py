@@ -48,10 +48,15 @@ def is_same_question(one: str, other: str) -> bool:
     return _words(one) == _words(other)
 
 
-def replaced_entry(pack: Pack, question: str, language: str) -> str | None:
-    """Return the id of the entry of a pack that has this question in this language; None if there is none."""
+def replaceable(pack: Pack, customer: str) -> dict[str, FaqEntry]:
+    """Return the entries of a pack that an entry of a customer may replace, by their ids: those for everybody, and those for it alone."""
+    return {id: entry for id, entry in pack.faq.items() if entry.customer in (None, customer)}
+
+
+def replaced_entry(faq: Mapping[str, FaqEntry], question: str, language: str) -> str | None:
+    """Return the id of the entry that has this question in this language; None if there is none."""
     words = _words(question)
-    return next((id for id, entry in pack.faq.items() if any(_words(one) == words for one in _ways(entry, language))), None)
+    return next((id for id, entry in faq.items() if any(_words(one) == words for one in _ways(entry, language))), None)
 
 
 def added_passages(entries: Iterable[Entry], pack: Pack) -> list[Passage]:

@@ -171,6 +171,21 @@ def test_an_answer_of_the_pack_is_replaced_and_not_doubled(as_customer) -> None:
     assert "gift_wrap" in problem(as_customer(0, "gift", "POST", "apps/shop/entries", **ENTRY, replaces="gift_wrapp"), 422)
 
 
+def test_the_answers_of_the_pack_are_listed_to_be_replaced(servers, as_customer, monkeypatch) -> None:
+    found = as_customer(0, "list", "GET", "apps/shop/faq").json()["entries"]
+    assert [one["id"] for one in found] == ["gift_wrap", "abroad"]
+    assert found[0]["title"] == {"en": "Gift wrapping", "zh": "礼品包装"}
+    assert found[1]["title"]["en"] == "Do you ship abroad", "one without a title has its question"
+    assert found[1]["answer"]["en"] == "We ship to all of Europe."
+    faq = servers[0].service.chats.products.products["shop"].pack.faq
+    monkeypatch.setitem(faq, "abroad", faq["abroad"].model_copy(update={"customer": "rain"}))
+    assert [one["id"] for one in as_customer(0, "list", "GET", "apps/shop/faq").json()["entries"]] == ["gift_wrap"]
+    assert "abroad" not in problem(as_customer(0, "list", "POST", "apps/shop/entries", **ENTRY, replaces="abroa"), 422)
+    same = as_customer(0, "list", "POST", "apps/shop/entries", question="do you ship abroad", answer="No.").json()
+    assert same["replaces"] is None, "it would be found by the title of another customer's entry"
+    assert [one["id"] for one in as_customer(0, "rain", "GET", "apps/shop/faq").json()["entries"]] == ["gift_wrap", "abroad"]
+
+
 def test_what_is_taught_at_the_desk_is_an_entry_of_the_customer_of_the_conversation(servers, as_customer) -> None:
     talk = Talk(as_customer, "desk", language="en")
     asked = "do you repair the umbrella of +49 30 12345678"
@@ -198,6 +213,13 @@ def test_an_entry_is_deleted_with_the_message_that_it_quotes(servers, as_custome
     assert deleted["entries"] == 1
     until(lambda: not says(tried(as_customer, 0, "quoted", "umbrella of my late aunt"), "Yes."), 3.0)
     assert [one["question"] for one in listed(as_customer, "quoted", withdrawn=True)] == [None]
+
+
+def test_an_entry_is_deleted_with_the_question_as_it_was_written(servers, as_customer) -> None:
+    question = "may my aunt +49 30 12345678 bring it back"
+    made = as_customer(0, "written", "POST", "apps/shop/entries", question=question, answer="Yes.").json()
+    assert "12345678" not in made["question"]
+    assert carry_out(servers[1].database, Deletion(records=[{"text": question}]), "test")["entries"] == 1
 
 
 def test_unanswered_messages_become_one_entry(servers, as_customer) -> None:

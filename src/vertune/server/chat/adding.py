@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vertune.core.errors import UnknownName
-from vertune.products.additions import is_same_question, replaced_entry
+from vertune.products.additions import is_same_question, replaceable, replaced_entry
 from vertune.server.chat.keeping import Keeper
 from vertune.server.chat.live import LiveProducts
 from vertune.server.chat.messages import KeptTexts
@@ -30,7 +30,8 @@ class Adding:
     async def add(self, draft: Draft, actor: str) -> Entry:
         """Store an entry, and return it as it is stored; one for a question that there is already replaces its answer.
 
-        Raises UnknownName if it is to replace an entry that the pack does not have. Call `bring` afterwards.
+        Without a fingerprint it gets the one of its question. Raises UnknownName if it is to replace an entry that the pack does not have.
+        Call `bring` afterwards.
         """
         return await self._keeper.compute(self._add, draft, actor)
 
@@ -70,12 +71,15 @@ class Adding:
 
     def _add(self, draft: Draft, actor: str) -> Entry:
         product = self._products.products.get(draft.app)
-        faq = product.pack.faq if product is not None else {}
+        faq = {} if product is None else replaceable(product.pack, draft.customer)
         if draft.replaces is not None and draft.replaces not in faq:
             raise UnknownName("entry", draft.replaces, faq)
-        if draft.replaces is None and product is not None:
-            draft = replace(draft, replaces=replaced_entry(product.pack, draft.question, draft.language))
+        if draft.replaces is None:
+            draft = replace(draft, replaces=replaced_entry(faq, draft.question, draft.language))
         written = self._texts.written
-        draft = replace(draft, question=written(draft.app, draft.question), answer=written(draft.app, draft.answer))
+        draft = replace(
+            draft, question=written(draft.app, draft.question), answer=written(draft.app, draft.answer),
+            fingerprint=draft.fingerprint or self._texts.mark(draft.question),
+        )  # fmt: skip
         with self._database.writing() as connection:
             return entries.add(connection, draft, actor, is_same_question)

@@ -41,12 +41,12 @@ class Chats:
         registry: CollectorRegistry,
     ) -> None:  # fmt: skip
         """`answers` predicts for the apps; raises ConfigError for a mistake in the operator's file."""
-        self.settings, self.limiter, self.key = settings, RateLimiter(), fingerprint_key(database)
+        self.settings, self.limiter = settings, RateLimiter()
         self.file = ChatFile.read(settings.file)
         self.products = LiveProducts(home, partial(Product.open, home, models=answers), database)
         self.watchers = Watchers(database)
         self.keeper = Keeper(database, self.watchers)
-        kept = KeptTexts(_kept(answers, texts), self.key)
+        kept = KeptTexts(_kept(answers, texts), fingerprint_key(database))
         metrics = ChatMetrics(registry, lambda: self.tidying.open, lambda: self.tidying.waiting)
         self.talking = Talking(self.keeper, self.products, kept, settings, metrics)
         self.desk = Desk(self.talking)

@@ -14,7 +14,6 @@ from vertune.server.service import Service
 from vertune.store import conversations
 from vertune.store.conversations import Conversation, Turn
 from vertune.store.entries import Draft, Entry
-from vertune.store.traffic import fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Labelling:
         """Add an entry that answers a message; its question is deleted with the message if it is the same text."""
         adding, question = self.chats.adding, written["question"]
         language = adding.language(conversation.app, written.get("language") or conversation.language)
-        mark = turn.fingerprint if turn.text == question else fingerprint({"text": question}, self.chats.key)
+        mark = turn.fingerprint if turn.text == question else None
         draft = Draft(conversation.app, conversation.customer, language, question, written["answer"])
         return await adding.add(replace(draft, replaces=written.get("replaces"), fingerprint=mark), self.person)
 

@@ -78,7 +78,11 @@ class KeptTexts:
         """Return a turn of a visitor as it is stored, with a fingerprint by which its text is found again."""
         if turn.text is None:
             return turn
-        return replace(turn, text=self._kept(app, turn.text), fingerprint=fingerprint({"text": turn.text}, self.key))
+        return replace(turn, text=self._kept(app, turn.text), fingerprint=self.mark(turn.text))
+
+    def mark(self, text: str) -> bytes:
+        """Return the keyed hash of a text as it was written, by which its writer can have it deleted."""
+        return fingerprint({"text": text}, self.key)
 
     def ended(self, app: str, turn: Turn) -> Turn:
         """Return a turn of an app or a person as it is kept when the conversation has ended."""

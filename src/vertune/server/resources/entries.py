@@ -8,6 +8,8 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
+from vertune.core.pack import FaqEntry
+from vertune.products.additions import replaceable
 from vertune.server import problems
 from vertune.server.access import call_of
 from vertune.server.conversing import chats_of
@@ -16,7 +18,6 @@ from vertune.server.resources import desk
 from vertune.server.stored import customer_of
 from vertune.store import entries
 from vertune.store.entries import Draft, Entry, Named
-from vertune.store.traffic import fingerprint
 
 resource = Resource("entries")
 _Text = Annotated[str, Field(min_length=1, max_length=8_000, pattern=r"^[^\x00]*$")]
@@ -53,6 +54,23 @@ class EntryVersions(BaseModel):
     versions: list[EntryInfo]
 
 
+class FaqInfo(BaseModel):
+    """An entry of the pack of an app."""
+
+    id: str
+    """What `replaces` of an added entry names."""
+    title: dict[str, str]
+    """What it is about, by language; for one without a title, the first way to ask for it."""
+    answer: dict[str, str]
+    """The answer, by language; the first one of several with the same meaning."""
+
+
+class Faq(BaseModel):
+    """The entries of the pack of an app, in its order."""
+
+    entries: list[FaqInfo]
+
+
 class EntriesQuery(BaseModel):
     """Which entries are asked for."""
 
@@ -75,6 +93,14 @@ class Correction(BaseModel):
     answer: _Text
 
 
+@resource.get("/v1/apps/{app}/faq", scope="review")
+async def list_faq(app: str, request: Request) -> Faq:
+    """List the entries of the pack of an app, which an added entry may replace: those for everybody, and those for this customer alone."""
+    pack = chats_of(request).products.get(app).pack
+    found = replaceable(pack, call_of(request).customer)
+    return Faq(entries=[_faq_info(id, one) for id, one in found.items()])
+
+
 @resource.get("/v1/apps/{app}/entries", scope="review")
 async def list_entries(app: str, request: Request, query: Annotated[EntriesQuery, Query()]) -> EntryList:
     """List the entries that people have added to an app, of the customer of the key or user; with the permission `admin`, of all."""
@@ -91,11 +117,8 @@ async def add_entry(app: str, body: desk.Entry, request: Request) -> EntryInfo:
     """
     chats = chats_of(request)
     chats.products.get(app)
-    mark = fingerprint({"text": body.question}, chats.key)
-    draft = Draft(
-        app, call_of(request).customer, chats.adding.language(app, body.language), body.question, body.answer, replaces=body.replaces,
-        fingerprint=mark,
-    )  # fmt: skip
+    language = chats.adding.language(app, body.language)
+    draft = Draft(app, call_of(request).customer, language, body.question, body.answer, replaces=body.replaces)
     added = await chats.adding.add(draft, request.app.state.access.person(request))
     await chats.adding.bring()
     return _info(added)
@@ -120,6 +143,11 @@ async def correct_entry(app: str, id: str, body: Correction, request: Request) -
 async def withdraw_entry(app: str, id: str, request: Request) -> None:
     """Withdraw an entry, which is then found no longer; its versions stay, and say who withdrew it."""
     await chats_of(request).adding.withdraw(Named(id, app, customer_of(request)), request.app.state.access.person(request))
+
+
+def _faq_info(id: str, one: FaqEntry) -> FaqInfo:
+    questions = {language: ways[0] for language, ways in one.questions.items()}
+    return FaqInfo(id=id, title={**questions, **one.title}, answer={language: ways[0] for language, ways in one.answer.items()})
 
 
 def _info(one: Entry) -> EntryInfo:

@@ -6,7 +6,7 @@ import { checkbox, field, select } from "../forms.js";
 import { attempt, dialog, show, showError } from "../messages.js";
 import { listed, t } from "../phrases.js";
 import { keepQuery, link } from "../router.js";
-import { appChoice, appTitle, chosenApp, findApps, noApps } from "../service/apps.js";
+import { appChoice, appTitle, chosenApp, findApps, languageOf, noApps } from "../service/apps.js";
 import { meaningFields } from "../service/correct.js";
 
 const SPANS = [1, 7, 30];
@@ -84,8 +84,7 @@ class Unanswered {
 
   async #decide(examples, kind, { proposal }) {
     if (!examples.length) return void show(t("unanswered.choose"));
-    const [language] = this.app.languages ?? ["en"];
-    const written = /[\u4e00-\u9fff]/.test(examples[0].text) ? "zh" : language;
+    const written = languageOf(this.app, examples[0].text);
     const about = { kind, intent: proposal?.kind === "intent" ? (proposal.name ?? "") : "", question: examples[0].text };
     const fields = meaningFields(this.app.intents ?? [], written, about);
     const save = () => fields.chosen();

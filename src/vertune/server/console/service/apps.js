@@ -17,6 +17,12 @@ export function inLanguage(texts, wanted = language) {
   return texts?.[wanted] ?? Object.values(texts ?? {})[0] ?? "";
 }
 
+/** Return the language of a text for an app: Chinese by its characters, else the first other language of the app. */
+export function languageOf({ languages = [] }, text) {
+  if (/[\u4e00-\u9fff]/.test(text)) return "zh";
+  return languages.find((one) => one !== "zh") ?? languages[0] ?? "en";
+}
+
 /** Return what an app is called. */
 export function appTitle(app) {
   return inLanguage(app.title) || app.name;
