@@ -13,11 +13,7 @@ from vertune.store.user import User
 from vertune.testing.chromium import Chromium
 
 PASSWORD = "correct horse battery"
-_ARGUMENTS = (
-    "--disable-site-isolation-trials",  # else each test takes new processes for its pages
-    # a page that was left would keep its streams, and a browser has six connections to a server
-    "--disable-features=IsolateOrigins,site-per-process,SpareRendererForSitePerProcess,BackForwardCache",
-)
+_FEATURES = "IsolateOrigins,site-per-process,SpareRendererForSitePerProcess"
 _HURRY = """{
   const original = globalThis.setTimeout;
   globalThis.setTimeout = (call, milliseconds, ...given) => original(call, milliseconds < 1000 ? milliseconds / 5 : milliseconds, ...given);
@@ -51,9 +47,15 @@ class Browser:
         return self.client.request(method, path, headers=headers, **more)
 
 
-def start_chromium(folder: Path) -> Chromium:
-    """Start a real browser that saves tests time; the folder holds its profile and log."""
-    made = Chromium(folder, *_ARGUMENTS)
+def start_chromium(folder: Path, keeps_pages: bool = False) -> Chromium:
+    """Start a real browser that saves tests time; the folder holds its profile and log.
+
+    It keeps pages that were left, for going back to them, only if a test wants it: a page of the console keeps its streams then, and a
+    browser has six connections to a server.
+    """
+    features = _FEATURES if keeps_pages else f"{_FEATURES},BackForwardCache"
+    # without isolation of sites, tests need no new processes for their pages
+    made = Chromium(folder, "--disable-site-isolation-trials", f"--disable-features={features}")
     made.cdp("Page.addScriptToEvaluateOnNewDocument", source=_HURRY)
     return made
 

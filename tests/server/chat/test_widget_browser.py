@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.server.accessibility import problems
-from tests.server.browser import add_user, enter
+from tests.server.browser import add_user, enter, start_chromium
 from tests.server.chat.conftest import Visitor
 from tests.server.running import Running, until
 from vertune.core.errors import NotFound, Unavailable
+from vertune.core.pack import FaqEntry
 from vertune.testing.chromium import BROWSER, DRIVER, Chromium
 from vertune.testing.ledger import NAME, Ledger, chained
 
@@ -31,7 +32,7 @@ DESK = {"en": {"close": "Close", "return": "Return to the machine"}, "zh": {"clo
 
 
 class Site:
-    """A web site with another origin than the server, whose pages allow nothing but the chat."""
+    """A web site with another origin than the server, whose pages allow nothing but the chat; those in a language have it."""
 
     def __init__(self, server: Running) -> None:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(server))
@@ -50,10 +51,11 @@ class Site:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 language = self.path.strip("/")
+                chat = f'<script type="module" src="{server.url}/widget.js" data-app="{NAME}" data-key="{site.key}"></script>'
                 page = (
                     f'<!doctype html><html lang="{language}"><meta name="viewport" content="width=device-width"><title>A shop</title>'
                     f'<link rel="icon" href="data:,"><meta name="color-scheme" content="light dark"><h1>A shop</h1>'
-                    f'<script type="module" src="{server.url}/widget.js" data-app="{NAME}" data-key="{site.key}"></script>'
+                    f"{chat if language in PHRASES else ''}"
                 ).encode()
                 self.send_response(200)
                 policy = f"default-src 'none'; script-src {server.url}; connect-src {server.url}; img-src data:"
@@ -245,6 +247,36 @@ def test_what_was_added_to_the_faq_is_corrected_and_withdrawn(chromium, server, 
     assert chromium.complaints(lambda message: "/v1/session" in message) == []
 
 
+@pytest.mark.parametrize(("language", "width", "dark"), [("en", 1280, False), ("zh", 390, True)])
+def test_an_entry_takes_the_place_of_the_answer_that_is_chosen(chromium, server, site, monkeypatch, language, width, dark) -> None:
+    """The list shows titles and the old answer in the language of the person."""
+    old = {"en": "It costs 2 euros.", "zh": "两欧元。"}
+    wrapping = FaqEntry(id="gift", title={"en": "Gift wrapping", "zh": "礼品包装"}, questions={"en": ["Do you wrap"]}, answer=old)
+    product = server.service.chats.products.products[NAME]
+    monkeypatch.setitem(product.pack.faq, "gift", wrapping)
+    chromium.fresh(server.url, width, dark)
+    sign_in(chromium, server, "ann", language)
+    go(chromium, "#/entries", ".empty")
+    chromium.click("main header button")
+    chromium.type("dialog input", "Can you wrap it?")
+    assert chromium.run("return [...document.querySelectorAll('dialog option')].map((one) => one.value)") == ["", "gift"]
+    chromium.type("dialog select", wrapping.title[language])
+    assert chromium.until("document.querySelector('dialog [role=status].hint')?.textContent").endswith(old[language])
+    assert problems(chromium, dark) == []
+    chromium.type("dialog textarea", "It is free now.")
+    chromium.click("dialog button.primary")
+    assert wrapping.title[language] in chromium.until("document.querySelector('.card .badge')?.textContent")
+    assert fits(chromium)
+    (entry,) = server.ask.get(f"/v1/apps/{NAME}/entries").json()["entries"]
+    assert (entry["replaces"], entry["question"], entry["answer"]) == ("gift", "Can you wrap it?", "It is free now.")
+    chromium.click("main header button")
+    chromium.type("dialog select", wrapping.title[language])
+    assert chromium.until("document.querySelector('dialog [role=status].hint')?.textContent").endswith("It is free now.")
+    chromium.press("Escape")
+    assert server.ask.delete(f"/v1/apps/{NAME}/entries/{entry['id']}").status_code == 204
+    assert chromium.complaints(lambda message: "/v1/session" in message) == []
+
+
 def test_what_is_written_without_a_connection_is_sent_once_and_in_order(chromium, server, site) -> None:
     customer = Customer(chromium, site)
     customer.say("one")
@@ -283,6 +315,31 @@ def test_where_streams_are_held_back_the_chat_asks_again_and_again(chromium, ser
     customer.until("!root.querySelector('.foot button').hidden")
     customer.say("again")
     customer.sees("person", "again")
+
+
+def test_a_page_that_was_left_frees_its_connection_and_goes_on_when_the_visitor_is_back(server, site, tmp_path) -> None:
+    """More than once, and by a stream each time; what a person wrote meanwhile is there, too."""
+    chromium = start_chromium(tmp_path, keeps_pages=True)
+    try:
+        customer = Customer(chromium, site)
+        customer.say("person")
+        customer.sees("person")
+        id, streams = customer.id, server.service.chats.watchers._events
+        path = f"/v1/desk/conversations/{id}"
+        assert server.ask.post(f"{path}/take", json={}).status_code == 200
+        chromium.run("window.same = true")
+        for text in ("first", "second"):
+            until(lambda: id in streams)
+            chromium.run("setTimeout(() => (location.href = '/plain'))")
+            chromium.until("location.pathname === '/plain'")
+            until(lambda: id not in streams)
+            assert server.ask.post(f"{path}/messages", json={"message": text, "text": text}).status_code == 200
+            chromium.requests()
+            chromium.run("setTimeout(() => history.back())")
+            customer.until(f"window.same && [...root.querySelectorAll('.agent p')].at(-1)?.innerText === '{text}'")
+            assert [url for url in chromium.requests() if "/events" in url]
+    finally:
+        chromium.close()
 
 
 def test_a_message_is_sent_again_while_a_model_is_missing(chromium, server, site, monkeypatch) -> None:

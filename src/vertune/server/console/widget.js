@@ -54,7 +54,7 @@ input{width:24px;height:24px;margin:0;accent-color:var(--a)}label{gap:4px}.rate 
 const BUFFERED = 5000;
 /** The elements that change. */
 const ui = {};
-let texts, language, key, base, sending, starting, listening, stop, rated, queue;
+let texts, language, key, base, sending, starting, listening, stop, rated, queue, away;
 /** The number of the last turn that is shown. */
 let after = 0;
 let stage = "bot";
@@ -66,11 +66,15 @@ const kept = { id: null, sequence: 0, outbox: [] };
 /** Show the chat of an app; options are those of the tag: {app, key, language: "zh", title: "Help", open: ""}. */
 export function start(options) {
   language = (options.language || document.documentElement.lang || navigator.language).startsWith("zh") ? "zh" : "en";
-  [texts, key] = [TEXTS[language], options.key];
+  texts = TEXTS[language];
+  key = options.key;
   base = new URL(`v1/apps/${encodeURIComponent(options.app)}/conversations`, import.meta.url).href;
   build(options.title || texts.title);
   keep();
   addEventListener("storage", follow);
+  // a browser may keep the page, and with it a connection that the next page needs, until the visitor goes back
+  addEventListener("pagehide", () => stop?.abort((away = true)));
+  addEventListener("pageshow", (event) => event.persisted && follow((away = false)));
   if (options.open !== undefined) open();
   // so that the answer of a person is seen on the next page, too
   else if (kept.id) restore();
@@ -78,13 +82,14 @@ export function start(options) {
 
 const pause = (tries) => new Promise((done) => setTimeout(done, Math.min(15e3, 400 * 2 ** tries) * Math.random()));
 const anchor = (url, text) => node("a", { href: url, target: "_blank" }, text);
+const press = (text, onclick, more) => node("button", { onclick, ...more }, text);
 
 /** Return a new element; functions become properties, and may not return false; everything else becomes attributes. */
 function node(tag, attributes, ...children) {
   const made = document.createElement(tag);
-  for (const name in attributes) {
-    if (typeof attributes[name] === "function") made[name] = attributes[name];
-    else made.setAttribute(name, attributes[name]);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made[name] = value;
+    else made.setAttribute(name, value);
   }
   made.append(...children.flat().filter(Boolean));
   return made;
@@ -104,7 +109,6 @@ function keep(changes) {
 // ---- what is shown
 
 function build(title) {
-  const press = (text, onclick, more) => node("button", { onclick, ...more }, text);
   const keys = (event) => void (event.key === "Enter" && !event.shiftKey && !event.isComposing && write(event));
   const area = { rows: 2, maxlength: 2000, "aria-label": texts.write, placeholder: texts.write, onkeydown: keys };
   ui.status = node("p", { class: "note", role: "status" });
@@ -158,12 +162,10 @@ function show(text) {
   }
 }
 
-function trouble(error) {
-  show(error.status ? texts.trouble : texts.offline);
-}
+const trouble = ({ status }) => show(status ? texts.trouble : texts.offline);
 
 function rating() {
-  const again = node("button", { type: "button", onclick: () => renew([]) }, texts.again);
+  const again = press(texts.again, () => renew([]), { type: "button" });
   const score = (value) => node("label", {}, node("input", { type: "radio", name: "score", value, required: "" }), ` ${value}`);
   const comment = node("textarea", { name: "comment", maxlength: 1000, "aria-label": texts.comment, placeholder: texts.comment });
   const thank = () => {
@@ -172,7 +174,7 @@ function rating() {
   };
   const onsubmit = (event) => {
     event.preventDefault();
-    const body = { score: Number(form.score.value), comment: comment.value };
+    const body = { score: +form.score.value, comment: comment.value };
     call("POST", "/satisfaction", body).then(thank, trouble);
   };
   const fields = node("fieldset", {}, node("legend", {}, texts.rate), [1, 2, 3, 4, 5].map(score));
@@ -183,21 +185,24 @@ function rating() {
 
 /** Return the element of a turn. Texts never become HTML, and addresses are those of encrypted pages, or of the page's own site. */
 function element({ author, text, event, choices = [], attachments = [], evidence = [] }) {
-  const linked = (one, place) => (place % 2 ? anchor(one, one) : one);
-  const words = (text || texts[event] || "").split(/(https:\/\/[^\s<>"'，。；）)]+)/).map(linked);
+  const parts = (text || texts[event] || "").split(/(https:\/\/[^\s<>"'，。；）)]+)/);
   const attached = ({ kind, url, title }) => {
     if (!/^(https:\/\/|\/(?!\/))/.test(url)) return title;
     return kind === "image" ? node("img", { src: url, alt: title, loading: "lazy" }) : anchor(url, title);
   };
-  const press = ({ title, value }) => node("button", { onclick: () => send("messages", { choice: value }, title) }, title);
-  const name = node("span", { class: author === "agent" ? "" : "sr" }, `${texts.by[author]}: `);
-  const sources = evidence.filter(({ kind }) => kind === "passage");
-  const more = [[...attachments, ...sources].map(attached), choices.length && node("div", { class: "choices" }, choices.map(press))];
-  return node("div", { class: `turn ${author}` }, name, words.join("") && node("p", {}, words), more.flat());
+  const button = ({ title, value }) => press(title, () => send("messages", { choice: value }, title));
+  return node(
+    "div",
+    { class: `turn ${author}` },
+    node("span", { class: author === "agent" ? "" : "sr" }, `${texts.by[author]}: `),
+    parts.join("") && node("p", {}, parts.map((one, place) => (place % 2 ? anchor(one, one) : one))),
+    [...attachments, ...evidence.filter(({ kind }) => kind === "passage")].map(attached),
+    choices.length && node("div", { class: "choices" }, choices.map(button)),
+  );
 }
 
 /** Return the element of a message that is on its way. */
-const pending = (message) => ui.log.querySelector(`[id="${message}"]`);
+const pending = (message) => ui.log.children.namedItem(message);
 
 function add(turn, id) {
   const { scrollHeight, scrollTop, clientHeight } = ui.log;
@@ -259,7 +264,7 @@ async function flush() {
       await begin();
       const found = await call("POST", `/${kind}`, { ...body, sequence: kept.sequence + 1 });
       // else something came before, and the stream brings all in order
-      if (found.turns[0]?.number !== after + 1) found.turns = [];
+      if (found.turns?.[0]?.number !== after + 1) found.turns = [];
       got(found);
       settle(body);
       tries = 0;
@@ -299,18 +304,21 @@ function renew(outbox) {
 
 /** Show another conversation. */
 function reset() {
-  for (const one of ui.log.querySelectorAll(".turn")) one.remove();
-  [after, stage, rated] = [0, "bot", 0];
+  // that a machine answers
+  ui.log.replaceChildren(ui.log.firstChild);
+  after = rated = 0;
+  stage = "bot";
   stop?.abort();
   show();
   if (!ui.panel.hidden) open();
 }
 
-/** Follow another tab that has begun another conversation. */
+/** Follow another tab or page that has begun another conversation. */
 function follow() {
   const { id } = kept;
   keep();
   if (kept.id && kept.id !== id) reset();
+  listen();
 }
 
 // ---- what comes
@@ -349,15 +357,17 @@ async function restore() {
 async function listen() {
   if (listening) return;
   listening = true;
-  for (let tries = 0; kept.id && stage !== "closed" && !(ui.panel.hidden && stage === "bot"); ) {
+  for (let tries = 0; kept.id && !away && stage !== "closed" && !(ui.panel.hidden && stage === "bot"); ) {
     stop = new AbortController();
     try {
       if (streams) await stream();
       else got(await call("GET", `?after=${after}&wait=20`, null, stop.signal));
       await pause((tries = 0));
     } catch (error) {
-      if (!stop.signal.aborted) trouble(error);
-      await pause((tries += 1));
+      // what was stopped on purpose has not failed
+      tries = stop.signal.aborted ? 0 : tries + 1;
+      if (tries) trouble(error);
+      await pause(tries);
       streams &&= tries < 2;
     }
   }
@@ -391,7 +401,7 @@ async function call(...sent) {
   const { id } = kept;
   const response = await request(...sent);
   const found = response.status === 204 || (await response.json());
-  return kept.id === id ? found : { turns: [] };
+  return kept.id === id ? found : {};
 }
 
 async function request(method, path, body, signal) {
