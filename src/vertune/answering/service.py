@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
@@ -20,7 +19,7 @@ from vertune.core.artifact import Home
 from vertune.core.errors import Busy, ModelError, NotFound
 from vertune.core.kinds import Encoder
 from vertune.core.machine import usable_processors
-from vertune.core.records import Answer, Feature, Record, View
+from vertune.core.records import Answer, Feature, Record, View, copied
 from vertune.data.validate import records_of_texts, select_fields, validate_records
 from vertune.queueing.batcher import Batch, Batcher
 from vertune.queueing.fair_queue import BatchLimits, BatchRequest, Ticket
@@ -203,7 +202,7 @@ class AnswerService:
 
         A caller may change the copies; the originals are still used by the cache and by the functions in `listeners`.
         """
-        return cast(list[Answer], copy.deepcopy(call.answers[0]))
+        return cast(list[Answer], copied(call.answers[0]))
 
     async def answer(self, call: Call) -> list[list[Answer]]:
         """Compute the predictions for the records of a call with each of its models, and store them in the call.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ Record = Mapping[str, Any]
 Answer = dict[str, Any]
 """The prediction of a model for one record: a dict with the keys that the task's answer schema (`Task.answer`) defines."""
 
+Copied = TypeVar("Copied")
+
 Role = Literal["input", "target", "extra"]
 InputType = Literal["text", "number", "category", "image", "audio", "time", "bytes"]
 TargetType = Literal["label", "labels", "number", "spans", "answers"]
@@ -24,6 +26,18 @@ PLACES: frozenset[ColumnType] = frozenset({"spans", "answers"})
 Activation = Literal["softmax", "sigmoid", "identity", "tags"]
 """How a task reads the outputs of a model: as logits of classes, as a logit for each label, as a number, or as logits of the BIO tags of
 each word."""
+
+
+def copied(answers: Copied) -> Copied:
+    """Return a copy of answers, or of a part of one, that may be changed.
+
+    Answers are made of dicts, lists and values that never change. `copy.deepcopy` doesn't know that, and takes four times as long.
+    """
+    if isinstance(answers, dict):
+        return cast(Copied, {key: copied(value) for key, value in answers.items()})
+    if isinstance(answers, list):
+        return cast(Copied, [value if value.__class__ is float else copied(value) for value in answers])
+    return answers
 
 
 class Span(TypedDict):

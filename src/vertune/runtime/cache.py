@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
@@ -12,7 +11,7 @@ from typing import Generic, TypeVar
 import cachetools
 
 from vertune.core.errors import ConfigError
-from vertune.core.records import Answer, Record
+from vertune.core.records import Answer, Record, copied
 from vertune.runtime.predictor import Predictor
 
 Key = TypeVar("Key", bound=Hashable)
@@ -119,4 +118,4 @@ class CachedPredictor:
         inputs = [column.name for column in self.predictor.task.input_columns]
         keys = [(self.model, *(record.get(name) for name in inputs)) for record in records]
         answers = self.cache.get_or_compute(keys, lambda positions: self.predictor.answer([records[position] for position in positions]))
-        return copy.deepcopy(answers)
+        return copied(answers)
