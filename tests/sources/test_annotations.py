@@ -267,6 +267,7 @@ def test_what_annotators_skipped_or_is_wrong_is_rejected_by_record(tmp_path):
         ("broken.json", '[{"a": '),
         ("words.txt", "some words\nand more\n"),
         ("empty.jsonl", "null\n3\n"),
+        ("columns.json", json.dumps({"text": ["a b", "c d"], "label": ["x", "y"]})),
     ],
 )
 def test_other_files_are_not_taken_for_annotations(tmp_path, name, content):

@@ -161,3 +161,75 @@ def test_a_broken_last_line_is_a_row_with_its_error(tmp_path):
     frame = Jsonl(path=str(path)).read()
     assert frame["text"].to_list() == ["one", None]
     assert frame["__error"][1].startswith("line 2 is not JSON")
+
+
+ROWS = [
+    {"text": "my card is lost", "label": "card"},
+    {"text": "the rate is high", "label": "rate"},
+    {"text": "a new card", "label": "card"},
+]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [
+        ({"version": "2", "data": ROWS}, "The rows are the list 'data'."),
+        ({"columns": ["text", "label"], "index": [0, 1, 2], "data": [list(row.values()) for row in ROWS]}, "The rows are the list 'data'"),
+        ({name: [row[name] for row in ROWS] for name in ("text", "label")}, "Each list of the file is a column."),
+        ({name: {str(place): row[name] for place, row in enumerate(ROWS)} for name in ("text", "label")}, "object of the file is a column"),
+        ({f"row {place}": row for place, row in enumerate(ROWS)}, "the column 'key' has its name"),
+        ([["text", "label"], *(list(row.values()) for row in ROWS)], "the first one has the names of the columns"),
+    ],
+)
+def test_rows_are_found_in_other_forms_of_files(tmp_path, value, note, indent):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(value, indent=indent), encoding="utf-8")
+    source, notes = Jsonl(path=str(path)).detect()
+    assert source.read().select("text", "label").to_dicts() == ROWS
+    assert note in notes[0]
+
+
+def test_lists_by_split_and_by_label_become_rows(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"train": [["a b", "x"], ["c d", "x"]], "test": [["e f", "y"], ["g h", "x"]]}), encoding="utf-8")
+    assert Jsonl(path=str(path)).read().drop("__file", "__row", "__error").rows() == [
+        ("a b", "x", "train"), ("c d", "x", "train"), ("e f", "y", "test"), ("g h", "x", "test"),
+    ]  # fmt: skip
+    path.write_text(json.dumps({"billing": ["too much", "charged twice"], "delivery": ["too late"]}), encoding="utf-8")
+    frame = Jsonl(path=str(path)).read()
+    assert frame["text"].to_list() == ["too much", "charged twice", "too late"]
+    assert frame["label"].to_list() == ["billing", "billing", "delivery"]
+
+
+def test_objects_on_several_lines_are_rows_and_a_damaged_line_costs_no_other(read):
+    frame = read("\n".join(json.dumps(row, indent=2) for row in ROWS))
+    assert frame.select("text", "label").to_dicts() == ROWS
+    damaged = read('{"text": "a",\n{"text": "b"}\n{"text": "c"}\n')
+    assert damaged["text"].to_list() == [None, "b", "c"]
+    assert damaged["__error"][0] == "line 1 is not JSON: Expecting property name enclosed in double quotes at character 15"
+
+
+def test_nested_objects_become_columns_but_parts_of_texts_do_not(read):
+    frame = read(
+        "".join(json.dumps({"id": place, "data": {"text": row["text"], "by": {"name": "n"}}}) + "\n" for place, row in enumerate(ROWS))
+    )
+    assert frame.drop("__file", "__row", "__error").columns == ["id", "data", "data.text", "data.by", "data.by.name"]
+    assert frame["data.by.name"].to_list() == ["n", "n", "n"]
+    assert frame["data.text"].to_list() == [row["text"] for row in ROWS]
+    answers = {"text": ["card"], "answer_start": [3]}
+    assert read(json.dumps({"context": "my card", "answers": answers}) + "\n" + json.dumps({"context": "b"}))["answers"][0] == answers
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "my card", "spans": [{"start": 3, "end": 7, "label": "a"}, {"start": 0, "end": 2, "label": "b"}]},
+        {"question": "what?", "options": [{"name": "a"}, {"name": "b"}]},
+        {"text": "my card", "labels": ["a", "b"]},
+    ],
+)
+def test_the_only_row_of_a_file_is_no_wrapper(read, row):
+    frame = read(json.dumps(row))
+    assert frame.height == 1
+    assert set(row) <= set(frame.columns)

@@ -12,6 +12,7 @@ from vertune.core import part
 from vertune.core.artifact import check_name
 from vertune.core.bounded_yaml import parse_yaml, read_yaml
 from vertune.core.errors import ConfigError, NotFound
+from vertune.core.file_formats import is_text, unread
 from vertune.core.kinds import Augmenter, Cleaner, Compressor, Encoder, Method, Source, Split, Task
 from vertune.core.parse import build
 from vertune.core.section import Section
@@ -34,12 +35,11 @@ def source_of(path: str) -> dict[str, Any]:
     recognised = [name for name, kind in kinds.items() if kind.recognises(file)] if file.exists() else []
     special = [name for name in recognised if not kinds[name].general]
     by_ending = [name for name, kind in kinds.items() if path.lower().endswith(kind.suffixes or ("\0",)) and not file.is_dir()]
+    if is_text(file):  # what web sites export as .xls is often a table of text
+        by_ending = [name for name in by_ending if not kinds[name].binary]
     if found := [*special, *by_ending, *recognised]:
         return {"name": found[0], "path": path}
-    raise ConfigError(
-        f"No source reads files such as '{path}': neither the content nor the ending is that of a known format. "
-        f"Name the data source in the config as `source: {{name: NAME, path: {path}}}`; NAME is one of: {', '.join(kinds)}."
-    )
+    raise ConfigError(unread(path, kinds))
 
 
 class Data(Section):

@@ -42,6 +42,8 @@ class Source(Part):
     """File endings, such as `.csv`: if a config contains only a path, the source with the ending of this path is chosen."""
     general: ClassVar[bool] = False
     """Whether files of more special formats look like this format too, so that `recognises` of the other sources is asked first."""
+    binary: ClassVar[bool] = False
+    """Whether files of this format are binary, so that text with one of the `suffixes` has another format."""
     remote: ClassVar[bool] = False
     """Whether the option `path` may be the name of a data set on a hub, if there is no local file or folder of this name."""
 
@@ -69,10 +71,7 @@ class Source(Part):
         return self, ()
 
     def fingerprint(self) -> str | None:
-        """Return a hash of the data that `read` returns, which shows whether the data has changed since a dataset was made from it.
-
-        None means that the hash can't be computed before the data is read; then the dataset is made again.
-        """
+        """Return a hash of the data that `read` returns, by which changes are noticed; None if only reading the data would show them."""
         return None
 
     def separator(self) -> str | None:

@@ -10,17 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vertune.core.errors import DataError, NotFound
+from vertune.core.file_formats import BINARY
 from vertune.core.files import file_hash
 
-_FORMATS = (
-    (b"PK\x03\x04", "a zip or Excel file", "the source excel, if it is a workbook"),
-    (b"PAR1", "a Parquet file", "the source parquet"),
-    (b"\x1f\x8b", "a gzip file", "the unpacked file"),
-    (b"%PDF", "a PDF file", "a table exported from it"),
-    (b"SQLite format 3", "an SQLite database", "the source sql with url: sqlite:///FILE"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", "the source excel, if it is a workbook"),
-    (b"\x89PNG", "a picture", "a text file"),
-)
 _HEAD_BYTES = 1 << 16
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 """Byte order marks, and the encodings of files that begin with them."""
@@ -78,7 +70,7 @@ def head_lines(path: Path) -> list[str]:
             text = start.decode(encoding, errors="ignore")
             break
     else:
-        if start.startswith(tuple(magic for magic, *_ in _FORMATS)) or start.count(0) > 1:
+        if start.startswith(tuple(magic for magic, *_ in BINARY)) or start.count(0) > 1:
             return []
         text = start.decode("utf-8", errors="surrogateescape")
     lines = io.StringIO(text, newline="").readlines()
@@ -97,7 +89,7 @@ def refuse_binary(path: Path, wanted: str) -> bytes:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    for magic, what, advice in _FORMATS:
+    for magic, what, advice in BINARY:
         if head.startswith(magic):
             raise DataError(f"{path} is not a {wanted}: it begins like {what}. Use instead: {advice}.")
     return head

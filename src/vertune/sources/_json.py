@@ -1,10 +1,14 @@
-"""Reads the JSON values of a file, one per line or in one array; a value that can't be read has an error; independent of their meaning."""
+"""Reads the JSON values of a file: lines, one array, or objects on several lines; one that can't be read has an error.
+
+Independent of their meaning.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TextIO
 
@@ -12,6 +16,8 @@ from vertune.core.errors import DataError
 from vertune.sources import _decode
 
 _BLANKS, _COMMA, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]\s*\Z")
+_BETWEEN = re.compile(r"\s*,?\s*")
+"""What may stand between two objects that are not in an array."""
 _CONSTANT = re.compile("NaN|Infinity")
 _LONGEST_ESCAPE = len("\\u0000")
 _Value = tuple[Any, str | None]
@@ -21,7 +27,7 @@ def values(text: _decode.Text) -> Iterator[_Value]:
     """Yield a pair for each JSON value of the file: (value, None), or (None, error message) if the value can't be used.
 
     The values are the lines that are not blank; or, if the file begins with `[`, the values of this array. If its first line is an array,
-    and another one follows, each line is a value.
+    and another one follows, each line is a value. An object may also extend over several lines, and others may follow it.
     """
     with text.open() as file:
         start = file.read(1)
@@ -30,6 +36,9 @@ def values(text: _decode.Text) -> Iterator[_Value]:
         file.seek(0)
         if start == "[" and not _lists_on_lines(file):
             yield from _array(text, file.read())
+            return
+        if start == "{" and (found := _spread(text, file)):
+            yield from found
             return
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -48,6 +57,24 @@ def _lists_on_lines(file: TextIO) -> bool:
         return False
 
 
+def _spread(text: _decode.Text, file: TextIO) -> list[_Value]:
+    """Return the values of a file whose first object extends over several lines; empty for another file, back at its start."""
+    decoder, content, place = json.JSONDecoder(), "", 0
+    found: list[_Value] = []
+    try:
+        json.loads(next(line for line in file if line.strip()))
+    except (ValueError, RecursionError):
+        file.seek(0)
+        content = file.read()
+    with suppress(ValueError, RecursionError):
+        while (start := _next(_BETWEEN, content, place)) < len(content):
+            _, place = decoder.raw_decode(content, start)
+            found.append(_parsed(text, content[start:place], "the value"))
+    file.seek(0)
+    # a line that is damaged must not cost the lines after it
+    return found if "\n" in content[:place].strip() and place == len(content.rstrip()) else []
+
+
 def _parsed(text: _decode.Text, written: str, where: str) -> _Value:
     """Parse one JSON value; return (value, None), or (None, error message), which names it by `where`, if it can't be used."""
     flaw = text.flaw(written)
@@ -55,6 +82,8 @@ def _parsed(text: _decode.Text, written: str, where: str) -> _Value:
         return None, flaw
     try:
         return _checked(json.loads(written, parse_constant=_refused), written)
+    except json.JSONDecodeError as error:
+        return None, f"{where} is not JSON: {error.msg} at character {error.pos + 1}"
     except (ValueError, RecursionError) as error:
         return None, f"{where} is not JSON: {error}"
 

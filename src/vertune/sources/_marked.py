@@ -64,6 +64,12 @@ def shows_tool(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict) and isinstance(value[1].get("entities"), list)
 
 
+def has_texts(value: Any) -> bool:
+    """Return whether the tokens of a record are texts rather than words: none has a tag that says that it is outside of a span."""
+    found = _tokens(value)
+    return found is not None and found[2][0] in _TEXTS and "O" not in found[1]
+
+
 def numbered_tags(value: Any) -> list[int] | None:
     """Return the tags of the tokens of a record if they are numbers, else None."""
     found = _tokens(value)

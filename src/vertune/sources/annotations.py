@@ -53,6 +53,8 @@ class Annotations(Source):
             return False
         if _answered.convert_all(values):
             return True
+        if len(values) == 1 and _marked.has_texts(values[0]):
+            return False  # a table with a list for each column
         found = [[] if _is_native(value) else _marked.convert(value, _KNOWN) or [] for value in values]
         shown = any(one.spans for marked in found for one in marked) or (values and all(map(_marked.shows_tool, values)))
         return sum(map(bool, found)) >= 0.8 * len(values) and bool(shown)

@@ -21,6 +21,7 @@ class Excel(Source):
     """Source that reads a sheet of a workbook; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+    binary: ClassVar[bool] = True
     path: str
     """The workbook, or a pattern such as `data/*.xlsx`."""
     sheet: str | None = None

@@ -1,4 +1,9 @@
-"""JSON lines, with one JSON object per line; also reads a file that is a single array of objects."""
+"""JSON lines, with one JSON object per line; also reads other forms of JSON files, such as a single array of objects.
+
+These are: an object with a list of records, such as `{"data": [{"text": …}, …]}`, or with one list for each split; what pandas writes; a
+list for each column, or of the texts of each label; lists of cells; objects on several lines. Each key of an object in a record is a column
+too, such as `data.text`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ import polars as pl
 
 from vertune.core.errors import DataError
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _files, _json, _table
+from vertune.sources import _decode, _files, _json, _layouts, _table
 
 _KINDS = {type(None): "null", bool: "true or false", str: "a text", list: "a list"}
 """How messages name the JSON values of these Python types; all others are numbers."""
@@ -43,6 +48,11 @@ class Jsonl(Source):
         """Return one row per object. If an object lacks a key, the value is null; nested lists and objects keep their structure."""
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
+    def detect(self) -> tuple[Self, tuple[str, ...]]:
+        """Return the source itself, and a sentence about where the rows of the first file are, if its values are no rows."""
+        _, note = _layouts.rows(_json.values(_decode.text(_files.find(self.path)[0], self.encoding, "JSON file")))
+        return self, (note,) if note else ()
+
     def fingerprint(self) -> str:
         """Return a hash of the paths and contents of all files that `read` reads."""
         return _files.fingerprint(_files.find(self.path))
@@ -60,11 +70,11 @@ class Jsonl(Source):
         errors: list[str | None] = []
 
         def rows() -> Iterator[dict[str, Any]]:
-            for value, error in _json.values(text):
+            for value, error in _layouts.rows(_json.values(text))[0]:
                 errors.append(error or _unusable(value))
                 yield {} if errors[-1] else value
 
-        table = _table.columns(rows())
+        table = _layouts.flattened(_table.columns(rows()))
         if not table:
             first = next(filter(None, errors), "they are all empty" if errors else None)
             reason = f" ({first})" if first else ""

@@ -16,6 +16,7 @@ class Parquet(Source):
     """Source that reads Parquet files; the fields below are its options."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
+    binary: ClassVar[bool] = True
     path: str
     """The file, or a pattern such as `data/*.parquet`."""
 

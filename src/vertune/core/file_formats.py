@@ -1,0 +1,104 @@
+"""What a file seems to be, judged by its first bytes, and what to do with one that no source reads; knows no sources."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from vertune.core.documents import lines
+
+BINARY = (
+    (b"PK\x03\x04", "a zip or Excel file", "the source excel, if it is a workbook"),
+    (b"PAR1", "a Parquet file", "the source parquet"),
+    (b"\x1f\x8b", "a gzip file", "the unpacked file"),
+    (b"%PDF", "a PDF file", "a table exported from it"),
+    (b"SQLite format 3", "an SQLite database", "the source sql with url: sqlite:///FILE"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file", "the source excel, if it is a workbook"),
+    (b"\x89PNG", "a picture", "a text file"),
+)
+"""For each binary format: how its files begin, what they are, and what to use instead where a text file is expected."""
+_TABLE = "Save its records as a table (CSV, Excel or Parquet) with the names of the columns in the first row"
+_UNREAD = (
+    (b"\x1f\x8b", "a gzip file", "Unpack it, and name the file that it contains"),
+    (b"BZh", "a bzip2 file", "Unpack it, and name the file that it contains"),
+    (b"\xfd7zXZ", "an xz file", "Unpack it, and name the file that it contains"),
+    (b"7z\xbc\xaf", "a 7z archive", "Unpack it, and name the file or folder with the records"),
+    (b"Rar!", "a RAR archive", "Unpack it, and name the file or folder with the records"),
+    (b"%PDF", "a PDF file", _TABLE),
+    (b"SQLite format 3", "an SQLite database", "Name its table in a config: `source: {name: sql, url: sqlite:///FILE, query: SELECT …}`"),
+    (b"ARROW1", "an Arrow (Feather) file", _TABLE),
+    (b"\x89HDF", "an HDF5 file", _TABLE),
+    (b"\x80\x02", "a Python pickle, which is never opened because it may run programs", _TABLE),
+    (b"\x80\x03", "a Python pickle, which is never opened because it may run programs", _TABLE),
+    (b"\x80\x04", "a Python pickle, which is never opened because it may run programs", _TABLE),
+    (b"\x80\x05", "a Python pickle, which is never opened because it may run programs", _TABLE),
+    (b"\x89PNG", "a picture", "Name a file of records"),
+    (b"\xff\xd8\xff", "a picture", "Name a file of records"),
+)
+"""For each format that no source recognises: how its files begin, what they are, and what to do."""
+_IN_ZIP = (("word/", "a Word document", _TABLE), ("ppt/", "a presentation", _TABLE))
+_PAGE = re.compile(r"\s*<(!doctype\s+html|html|table|head|body|div)\b", re.IGNORECASE)
+_XML = re.compile(r"\s*<(\?xml|[A-Za-z][\w:.-]*[\s>])")
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_HEAD_BYTES = 1 << 12
+_SHOWN = 60
+
+
+def is_text(path: Path) -> bool:
+    """Return whether a file seems to contain text: it has a byte order mark, or neither NUL bytes nor the start of a binary format."""
+    head = _head(path)
+    if head.startswith(tuple(mark for mark, _ in _MARKS)):
+        return True
+    return bool(head) and 0 not in head and not head.startswith(tuple(magic for magic, *_ in (*BINARY, *_UNREAD)))
+
+
+def unread(path: str, sources: Iterable[str]) -> str:
+    """Return the message for a file that no source reads: what it seems to be, and what to do. `sources` are the names of all sources."""
+    file = Path(path).expanduser()
+    named = f"name the data source in the config: `source: {{name: NAME, path: {path}}}`, where NAME is one of: {', '.join(sources)}."
+    if not file.is_file():
+        return (
+            f"No source reads files such as '{path}': there is none, and its ending is that of no known format. Check the path, or {named}"
+        )
+    what, advice = _seems(file)
+    return f"No source reads '{path}': it is {what}. {advice}, or {named}"
+
+
+def _seems(file: Path) -> tuple[str, str]:
+    """Return what a file seems to be, and what to do with it."""
+    head = _head(file)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as opened:
+            names = opened.namelist()
+        found = next(((what, advice) for start, what, advice in _IN_ZIP if any(name.startswith(start) for name in names)), None)
+        return found or ("a zip file", "Unpack it, and name the file or folder with the records")
+    for magic, what, advice in _UNREAD:
+        if head.startswith(magic):
+            return what, advice
+    if not is_text(file):
+        return "a binary file of a format that is not known", _TABLE
+    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
+    text = head.decode(encoding, errors="replace")
+    if _PAGE.match(text):
+        return "an HTML page", "Open it in a spreadsheet and save it as .xlsx or CSV"
+    if _XML.match(text):
+        return "XML", _TABLE
+    if file.suffix.lower() in {".yaml", ".yml"}:
+        return "YAML, as configs are", _TABLE
+    line = " ".join(next((line for line in lines(text) if line.strip()), "").split())
+    shown = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+    return (
+        f"text without columns, and its first line is '{shown}'",
+        f"{_TABLE}, such as text,label; texts without labels need only the column text, and `vertune label` asks for their labels",
+    )
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file; none if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
