@@ -173,6 +173,41 @@ def test_without_answers_the_model_answers(model, tmp_path):
         read(model, tmp_path, {"something": ["a"]})
 
 
+def test_rows_that_can_not_be_read_are_left_out_and_counted(model, tmp_path):
+    log = read(model, tmp_path, {"query": ["a", "b", "c"], "answer": ["food", "[1, 2]", "place"]})
+    assert [record["text"] for record in log.window.records] == ["a", "c"]
+    assert log.notes == ["1 row had an answer that the task 'classify' can't read, and were left out."]
+    log = read(model, tmp_path, {"query": ["tell me of rome", None, "tell me of soup"], "region": ["n", "n", "s"]})
+    assert [record["region"] for record in log.window.records] == ["n", "s"]
+    assert all(answer is not None for answer in log.window.answers)
+    assert "1 row had no value for a field that the model needs" in log.notes[1]
+    with pytest.raises(DataError, match="have an answer that the task 'classify' can't read"):
+        read(model, tmp_path, {"query": ["a", "b"], "answer": ["[1]", "[2]"]})
+
+
+def test_cells_that_can_not_be_read_count_as_unknown_with_a_note(model, tmp_path):
+    rows = {
+        "query": ["a", "b", "c", "d"], "answer": ["food"] * 4, "time": ["inf", "soon", "", "1e300"], "confidence": [93.5, -1, 0.9, None],
+        "verdict": ["1.0", "0.0", "perhaps", ""],
+    }  # fmt: skip
+    log = read(model, tmp_path, rows)
+    assert np.isnan(log.window.at).all()
+    assert np.isfinite(log.window.confidences).tolist() == [False, False, True, False]
+    assert log.window.right[:2].tolist() == [1.0, 0.0]
+    assert [note.split(" of ")[0] for note in log.notes] == ["3 values", "2 values", "1 value"]
+
+
+def test_answers_that_a_candidate_gave_to_other_requests_are_not_compared(model, home, tmp_path):
+    frame = requests(300, 300).select("query", "answer").with_row_index("n")
+    odd = pl.col("n") % 2 == 1
+    frame.select(
+        "query", pl.when(odd).then("answer").alias("answer"), pl.when(~odd).then("answer").alias("shadow")
+    ).write_csv(tmp_path / "log.csv")  # fmt: skip
+    plan = Plan([build(Monitor, {"name": "shadow_disagreement"})], None, 200)
+    (found,) = findings(monitor(model, home, plan, tmp_path / "log.csv"))["monitors"]
+    assert (found["verdict"], found["why"]) == ("unknown", "The window has no answers of a candidate in shadow.")
+
+
 def test_failed_requests_of_a_log_have_no_answer(model, tmp_path):
     window = read(model, tmp_path, {"query": ["a", "b"], "answer": ["food", "food"], "error": ["", "timeout"]}).window
     assert [one is None for one in window.answers] == [False, True]

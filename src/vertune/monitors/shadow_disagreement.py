@@ -26,6 +26,8 @@ class ShadowDisagreement(Monitor):
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the share of other answers."""
         pairs = [(mine, other) for mine, other in zip(window.answers, window.shadow, strict=True) if mine is not None and other is not None]
+        if not pairs:
+            return Finding.silent(said("lacks.window", what=said("need.shadow")))
         others = [(mine, other) for mine, other in pairs if not window.task.agrees(mine, other)]
         share, (low, high) = len(others) / len(pairs), share_interval(len(others), len(pairs))
         p = binomial_tail(len(others), len(pairs), self.least)

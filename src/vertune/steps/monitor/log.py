@@ -17,6 +17,7 @@ from vertune.core.errors import DataError, UnknownName
 from vertune.core.monitor import Window
 from vertune.core.records import Answer
 from vertune.data.fields import MARKS
+from vertune.reports.scales import plural
 from vertune.steps.monitor.reader import Reader
 from vertune.steps.predict import Inputs, read_rows
 
@@ -33,9 +34,11 @@ ROLES: dict[str, tuple[str, ...]] = {
 """What a column of a log can be, with the names by which it is recognised."""
 _PREFIX = "answer_"
 """How the columns begin that `vertune predict` writes."""
-_FIRST_SECONDS, _FIRST_MILLISECONDS = 1e8, 1e11
-"""From which a number is a time in seconds since 1970, and in milliseconds; a smaller one, such as 20300131, is a date."""
-_RIGHT = {"right": 1.0, "wrong": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0}
+_FIRST_SECONDS, _FIRST_MILLISECONDS, _LAST_MILLISECONDS = 1e8, 1e11, 1e14
+"""From which a number is a time in seconds since 1970, and in milliseconds, and up to which; a smaller one, such as 20300131, is a date."""
+_RIGHT = {
+    "right": 1.0, "wrong": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +65,89 @@ def read_log(path: Path, reader: Reader, names: Mapping[str, str] | None = None)
         order = np.argsort(times, kind="stable")
         frame, times = frame[order], times[order]
     records = _records(frame, reader)
-    failed = _texts(frame, columns.get("error"))
-    notes = []
+    notes = _unread(frame, columns, times)
     if "answer" in columns or any(name.startswith(_PREFIX) for name in frame.columns):
-        answers = _answers(frame, columns, reader, failed)
+        answers = _answers(frame, columns, reader, _texts(frame, columns.get("error")))
+        known = np.array([answer is None or _can_read(reader, answer) for answer in answers], bool)
+        why = f"an answer that the task '{reader.task.name}' can't read"
     elif records[0] is not None:
+        known = np.array([reader.can_read(record or {}) for record in records], bool)
         answers = reader.answers([record or {} for record in records])
         notes.append("The file has no column with answers, so the model answered its texts.")
+        why = "no value for a field that the model needs"
     else:
         raise DataError(
             f"{path} has neither texts nor answers that are recognised; its columns are: {', '.join(frame.columns)}. Name them, for "
             "example with --column answer=COLUMN."
         )
-    window = _window(reader, records, answers, {"frame": frame, "columns": columns, "times": times})
+    if not known.any():
+        raise DataError(
+            f"All {plural(frame.height, 'row')} of {path} have {why}; expected values as in the training data, or answers as `vertune "
+            "predict` writes them. Correct the file, or name other columns with --column ROLE=COLUMN."
+        )
+    if not known.all():
+        notes.append(f"{plural(int((~known).sum()), 'row')} had {why}, and were left out.")
+    frame, times, rows = frame.filter(pl.Series(known)), times[known], known.nonzero()[0].tolist()
+    window = _window(reader, [records[row] for row in rows], [answers[row] for row in rows], (frame, columns, times))
+    named = np.array([text is not None for text in _texts(frame, columns.get("right"))], bool)
+    compared = np.isfinite(window.right) | np.array([answer is None for answer in window.answers], bool)
+    if uncompared := int((named & ~compared).sum()):
+        notes.append(
+            f"{plural(uncompared, 'right answer')} can't be compared with answers of the task '{reader.task.name}', and count as unknown."
+        )
     return Log(reader.complete(window), columns, notes)
 
 
-def _window(reader: Reader, records: Sequence[dict[str, Any] | None], answers: Sequence[Answer | None], read: dict[str, Any]) -> Window:
+def _unread(frame: pl.DataFrame, columns: Mapping[str, str], times: Any) -> list[str]:
+    """Return notes on cells that are not as their column needs them, and that count as empty."""
+    sure = _numbers(frame, columns.get("confidence"))
+    said = [text for text in _texts(frame, columns.get("verdict")) if text is not None and text.strip().lower() not in _RIGHT]
+    unread = {
+        "time": (
+            int((np.isnan(times) & np.array([text is not None for text in _texts(frame, columns.get("time"))], bool)).sum()),
+            "a time",
+        ),
+        "confidence": (int((~np.isnan(sure) & ~_is_share(sure)).sum()), "a number from 0 to 1"),
+        "verdict": (len(said), "right or wrong"),
+    }
+    return [
+        f"{plural(count, 'value')} of the column '{columns[role]}' ({role}) count as unknown, because {what} was expected."
+        for role, (count, what) in unread.items()
+        if count
+    ]
+
+
+def _is_share(values: Any) -> Any:
+    return (values >= 0) & (values <= 1)
+
+
+def _can_read(reader: Reader, answer: Answer) -> bool:
+    """Return whether a cell is an answer of the task, as far as its labels and a comparison with another answer need it."""
+    try:
+        return all(isinstance(label, str) for label in reader.task.named(answer)) and reader.task.agrees(answer, answer)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _window(
+    reader: Reader, records: Sequence[dict[str, Any] | None], answers: Sequence[Answer | None],
+    read: tuple[pl.DataFrame, Mapping[str, str], Any],
+) -> Window:  # fmt: skip
     """Return the window of a log; `read` has the frame, the columns of roles and the times."""
-    frame, columns = read["frame"], read["columns"]
+    frame, columns, times = read
     targets = _targets(frame, columns.get("right"), reader)
     right = [reader.is_right(*one) for one in zip(records, answers, targets, strict=True)]
     said = [_RIGHT.get((text or "").strip().lower(), np.nan) for text in _texts(frame, columns.get("verdict"))]
     shadow: list[Answer | None] = [None] * frame.height
     if "shadow" in columns:
-        shadow = [None if text is None else _answer(text, None, reader) for text in _texts(frame, columns["shadow"])]
+        read_ones = (None if text is None else _answer(text, None, reader) for text in _texts(frame, columns["shadow"]))
+        shadow = [one if one is not None and _can_read(reader, one) else None for one in read_ones]
     sure = _numbers(frame, columns.get("confidence"))
+    sure = np.where(_is_share(sure), sure, np.nan)
     if np.isnan(sure).all():
         sure = np.array([_confidence(reader, answer) for answer in answers], np.float64)
     return Window.of(
-        reader.task, records, answers, at=read["times"], confidences=sure, seconds=_numbers(frame, columns.get("seconds")),
+        reader.task, records, answers, at=times, confidences=sure, seconds=_numbers(frame, columns.get("seconds")),
         right=np.where(np.isnan(said), right, said), targets=targets, shadow=shadow,
     )  # fmt: skip
 
@@ -147,7 +203,7 @@ def _time(value: Any) -> float:
         return np.nan
     number = _number(value)
     if number > _FIRST_SECONDS:
-        return number / 1000 if number > _FIRST_MILLISECONDS else number
+        return number if number < _FIRST_MILLISECONDS else number / 1000 if number < _LAST_MILLISECONDS else np.nan
     try:
         moment = value if isinstance(value, date) else datetime.fromisoformat(str(value).strip())
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
@@ -15,7 +16,8 @@ from vertune.core.artifact import Artifact
 from vertune.core.errors import MissingExtra, ModelError, NotFound, StorageError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.monitor import UNKNOWN, States, Window
-from vertune.core.records import Answer, Record, equal_values
+from vertune.core.records import Answer, Record
+from vertune.evaluation.rows import row_scores
 from vertune.runtime.predictor import BASE, Predictor
 
 _log = logging.getLogger("vertune")
@@ -45,7 +47,7 @@ class Reader:
 
     def complete(self, window: Window) -> Window:
         """Return the window with numbers of tokens, and with vectors that are computed when a monitor asks for them."""
-        rows = [row for row, record in enumerate(window.records) if record is not None and self._is_readable(record)]
+        rows = [row for row, record in enumerate(window.records) if record is not None and self.can_read(record)]
         records = [self._inputs(window.records[row] or {}) for row in rows]
         arrays: dict[str, Any] = {name: np.full(len(window), UNKNOWN, np.int64) for name in ("tokens", "cut", "unknown")}
         try:
@@ -56,29 +58,39 @@ class Reader:
         return replace(window, **arrays, states=self._states(window.records, dict.fromkeys(rows)))
 
     def answers(self, records: Sequence[Record]) -> list[Answer | None]:
-        """Return the answers of the model; None for each if it can't be loaded."""
-        if self.predictor is None or not records:
-            return [None] * len(records)
-        return list(self.predictor.answer([self._inputs(record) for record in records]))
+        """Return the answers of the model; None for a record that it can't read, and for each if it can't be loaded."""
+        answers: list[Answer | None] = [None] * len(records)
+        rows = [row for row, record in enumerate(records) if self.can_read(record)]
+        if self.predictor is None or not rows:
+            return answers
+        for row, answer in zip(rows, self.predictor.answer([self._inputs(records[row]) for row in rows]), strict=True):
+            answers[row] = answer
+        return answers
 
     def is_right(self, record: Mapping[str, Any] | None, answer: Answer | None, target: Mapping[str, Any] | None) -> float:
         """Return 1 if an answer is the right one, 0 if it is another one, NaN if that can't be told."""
         if answer is None or not target or not (self.task.names_labels or self.task.answers_with_places):
             return np.nan
-        try:
+        with suppress(KeyError, TypeError):  # the fields of a target need not be those of an answer
             return float(self.task.agrees(answer, cast(Answer, target)))
-        except (KeyError, TypeError):  # the fields of a target need not be those of an answer
-            return float(equal_values(self.task.as_target(answer, record or {}), dict(target)))
+        with suppress(AttributeError, KeyError, TypeError, ValueError):  # what is no answer or no target of the task, such as a word
+            scores = row_scores(self.task, [{**(record or {}), **target}], [answer], self.task.metrics[0])
+            return float(bool(len(scores.right)) and bool(scores.right.all()))
+        return np.nan
 
     def _inputs(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the model reads."""
         return {column.name: record[column.name] for column in self.task.input_columns if record.get(column.name) is not None}
 
-    def _is_readable(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record has all fields that the model needs; one that was masked or cut may not."""
-        needed = [column for column in self.task.input_columns if column.required]
-        return all(
-            record.get(column.name) is not None and (column.type != "text" or isinstance(record[column.name], str)) for column in needed
+    def can_read(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record has the texts that the model needs, and numbers in place of numbers; one that was masked or cut may not."""
+        present = {column.name: record[column.name] for column in self.task.input_columns if record.get(column.name) is not None}
+        texts = [column.name for column in self.task.input_columns if column.type == "text" and column.required]
+        numbers = [column.name for column in self.task.input_columns if column.type == "number" and column.name in present]
+        return (
+            bool(present)
+            and all(isinstance(present.get(name), str) and present[name].strip() for name in texts)
+            and all(isinstance(present[name], int | float) for name in numbers)
         )
 
     def _counts(self, records: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:
