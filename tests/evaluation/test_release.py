@@ -102,6 +102,31 @@ def test_groups_with_too_few_rows_are_not_judged_and_cost_no_power():
     )
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1000.0])
+def test_groups_of_numbers_are_judged_whatever_their_scale(scale):
+    errors = np.random.default_rng(0).normal(0, scale, (3, 40))
+    groups = {"short": errors[0], "long": errors[1] - 3 * scale, "few": errors[2, :4]}
+    found = release.compared_groups("slice", groups, 0.03 * scale, LOOK.side, "number")
+    assert {group.name: (group.judged, group.verdict) for group in found} == {
+        "short": (True, "pass"), "long": (True, "fail"), "few": (False, "pass")
+    }  # fmt: skip
+    check = release.no_group_worse("groups of rows", found, 0.03 * scale, LOOK)
+    assert check.verdict == "fail"
+    assert "points" not in check.why
+
+
+def test_groups_that_no_number_of_rows_could_judge_ask_for_none():
+    check = release.no_group_worse("labels", release.compared_groups("label", {"one": scores(0, 3, 9)}, 1.0, LOOK.side), 1.0, LOOK)
+    assert (check.verdict, check.labels_needed) == ("unknown", None)
+    assert "no number of rows" in check.why
+
+
+def test_one_unit_does_not_tell_how_many_would_decide():
+    check = release.not_worse("gold", Difference.of_scores(np.array([0.5]), LOOK.side), 0.005, LOOK)
+    assert (check.verdict, check.labels_needed) == ("unknown", None)
+    assert "A single row" in check.why
+
+
 def test_a_label_that_may_be_worse_by_chance_is_named_and_does_not_decide():
     groups = {f"label {number}": scores(0, 0, 40) for number in range(20)} | {"card": scores(0, 7, 40)}
     check = release.no_group_worse("labels", release.compared_groups("label", groups, 0.03, LOOK.side), 0.03, LOOK)

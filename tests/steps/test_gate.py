@@ -118,6 +118,27 @@ def test_each_larger_gold_set_is_another_look(pair):
     assert looks[2] == looks[0] + 1
 
 
+def test_labels_of_traffic_are_another_look(pair):
+    home, candidate, live = pair
+    gold, traffic = fresh(20, 9000), as_answered(live, fresh(30, 9500))
+    first = gate(candidate, live, home, {"gold": gold, "traffic": traffic.select("query")}, QUICK).manifest
+    both = {"gold": gold, "traffic": pl.concat([traffic.select("query"), traffic], how="diagonal")}
+    second, again = (gate(candidate, live, home, both, QUICK).manifest for _ in range(2))
+    assert first["gold_hash"] != second["gold_hash"]
+    assert second["look"] == again["look"] == first["look"] + 1
+
+
+def test_a_single_text_with_two_right_answers_decides_nothing(pair):
+    home, candidate, live = pair
+    texts = fresh(40, 12_000)
+    pairs = zip(texts["query"], labels_of(candidate, texts), labels_of(live, texts), strict=True)
+    text, ours = next((text, ours) for text, ours, theirs in pairs if ours != theirs)
+    report = gate(candidate, live, home, {"gold": pl.DataFrame({"query": [text] * 2, "kind": [ours, "neither"]})}, QUICK)
+    check = read_release(report).checks[0]
+    assert (check.verdict, check.value, check.low, check.high) == ("unknown", 0.5, None, None)  # one unit has no spread
+    assert check.labels_needed is None
+
+
 def test_behaviour_tests_must_be_kept(pair, tmp_path):
     home, candidate, live = pair
     texts = fresh(60)["query"].to_list()

@@ -184,7 +184,8 @@ def judge(task: Task, sets: Sequence[Answered], rules: Rules) -> Judged:
         earlier = release.compared_groups(
             "set", {name: each.differences() for name, each in rest.items()}, limit, rules.spending.side, measure
         )
-        checks.append(release.no_group_worse("earlier sets", earlier, limit, rules.spending))
+        if earlier:  # a ranking without any relevant text has no query
+            checks.append(release.no_group_worse("earlier sets", earlier, limit, rules.spending))
         groups = [*groups, *earlier]
     return Judged(checks, groups)
 

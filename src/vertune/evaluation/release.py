@@ -36,6 +36,8 @@ _STEP = 0.2
 """Least share of the present rows that is asked for if more labels are needed."""
 _MOST_ROWS = 1000
 """Largest number of rows of each group that is asked for."""
+_FEWEST_NUMBERS = 10
+"""Least number of rows of a group whose scores are no shares, such as errors of a regression: fewer don't show how much these vary."""
 _NAMED = 3
 """Largest number of groups that a reason names."""
 
@@ -100,15 +102,16 @@ class Group:
     rows: int
     value: float
     """The candidate's mean score minus the live model's."""
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    """The ends of the interval of `value`; None, in a report, where one row does not tell."""
     p: float
     """The p-value, corrected for the number of groups that could be judged; 1 if this one could not."""
     verdict: Verdict
     judged: bool
     """Whether there are enough rows that a loss on all of them could be seen."""
-    error: float
-    """Standard error of `value`."""
+    error: float | None
+    """Standard error of `value`; None, in a report, where one row does not tell."""
     measure: Measure = "share"
 
 
@@ -232,7 +235,7 @@ def compared_groups(
     beyond chance before the correction, and not after it, is unknown, which is for a person to look at: among many groups, some are.
     """
     names = [name for name, values in differences.items() if len(values)]
-    judged = _judged({name: len(differences[name]) for name in names}, limit, side)
+    judged = _judged({name: _smallest_p(len(differences[name]), limit, measure) for name in names}, side)
     raw = {name: paired.p_worse(differences[name], limit) for name in names}
     corrected = dict(zip(judged, paired.holm([raw[name] for name in judged]), strict=True))
     found = []
@@ -246,10 +249,19 @@ def compared_groups(
     return found
 
 
-def _judged(sizes: Mapping[str, int], limit: float, side: float) -> list[str]:
-    """Return the groups that are tested: those in which a loss on all rows would be significant after the correction for these groups."""
-    smallest = {name: paired.smallest_p(size, limit) for name, size in sizes.items()}
-    for count in range(1, len(sizes) + 1):
+def _smallest_p(rows: int, limit: float, measure: Measure) -> float:
+    """Return the smallest p-value that a group of so many rows can have: that of a loss on every row, if scores are shares.
+
+    A larger loss of a number, such as an error, is always possible, so that many rows suffice that show how much numbers vary.
+    """
+    if measure == "share":
+        return paired.smallest_p(rows, limit)
+    return 0.0 if rows >= _FEWEST_NUMBERS else 1.0
+
+
+def _judged(smallest: Mapping[str, float], side: float) -> list[str]:
+    """Return the groups that are tested: those whose smallest p-value would be significant after the correction for these groups."""
+    for count in range(1, len(smallest) + 1):
         kept = [name for name, p in smallest.items() if p <= side / count]
         if len(kept) <= count:
             return kept
@@ -268,13 +280,7 @@ def no_group_worse(name: str, groups: Sequence[Group], limit: float, look: Look)
     if failed:
         why = f"{beyond}, also after correction for {among}: {_groups(failed)}"
     elif not judged:
-        enough = (rows for rows in range(1, _MOST_ROWS) if paired.smallest_p(rows, limit) <= look.next_side / len(groups))
-        least = next(enough, _MOST_ROWS)
-        needed = rounded_up(sum(max(0, least - group.rows) for group in groups))
-        why = (
-            f"none of {plural(len(groups), 'group')} has enough rows: even if all answers in one became wrong, that could be chance. With "
-            f"{least} rows in each, that is {plural(needed, 'more label')}, it could be seen"
-        )
+        needed, why = _too_few(groups, limit, look)
     else:
         why = f"none of {among} {beyond} beyond chance{_visible(judged, limit, look.side)}"
         if doubtful:
@@ -286,12 +292,24 @@ def no_group_worse(name: str, groups: Sequence[Group], limit: float, look: Look)
     return Check(name, verdict, *ends, limit=-limit, why=_sentence(why), labels_needed=needed, measure=worst.measure)
 
 
+def _too_few(groups: Sequence[Group], limit: float, look: Look) -> tuple[int | None, str]:
+    """Return how many labels are needed until each of these groups can be judged, None if no number is enough, and why none can be now."""
+    measure, among = groups[0].measure, plural(len(groups), "group")
+    least = next((rows for rows in range(1, _MOST_ROWS) if _smallest_p(rows, limit, measure) <= look.next_side / len(groups)), None)
+    needed = sum(max(0, (least or 0) - group.rows) for group in groups)
+    if not needed:
+        return None, f"none of {among} can be judged: no number of rows shows a loss of more than {_Format(measure).size(limit)}"
+    what = "even if all answers in one became wrong, that could be chance" if measure == "share" else "fewer don't show how errors vary"
+    asked = f"With {least} rows in each, that is {plural(rounded_up(needed), 'more label')}, it could be seen"
+    return rounded_up(needed), f"none of {among} has enough rows: {what}. {asked}"
+
+
 def _visible(judged: Sequence[Group], limit: float, side: float) -> str:
     """Return a clause that states which loss would be seen in the group of median size, if the answers change as they do in all groups."""
     if judged[0].measure != "share":
         return ""
     rows = sorted(group.rows for group in judged)[len(judged) // 2]
-    changed = sum((group.error * group.rows) ** 2 for group in judged) / sum(group.rows for group in judged)
+    changed = sum(((group.error or 0.0) * group.rows) ** 2 for group in judged) / sum(group.rows for group in judged)
     seen = (loss for loss in np.arange(0.01, 1.0, 0.01) if loss - limit >= paired.visible(_error(loss, changed, rows), side / len(judged)))
     loss = next(seen, 1.0)
     return f"; in a group of {plural(rows, 'row')} (the median), a loss of about {100 * loss:.0f} points would be seen"
@@ -362,9 +380,15 @@ class _Format:
     def size(self, value: float) -> str:
         return f"{100 * value:.1f} points" if self.measure == "share" else f"{value:.3g}"
 
+    @property
+    def unit(self) -> Unit:
+        return "share" if self.measure == "share" else "number"
+
+    def value(self, value: float) -> str:
+        return format_change(value, self.unit)
+
     def change(self, found: Interval) -> str:
-        unit: Unit = "share" if self.measure == "share" else "number"
-        return f"{format_change(found.value, unit)} ({_ends(found, unit)})"
+        return f"{self.value(found.value)} ({_ends(found, self.unit)})"
 
 
 def _ends(found: Interval, unit: Unit = "share") -> str:
@@ -377,6 +401,8 @@ def _further(wanted: float, present: int, cap: bool = True) -> tuple[int | None,
 
     With `cap`, a number of labels that nobody would give is not stated: it comes from a difference that happens to be close to the limit.
     """
+    if not wanted < math.inf and present < 2:
+        return None, "A single row does not tell how many labels would decide; give more rows"
     if not wanted < math.inf or (cap and wanted > MANY_TIMES * present):
         return None, "More labels would hardly decide: the measured difference is too close to the limit"
     return rounded_up(wanted), f"About {plural(rounded_up(wanted), 'more label')} would tell"
@@ -397,7 +423,7 @@ def _some(names: Sequence[str]) -> str:
 def _groups(groups: Sequence[Group]) -> str:
     """Name some groups with their losses, the worst first."""
     worst = sorted(groups, key=lambda group: group.value)
-    named = [f"{group.name} ({format_change(group.value, 'share')} on {plural(group.rows, 'row')})" for group in worst[:_NAMED]]
+    named = [f"{group.name} ({_Format(group.measure).value(group.value)} on {plural(group.rows, 'row')})" for group in worst[:_NAMED]]
     more = len(worst) - _NAMED
     return ", ".join(named) + (f" and {format_count(more)} more" if more > 0 else "")
 

@@ -87,9 +87,9 @@ def further_units(error: float, units: int, measured: float, assumed: float, sid
     ones is. The decision is made on all units together, with the error probability `side`. `error` is the standard error with the present
     `units`. For right and wrong answers, its square times the number of units is the share of units on which the two models differ, less
     the square of the difference: two models that answer differently more often need more units. This is the conditional power of Lan and
-    Wittes (1988), solved for the number of units. Infinite if `assumed` is not above 0.
+    Wittes (1988), solved for the number of units. Infinite if `assumed` is not above 0, or if the spread is not known, as of one unit.
     """
-    if assumed <= 0:
+    if not (assumed > 0 and math.isfinite(error) and math.isfinite(measured)):
         return math.inf
     spread, high = error * math.sqrt(units), 1.0
 

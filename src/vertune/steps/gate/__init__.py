@@ -6,6 +6,7 @@ and runs the behaviour tests of the vertical.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from vertune.core.artifact import Artifact, Home, Progress, Recorder, recording
 from vertune.core.behaviour import Suite
 from vertune.core.errors import Conflict, DataError
 from vertune.core.files import read_json, write_json, write_text
+from vertune.core.kinds import Task
 from vertune.evaluation import against_live, mistakes, release
 from vertune.evaluation.against_live import GOLD, TRAFFIC, Answered, Rules
 from vertune.evaluation.release import Bounds, Check, Group, Release
@@ -73,7 +75,7 @@ def gate(
         pair = Pair(Side(candidate, home), Side(live, home))
         found = {name: _read(pair, name, rows, recorder) for name, rows in sets.items()}
         gold = _gold(found)
-        gold_hash = hash_rows(pair.task, gold.records)
+        gold_hash = _hash(pair.task, gold, found.get(TRAFFIC))
         look = _look(home, candidate, live, gold_hash)
         recorder("scoring", units=len(gold.records))
         rules = Rules(terms.bounds, look, tuple(pair.candidate.predictor.config.evaluate.slices))
@@ -131,8 +133,15 @@ def _gold(found: Mapping[str, Read]) -> Answered:
     return gold.answered
 
 
+def _hash(task: Task, gold: Answered, traffic: Read | None) -> str:
+    """Return a hash of the rows on which the main metric is compared: further traffic, too, is a further chance to err."""
+    if traffic is None or traffic.unlabelled:
+        return hash_rows(task, gold.records)
+    return f"{hash_rows(task, [*gold.records, *traffic.answered.records])} {traffic.answered.alike}"
+
+
 def _look(home: Home, candidate: Artifact, live: Artifact, gold_hash: str) -> int:
-    """Return how often the two models were compared, this time included; a repetition on the same gold rows does not count."""
+    """Return how often the two models were compared, this time included; a repetition on the same rows does not count."""
     earlier = {
         str(manifest.get("gold_hash"))
         for report in home.shelf("reports")
@@ -194,14 +203,21 @@ def _content(verdict: Release, found: Mapping[str, Read], changes: Sequence[Mapp
         "verdict": verdict.verdict,
         "headline": verdict.headline,
         "labels_needed": verdict.labels_needed,
-        "checks": [asdict(check) for check in verdict.checks],
-        "groups": [asdict(group) for group in verdict.groups],
+        "checks": [_as_json(check) for check in verdict.checks],
+        "groups": [_as_json(group) for group in verdict.groups],
         "sets": sets,
         "notes": [note for read in found.values() for note in read.notes],
         "changes": list(changes[:_LISTED]),
         "changed": len(changes),
         "version": __version__,
     }
+
+
+def _as_json(found: Check | Group) -> dict[str, Any]:
+    """Return a check or a group with None in place of figures that are not finite, such as the ends of the interval of a single row."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in asdict(found).items()
+    }  # fmt: skip
 
 
 def _write(folder: Path, content: Mapping[str, Any], changes: Sequence[Mapping[str, Any]]) -> None:
