@@ -13,6 +13,7 @@ from vertune.core.config import Config, build
 from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.core.ids import time_ordered_id
 from vertune.data import dataset as stored
+from vertune.evaluation.release import Bounds
 from vertune.runtime.predictor import Predictor
 from vertune.steps.fit import fit
 from vertune.steps.gate import Terms
@@ -117,6 +118,14 @@ def test_a_repeated_retraining_makes_nothing_twice(retrained):
     again = retrain("topics", home, request, TERMS)
     assert (again.dataset.id, again.model.id, again.report.id) == (made.dataset.id, made.model.id, made.report.id)
     assert [len(home.shelf(shelf)) for shelf in ("datasets", "models", "reports")] == before
+
+
+def test_other_bounds_are_judged_anew(retrained):
+    home, made, request, _ = retrained
+    again = retrain("topics", home, request, Terms(Bounds(tolerance=0.5, slice_loss=0.9), speed=False))
+    assert again.model.id == made.model.id
+    assert again.report.id != made.report.id
+    assert retrain("topics", home, request, TERMS).report.id == made.report.id
 
 
 def labelled(home, rows):

@@ -7,16 +7,17 @@ retraining that was interrupted goes on when it is started again. No alias is mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import polars as pl
 
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.errors import NotFound
+from vertune.core.files import read_json
 from vertune.core.kinds import Source
 from vertune.data import dataset as stored
 from vertune.data.dataset import GOLD, ROUND, of_model
-from vertune.steps.gate import Terms, gate
+from vertune.steps.gate import FILE, Terms, gate
 from vertune.steps.retrain import judging
 from vertune.steps.retrain.dataset import HELD as HELD
 from vertune.steps.retrain.dataset import Lineage as Lineage
@@ -61,10 +62,11 @@ def assemble(lineage: Lineage, home: Home, request: Request, progress: Progress 
 def judge(
     model: Artifact, live: Artifact, dataset: Artifact, home: Home, terms: Terms | None = None, progress: Progress | None = None
 ) -> Artifact:  # fmt: skip
-    """Return the report of the gate on a candidate: one that was made before, or a new one."""
+    """Return the report of the gate on a candidate: one that was made before within the same bounds, or a new one."""
+    bounds, pair = asdict((terms or Terms()).bounds), [model.id, live.id]
     for report in reversed(home.shelf("reports")):
-        manifest = report.manifest_or_empty
-        if manifest.get("step") == "gate" and list(report.parents) == [model.id, live.id]:
+        of_pair = report.manifest_or_empty.get("step") == "gate" and list(report.parents) == pair
+        if of_pair and read_json(report.folder / FILE).get("bounds", bounds) == bounds:
             return report
     return gate(model, live, home, sets(dataset), terms=terms, progress=progress)
 
