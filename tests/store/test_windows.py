@@ -81,6 +81,19 @@ def test_a_sample_is_of_all_hours(database: Database) -> None:
     assert len(everything) == 400
 
 
+@pytest.mark.parametrize(
+    ("read", "number"), [(windows.first_rows, 200), (windows.first_rows, 500), (windows.sampled_rows, 40), (windows.sampled_rows, 500)]
+)
+def test_failed_requests_are_among_the_others_in_every_stretch(database: Database, read, number) -> None:
+    fill(database, [BEGIN + 2 * HOUR + seconds * timedelta(seconds=1) for seconds in range(400)])
+    failed = [BEGIN + 2 * HOUR + timedelta(seconds=seconds + 0.5) for seconds in range(0, 400, 4)]
+    fill(database, failed, status=500, failed=failed_verticals(["v"]))
+    with database.reading() as connection:
+        found = read(connection, STRETCH, number)
+    assert sum(row.answer is None for row in found) / len(found) == pytest.approx(0.2, abs=0.01)
+    assert [row.request for row in found] == sorted(row.request for row in found)
+
+
 def test_rows_with_feedback_are_found_however_old(database: Database) -> None:
     ids = fill(database, [BEGIN + number * HOUR for number in range(30)])
     for place in (20, 3, 11):

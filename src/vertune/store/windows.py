@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -60,18 +61,23 @@ def last_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row
     if not rows:
         return []
     failed = _failed(connection, replace(stretch, first=rows[0].request))
-    return with_feedback(connection, stretch.vertical, sorted([*rows, *failed], key=lambda row: (row.request, row.number)))
+    return with_feedback(connection, stretch.vertical, _in_order([*rows, *failed]))
 
 
 def first_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row]:
-    """Return the first answers of a stretch, at most `number`, oldest first, with feedback."""
+    """Return the first answers of a stretch, at most `number`, and the failed requests among them, oldest first, with feedback."""
     answers = schema.answers.c
     found = select(schema.answers).where(*_meant(stretch)).order_by(answers.request, answers.number).limit(number)
-    return with_feedback(connection, stretch.vertical, _answered(connection, found))
+    rows = _answered(connection, found)
+    failed = _failed(connection, replace(stretch, end=rows[-1].request)) if len(rows) == number else _failed(connection, stretch)
+    return with_feedback(connection, stretch.vertical, _in_order([*rows, *failed])) if rows else []
 
 
 def sampled_rows(connection: Connection, stretch: Stretch, number: int) -> list[Row]:
-    """Return the answers of a stretch, or about `number` of them from all its hours if there are more, oldest first, with feedback."""
+    """Return the answers of a stretch, or about `number` of them from all its hours if there are more, oldest first, with feedback.
+
+    Failed requests are among them, or the same share of these.
+    """
     hours = counts_by_hour(connection, stretch)
     total = sum(count for _, count in hours)
     if total <= number:
@@ -82,7 +88,10 @@ def sampled_rows(connection: Connection, stretch: Stretch, number: int) -> list[
         part = replace(stretch, first=max(stretch.first, first_id_at(begin)), end=min(stretch.end, first_id_at(begin + HOUR)))
         taken = max(1, round(count * number / total))
         rows += _answered(connection, select(schema.answers).where(*_meant(part)).order_by(answers.request, answers.number).limit(taken))
-    return with_feedback(connection, stretch.vertical, rows)
+    failed = list(_failed(connection, stretch))
+    taken = math.ceil(len(failed) * number / total)
+    some = [failed[place * len(failed) // taken] for place in range(taken)]  # at even distances
+    return with_feedback(connection, stretch.vertical, _in_order([*rows, *some]))
 
 
 def counts_by_hour(connection: Connection, stretch: Stretch) -> list[tuple[float, int]]:
@@ -131,6 +140,10 @@ def with_feedback(connection: Connection, vertical: str, rows: Sequence[Row]) ->
     return [replace(row, **said.get((row.request, row.number), {})) for row in rows]
 
 
+def _in_order(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row.request, row.number))
+
+
 def _meant(stretch: Stretch) -> list[Any]:
     answers = schema.answers.c
     meant = [answers.vertical == stretch.vertical, answers.request >= stretch.first, answers.request < stretch.end]
@@ -156,5 +169,5 @@ def _failed(connection: Connection, stretch: Stretch) -> Iterable[Row]:
     table = schema.requests.c
     meant = [table.id >= stretch.first, table.id < stretch.end, table.status >= 500]
     meant.append(table.failed.contains(failed_verticals([stretch.vertical]), autoescape=True))
-    for row in connection.execute(select(table.id, table.seconds).where(*meant)):
+    for row in connection.execute(select(table.id, table.seconds).where(*meant).order_by(table.id)):
         yield Row(row.id, 0, time_of(row.id), row.seconds, None, answer=None, confidence=None)
