@@ -12,6 +12,7 @@ from vertune.core import part
 from vertune.core.kinds import Monitor
 from vertune.core.parse import build
 from vertune.core.sentence import Sentence, stored, written
+from vertune.evaluation.monitoring import Subject, ask
 from vertune.testing.monitors import window
 
 REFERENCE = window(1200)
@@ -126,6 +127,16 @@ def test_vectors():
     assert found("state_drift", replace(base, states=lambda rows: None)).changed is None
 
 
+def test_vectors_are_compared_with_rows_from_all_of_the_reference():
+    draw = np.random.default_rng(0)
+    labels = np.sort(draw.integers(0, 3, 1200)), draw.integers(0, 3, 400)  # a dataset may be in the order of its labels
+    centres = 3 * np.eye(12, dtype=np.float32)
+    before, now = (centres[found] + draw.normal(0, 0.5, (len(found), 12)).astype(np.float32) for found in labels)
+    reference = replace(REFERENCE, states=lambda rows: before[list(rows)])
+    finding = found("state_drift", replace(rows(), states=lambda places: now[list(places)]), reference)
+    assert finding.p > 0.01
+
+
 def test_labels():
     base = rows()
     other = [{**one, "label": "loan"} if place < 120 else one for place, one in enumerate(base.answers)]
@@ -208,6 +219,33 @@ def test_fairness():
     assert {row["group"] for row in finding.evidence} == {"a", "b"}
     assert "No group" in found("fairness", base, column="nothing").why
     assert "mean confidence" in found("fairness", replace(base, right=np.full(400, np.nan)), column="region").why
+
+
+def test_fairness_sees_a_group_of_which_every_answer_becomes_wrong():
+    base, reference = rows(), replace(REFERENCE, right=np.ones(1200))
+    wrong = np.array([float(record["region"] == "b") for record in base.records])
+    finding = found("fairness", replace(base, right=wrong), reference, column="region")  # no group varies, before or now
+    assert finding.changed
+    assert finding.p < 1e-6
+
+
+def test_fairness_compares_the_largest_of_many_groups():
+    def regions(window):
+        names = [f"rare {row:04}" if row % 4 else "zz" if row % 8 else "zy" for row in range(len(window))]
+        return replace(window, records=[{**one, "region": name} for one, name in zip(window.records, names, strict=True)])
+
+    finding = found("fairness", regions(rows()), regions(REFERENCE), column="region")
+    assert {row["group"] for row in finding.evidence} == {"zy", "zz"}
+
+
+def test_fairness_compares_confidences_while_there_is_little_feedback():
+    base = rows()
+    few = replace(base, right=np.where(np.arange(400) < 5, base.right, np.nan))
+    history = few.take(slice(0, 5))
+    monitor = build(Monitor, {"name": "fairness", "column": "region"})
+    finding = ask(monitor, Subject("v", [monitor], REFERENCE, few, history))
+    assert "mean confidence" in finding.why
+    assert finding.n == 400
 
 
 def test_disagreement_in_shadow():

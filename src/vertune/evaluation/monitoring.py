@@ -99,7 +99,12 @@ def ask(monitor: Monitor, subject: Subject) -> Finding:
     lacking, early = monitor.lacks(reference, window), subject.early
     if lacking and early is not None and not monitor.lacks(early, window):
         reference, lacking = early, ""
-    return Finding.silent(lacking, len(window)) if lacking else monitor.compare(reference, window)
+    if lacking:
+        return Finding.silent(lacking, len(window))
+    found = monitor.compare(reference, window)
+    if found.changed is None and monitor.reaches_back and window is not subject.window:  # feedback alone does not tell
+        return monitor.compare(reference, subject.window) if not monitor.lacks(reference, subject.window) else found
+    return found
 
 
 def carried(previous: Mapping[tuple[str, str], Verdict], outcomes: Sequence[Outcome]) -> dict[tuple[str, str], Verdict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -19,13 +20,15 @@ from vertune.monitors._shares import per_cent, write_p
 _FEWEST = 30
 """Least number of records of a group, in the window and in the reference."""
 _MOST_GROUPS = 50
+"""Largest number of groups that are compared: those with the most records in the window."""
 
 
 class Fairness(Monitor):
     """By how much the accuracy of a group differs from that of all others, and whether this has changed since the reference.
 
-    Groups are the values of a column. Without feedback in both, mean confidences are compared in place of accuracies. The p of the group
-    with the largest change is multiplied by the number of groups (Bonferroni).
+    Groups are the values of a column. Without enough feedback in both, mean confidences are compared in place of accuracies. The p of the
+    group with the largest change is multiplied by the number of groups (Bonferroni). The standard error of an accuracy is that of a group
+    with one more right and one more wrong answer (Agresti and Caffo 2000), so that a group without a wrong answer has one, too.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"records", "answers"})
@@ -48,17 +51,14 @@ class Fairness(Monitor):
         if not self.column:
             return Finding.silent(said("fairness.unnamed"))
         both = all("feedback" in one.has for one in (reference, window))
-        scores = [one.right if both else one.confidences for one in (reference, window)]
-        groups = [_groups(one, self.column) for one in (reference, window)]
-        rows = [(values, np.isfinite(values) & (names != "")) for values, names in zip(scores, groups, strict=True)]
-        named = sorted(set(groups[1][rows[1][1]]) & set(groups[0][rows[0][1]]))[:_MOST_GROUPS]
-        found = [one for one in (_gap(name, groups, rows) for name in named) if one is not None]
-        count = int(rows[1][1].sum())
+        found, count = _gaps(self.column, reference, window, by_feedback=True) if both else ([], 0)
+        if not found:
+            both = False
+            found, count = _gaps(self.column, reference, window, by_feedback=False)
         if not found:
             return Finding.silent(said("fairness.few", column=self.column, least=_FEWEST), count)
-        worst = max(found, key=lambda one: abs(one["change"]) / one["spread"] if one["spread"] else 0.0)
-        z = worst["change"] / worst["spread"] if worst["spread"] else 0.0
-        p = min(1.0, two_sided(z) * len(found))
+        worst = max(found, key=lambda one: abs(_score(one)))
+        p = min(1.0, two_sided(_score(worst)) * len(found))
         what, side = said("fairness.accuracy" if both else "fairness.confidence"), "above" if worst["now"] > 0 else "below"
         why = said(
             "fairness", what=what, column=self.column, group=worst["group"], gap=per_cent(abs(worst["now"])), side=said(f"fairness.{side}"),
@@ -80,8 +80,27 @@ def _groups(window: Window, column: str) -> NDArray[np.str_]:
     return np.array(names, np.str_)
 
 
+def _gaps(column: str, reference: Window, window: Window, by_feedback: bool) -> tuple[list[dict[str, Any]], int]:
+    """Return how each group compares with the others, and the number of records in the window of which this is known."""
+    scores = [one.right if by_feedback else one.confidences for one in (reference, window)]
+    groups = [_groups(one, column) for one in (reference, window)]
+    rows = [(values, np.isfinite(values) & (names != "")) for values, names in zip(scores, groups, strict=True)]
+    counts = [Counter(names[known].tolist()) for names, (_, known) in zip(groups, rows, strict=True)]
+    named = sorted(counts[0].keys() & counts[1].keys(), key=lambda name: (-counts[1][name], name))[:_MOST_GROUPS]
+    found = (_gap(name, groups, rows, by_feedback) for name in named)
+    return [one for one in found if one is not None], int(rows[1][1].sum())
+
+
+def _score(one: dict[str, Any]) -> float:
+    """Return the change of a group's gap in standard errors."""
+    change, spread = float(one["change"]), float(one["spread"])
+    if spread > 0:
+        return change / spread
+    return math.copysign(math.inf, change) if change else 0.0
+
+
 def _gap(
-    name: str, groups: Sequence[NDArray[np.str_]], rows: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]
+    name: str, groups: Sequence[NDArray[np.str_]], rows: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]], by_feedback: bool
 ) -> dict[str, Any] | None:
     """Return how a group compares with the others in the window, and how much this has changed; None if it is too small."""
     gaps, errors = [], []
@@ -90,10 +109,18 @@ def _gap(
         if min(len(inside), len(outside)) < _FEWEST:
             return None
         gaps.append(float(inside.mean() - outside.mean()))
-        errors.append(math.sqrt(float(inside.var()) / len(inside) + float(outside.var()) / len(outside)))
+        errors.append(math.sqrt(_variance(inside, by_feedback) + _variance(outside, by_feedback)))
     values, known = rows[1]
     own = values[known & (groups[1] == name)]
     return {
         "group": name, "score": float(own.mean()), "count": len(own), "now": gaps[1], "change": gaps[1] - gaps[0], "error": errors[1],
         "spread": math.hypot(*errors),
     }  # fmt: skip
+
+
+def _variance(values: NDArray[np.float64], are_shares: bool) -> float:
+    """Return the variance of the mean of values; of right (1) and wrong (0) answers, as if there was one more of each."""
+    if not are_shares:
+        return float(values.var()) / len(values)
+    share = (float(values.sum()) + 1) / (len(values) + 2)
+    return share * (1 - share) / (len(values) + 2)

@@ -42,7 +42,8 @@ class StateDrift(Monitor):
         before, now = reference.states(rows[0].tolist()), window.states(rows[1].tolist())
         if before is None or now is None:
             return Finding.silent(said("state_drift.unknown"), len(rows[1]))
-        distance = mean_discrepancy(before[: self.sample], now)
+        some = np.random.default_rng(0).permutation(len(before))[: self.sample]  # the first rows may be of one label or of one day
+        distance = mean_discrepancy(before[some], now)
         is_window = np.arange(len(before) + len(now)) >= len(before)
         explained = linear_separation(np.concatenate([before, now]), is_window, _PENALTY)
         p, cosine = min(1.0, 2 * min(distance.p, explained.p)), _cosine(before.mean(0), now.mean(0))
