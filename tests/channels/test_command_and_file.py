@@ -21,6 +21,10 @@ def lines(file):
     return [json.loads(line)["delivery"] for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
+def lines_that_are_whole(file):
+    return [json.loads(line)["delivery"] for line in file.read_bytes().split(b"\n") if line.endswith(b"}")]
+
+
 def test_a_program_reads_the_message_and_finds_its_id_in_the_environment(tmp_path):
     code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['VERTUNE_DELIVERY'] + sys.stdin.read())"
     Command(command=[sys.executable, "-c", code, str(tmp_path / "got; rm *")]).send(MESSAGE)
@@ -66,8 +70,21 @@ def test_a_line_that_was_cut_by_a_kill_damages_no_other(tmp_path):
     with file.open("ab") as stream:
         stream.write(json.dumps(MESSAGE.as_json()).encode()[:50])
     File(path=file).send(MESSAGE)
-    whole = [line for line in file.read_bytes().split(b"\n") if line.endswith(b"}")]
-    assert [json.loads(line)["delivery"] for line in whole] == ["other", MESSAGE.id]
+    assert lines_that_are_whole(file) == ["other", MESSAGE.id]
+
+
+def test_a_message_that_does_not_fit_on_the_disk_does_not_count_as_sent(tmp_path):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # a write takes what fits, and only the next one fails
+    try:
+        with pytest.raises(VertuneError, match="Can't write"):
+            File(path=tmp_path / "alerts.jsonl").send(MESSAGE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    File(path=tmp_path / "alerts.jsonl").send(MESSAGE)
+    assert MESSAGE.id in lines_that_are_whole(tmp_path / "alerts.jsonl")
 
 
 def test_no_link_is_followed(tmp_path):

@@ -117,6 +117,14 @@ def test_a_subject_adds_no_header_and_an_unknown_address_is_named():
     assert (addresses, got["Bcc"], got["Subject"]) == (["ann@example.com"], None, "a Bcc: eve@example.com")
 
 
+def test_one_address_that_is_refused_is_logged_and_the_others_get_the_message_once(caplog):
+    with server() as (port, box):
+        mail(port, encryption="none", to=["ann@example.com", "nobody@example.com"]).send(MESSAGE)
+    assert [addresses for addresses, _, _ in box.got] == [["ann@example.com"]]
+    assert "did not take the message" in caplog.text
+    assert "nobody@example.com" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [({"user": "ann"}, "Only one of `user`"), ({"password_env": "MAIL_PASSWORD"}, "Only one of `user`"),

@@ -89,5 +89,25 @@ def test_a_file_with_errors_is_refused_when_it_is_read(tmp_path):
         (tmp_path / "watch.yaml").write_text(text)
         with pytest.raises(VertuneError):
             WatchFile.read(tmp_path / "watch.yaml")
+    for text in ("data: {source: a.csv}\nwatch: 5\n", "data: {source: a.csv}\nwatch: [1]\n", "reference: 2030-01-01..9999-12-31\n"):
+        (tmp_path / "watch.yaml").write_text(text)
+        with pytest.raises(ConfigError):
+            WatchFile.read(tmp_path / "watch.yaml")
     (tmp_path / "watch.yaml").write_text("")
     assert WatchFile.read(tmp_path / "watch.yaml").watch("intent", Watch()) == Watch()
+
+
+def test_a_name_of_a_channel_means_one_channel_for_all_verticals(tmp_path):
+    file = tmp_path / "watch.yaml"
+    channel = "{channels: [{name: file, path: %s.jsonl%s}]}"
+    file.write_text(f"verticals: {{intent: {channel % ('a', '')}, mood: {channel % ('b', '')}}}\n")
+    with pytest.raises(ConfigError, match="'intent' and 'mood' have different channels that are called 'file'"):
+        WatchFile.read(file)  # messages about one would go where those about the other belong
+    for one, other in ((("a", ""), ("b", ", id: night")), (("a", ""), ("a", ""))):
+        file.write_text(f"verticals: {{intent: {channel % one}, mood: {channel % other}}}\n")
+        assert WatchFile.read(file).watch("mood", Watch()).channels
+
+
+def test_a_vertical_that_is_called_like_a_number_is_found(tmp_path):
+    (tmp_path / "watch.yaml").write_text("verticals: {2030: {every: 3h}}\n")
+    assert WatchFile.read(tmp_path / "watch.yaml").watch("2030", Watch()).every == "3h"

@@ -32,7 +32,9 @@ class File(Channel):
                 if any(message.id == _delivery(one) for one in end.split(b"\n")):
                     return
                 # a process that died while it wrote left a line without an end
-                stream.write(line if not end or end.endswith(b"\n") else b"\n" + line)
+                rest = memoryview(line if not end or end.endswith(b"\n") else b"\n" + line)
+                while rest:  # a disk that gets full takes a part, and refuses the next one
+                    rest = rest[stream.write(rest) :]
                 os.fsync(stream.fileno())
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import smtplib
 import ssl
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from vertune.core.channel import Channel, Message, checked_variable, secret_of
 from vertune.core.errors import ConfigError, Unavailable
 
+_log = logging.getLogger("vertune")
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _ADDRESS = r"^[^\s@<>,;]+@[^\s@<>,;]+$"
@@ -69,7 +71,10 @@ class Mail(Channel):
         self._context()
 
     def send(self, message: Message) -> None:
-        """Send the message to all addresses; raise Unavailable if the server takes it for none of them."""
+        """Send the message to all addresses; raise Unavailable if the server takes it for none of them.
+
+        An address that the server refuses, while it takes others, is logged: sent again, the others would get the message twice.
+        """
         try:
             mail = self._compose(message)
             with self._connect() as server:
@@ -77,11 +82,16 @@ class Mail(Channel):
                     server.starttls(context=self._context())
                 if self.password_env is not None:
                     server.login(self.user, secret_of(self.password_env, f"the mail channel '{self.called}'"))
-                server.send_message(mail)
+                refused = server.send_message(mail)
         except (smtplib.SMTPException, OSError, MessageError) as error:
             raise Unavailable(
                 f"The mail server {self.host} did not take the message: {_reason(error)}. Check the channel '{self.called}' and the server."
             ) from error
+        if refused:
+            _log.warning(
+                "The mail server %s did not take the message %s for %s. Correct `to` of the channel '%s'.", self.host, message.id,
+                ", ".join(sorted(refused)), self.called,
+            )  # fmt: skip
 
     def _compose(self, message: Message) -> EmailMessage:
         mail = EmailMessage()

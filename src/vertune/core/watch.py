@@ -201,14 +201,13 @@ def _span(text: str) -> tuple[datetime, datetime] | None:
     begin, _, end = text.partition("..")
     try:
         first, last = (datetime.fromisoformat(one.strip()) for one in (begin, end))
-    except ValueError as error:
+        last += timedelta(days=_is_day(end))  # the last day counts
+    except (OverflowError, ValueError) as error:
         raise ConfigError(
             f"The reference is '{text[:80]}'; expected 'validation', or the first and the last day or moment. Write for example "
             "2030-01-01..2030-01-14."
         ) from error
     first, last = (one if one.tzinfo else one.replace(tzinfo=UTC) for one in (first, last))
-    if _is_day(end):
-        last += timedelta(days=1)  # the last day counts
     if last <= first:
         raise ConfigError(f"The reference '{text[:80]}' ends before it begins; expected the earlier time first. Swap the two times.")
     return first, last
@@ -245,12 +244,31 @@ class WatchFile:
                 "Write for example `every: 1h`."
             )
         if "data" in value:
-            found = cls(verticals={str(value.get("name", "vertical")): dict(value.get("watch") or {})})
+            own = value.get("watch") or {}
+            if not isinstance(own, dict):
+                raise ConfigError(
+                    f"The section `watch` of {file} is a value of type {type(own).__name__}; expected a mapping. Write for example "
+                    "`watch: {every: 1h}`."
+                )
+            found = cls(verticals={str(value.get("name", "vertical")): own})
         else:
-            found = cls({key: item for key, item in value.items() if key != "verticals"}, verticals)
-        for name in found._verticals or [""]:
-            found.watch(name, Watch())  # an error is noticed now
+            found = cls(
+                {key: item for key, item in value.items() if key != "verticals"}, {str(name): one for name, one in verticals.items()}
+            )
+        found._check()
         return found
+
+    def _check(self) -> None:
+        """Raise ConfigError for options that are not valid, and for two channels of one name, which messages could not tell apart."""
+        known: dict[str, tuple[str, Channel]] = {}
+        for name in self._verticals or [""]:
+            for channel in self.watch(name, Watch()).channels:
+                earlier, other = known.setdefault(channel.called, (name, channel))
+                if other != channel:
+                    raise ConfigError(
+                        f"The verticals '{earlier}' and '{name}' have different channels that are called '{channel.called}'; expected "
+                        "different names, because messages are sent by the name. Give one of them an `id`."
+                    )
 
     def watch(self, name: str, own: Watch) -> Watch:
         """Return the options for a vertical, given those of its model, whose channels never count."""
