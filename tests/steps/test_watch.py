@@ -203,6 +203,17 @@ def test_a_vertical_is_trained_again_for_a_reason_and_with_something_new(home, d
     assert (found or {}).get("reason") == reason
 
 
+def test_feedback_of_customers_whose_rows_a_vertical_does_not_learn_is_no_reason(home, database):
+    feedback(database, 5)
+    live = home.get("models", "intent@live")
+    live.update(customer="b")
+    wanted, now = build(Watch, {"retrain": {"labels": 5}}).retrain, datetime.now(UTC) + timedelta(seconds=2)
+    with database.writing() as connection:
+        assert reasons.reason(connection, "intent", wanted, live, now) is None
+        connection.execute(schema.feedback.update().values(customer="b"))
+        assert reasons.reason(connection, "intent", wanted, live, now)["new"] == 5
+
+
 def test_failures_are_no_reason_and_two_trainings_are_a_day_apart(home, database, around):
     feedback(database, 3)
     wanted = build(Watch, {"retrain": {"on_drift": True, "labels": 3}}).retrain

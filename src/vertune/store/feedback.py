@@ -109,10 +109,14 @@ def each(database: Database, wanted: Filter) -> Iterator[Feedback]:
         wanted = replace(wanted, after=page[-1].id)
 
 
-def count_usable(connection: Connection, vertical: str, after: str) -> int:
-    """Return how much feedback on a vertical there is with greater ids than `after` that a model can learn from."""
+def count_usable(connection: Connection, vertical: str, after: str, customer: str | None = None) -> int:
+    """Return how much feedback on a vertical there is with greater ids than `after` that a model can learn from.
+
+    Only that of a customer counts, or of all with None.
+    """
     table = schema.feedback.c
     meant = [table.vertical == vertical, table.id > after, table.record.is_not(None), table.target.is_not(None)]
+    meant += [] if customer is None else [table.customer == customer]
     return int(connection.execute(select(func.count()).select_from(schema.feedback).where(*meant)).scalar_one())
 
 

@@ -96,7 +96,7 @@ def _learnt(connection: Connection, vertical: str, customer: str | None, since: 
     """Return each source of new rows, and how many of its rows came since a time."""
     project, after = _project(connection, vertical, customer), first_id_of(since)
     given = 0 if project is None else labels.count_done(connection, project.id, after)
-    from_feedback = feedback.count_usable(connection, vertical, after)
+    from_feedback = feedback.count_usable(connection, vertical, after, customer)
     return [(feedback_on(vertical, customer), from_feedback), (labels_of(vertical, customer), given)]
 
 
