@@ -106,7 +106,8 @@ def test_rows_of_another_width_are_rejected_not_lost(write):
     frame, _ = rows(write("text,label\ngood,a\nno quotes, here,b\nshort\ntrailing,c,,\n"))
     errors = frame["__error"].to_list()
     assert [bool(error) for error in errors] == [False, True, True, False]
-    assert "has 3 fields where the header has 2" in errors[1]
+    assert "has 3 fields where the header has 2: put double quotes around" in errors[1]
+    assert "has 1 field where the header has 2: some are missing" in errors[2]
     assert frame["__row"].to_list() == [1, 2, 3, 4]
 
 

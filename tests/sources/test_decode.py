@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from vertune.core import part
 from vertune.core.errors import DataError
 from vertune.sources._decode import text
+from vertune.sources.csv import Csv
 
 ENGLISH = "".join(f"the brake of my bike squeaks since day {place}\n" for place in range(20))
 CHINESE = "".join(f"我的银行卡被自动取款机吞了怎么办{place}\n" for place in range(20))
@@ -73,3 +74,21 @@ def test_a_file_that_ends_inside_a_character_is_refused(tmp_path, name, content)
     path.write_bytes(content.encode("utf-16")[:-1])
     with pytest.raises(DataError, match="ends in the middle of a character"):
         part.find("sources", name)(path=str(path)).read()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written", "note"),
+    [
+        ("cp1252", "“Where is it?” – it’s €5", "is read as CP1252"),
+        ("gb18030", "我的银行卡被吞了，怎么办？", "is read as GB18030"),
+        ("utf-8", "我的银行卡被吞了，怎么办？", None),
+        ("utf-16", "我的银行卡被吞了，怎么办？", None),
+    ],
+)
+def test_a_guessed_encoding_is_stated(tmp_path, encoding, written, note):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"{written} {place},a\n" for place in range(12)), encoding=encoding)
+    source, notes = Csv(path=str(path)).detect()
+    assert source.read()["text"][3] == f"{written} 3"
+    assert [note in one for one in notes] == [True] if note else notes == ()
+    assert Csv(path=str(path), encoding=encoding).detect()[1] == ()

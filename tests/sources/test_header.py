@@ -27,6 +27,9 @@ DATA = [["1", "the card was swallowed", "card"], ["2", "the rate is too high", "
         ([["2.5", "Ticket", "%", "rank"], ["3.4", "a", "7", "1"], ["1.2", "b", "9", "2"], ["0.6", "c", "8", "3"]], 0),
         ([["[a]", "no", "null", "x:y"], *[["-2", "no" if place % 2 else "", '["a"]', "True"] for place in range(30)]], 0),  # a value
         ([["2024", "x"], ["2021", "y"], ["2022", "z"]], None),
+        ([["text", "text", "label"], *DATA], 0),  # names that occur twice are names nevertheless
+        ([["", "label"], *[[f"the card {place} was lost", "lost"] for place in range(9)]], 0),  # one column has no name
+        ([["Export of today", ""], ["text", "label"], *[[f"the card {place} was lost", "lost"] for place in range(9)]], 1),
         ([], 0),
         ([["only", "names"]], 0),
         ([["The delivery of my bike is late, and nobody answers the phone.", "x"], ["My wheel came off for the second time.", "y"]], None),

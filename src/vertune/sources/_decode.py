@@ -69,6 +69,15 @@ class Text:
                 "Copy the file again, or name its encoding with the option 'encoding'."
             ) from error
 
+    def note(self, requested: str) -> str | None:
+        """Return a sentence about the encoding if it was guessed, because the option `encoding` is `auto` and the file is not Unicode."""
+        if requested != "auto" or self.encoding.startswith("utf"):
+            return None
+        return (
+            f"{self.path.name} is not UTF-8 and is read as {self.encoding.upper()}; if characters are wrong, "
+            "name its encoding with the source's option 'encoding'."
+        )
+
     def flaw(self, text: str) -> str | None:
         """Return the reason why a part of the file, such as a line, can't be used because of its bytes; None if it can be used.
 
@@ -209,7 +218,9 @@ def _legacy(path: Path) -> tuple[str, bool]:
         return "gb18030", valid > 0
     from charset_normalizer import from_bytes
 
-    likely = {match.encoding: match.chaos for match in from_bytes(bytes(sample), cp_isolation=list(_LEGACY))}
+    matches = from_bytes(bytes(sample), cp_isolation=list(_LEGACY))
+    # of encodings in which the text is the same, charset-normalizer names the others beside the first
+    likely = {name: match.chaos for match in matches for name in match.could_be_from_charset}
     if not likely:
         raise DataError(
             f"The encoding of {path} can't be detected. Save the file in UTF-8, or name its encoding with the source's option 'encoding'."

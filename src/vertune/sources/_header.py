@@ -36,6 +36,9 @@ def row_of_names(rows: Cells) -> int | None:
         return 0
     usual = max(widths, key=lambda count: (widths[count], count))
     start = next((place for place, count in enumerate(filled) if count >= max(1, 0.6 * usual) and (usual == 1 or count > 1)), 0)
+    above = next((place for place in range(start - 1, -1, -1) if filled[place]), None)
+    if above is not None and any(map(_is_usual, rows[above])) and is_data(rows[start], rows[start + 1 :]):
+        return above  # the header of a table in which columns have no names
     return None if start == 0 and is_data(rows[0], rows[1:]) else start
 
 
@@ -49,17 +52,22 @@ def is_data(first: Sequence[str], rest: Cells) -> bool:
     filled = [cell for cell in first if cell]
     if not rest or not filled:
         return False
-    if len(set(filled)) < len(filled):
+    if len(set(filled)) < len(filled) and 2 * sum(map(_is_usual, filled)) <= len(filled):
         return True
     other = [row for row in rest if list(row) != list(first)]  # a header may be repeated, where files were joined
     values = names = usual_names = 0
     for place, cell in enumerate(first):
         below = [row[place] for row in other if place < len(row) and row[place]]
         values += bool(cell and below and _is_value(cell, below))
-        usual = cell not in below and max(roles(cell).values(), default=0.0) >= _USUAL
+        usual = cell not in below and _is_usual(cell)
         usual_names += usual
         names += bool(cell) and (usual or _stands_out(cell, below))
     return values >= max(1, names + (usual_names > 1))
+
+
+def _is_usual(cell: str) -> bool:
+    """Return whether a cell is a usual name of a column."""
+    return max(roles(cell).values(), default=0.0) >= _USUAL
 
 
 def _is_value(cell: str, below: Sequence[str]) -> bool:

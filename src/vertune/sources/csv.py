@@ -160,24 +160,30 @@ class Csv(Source):
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def detect(self) -> tuple[Self, tuple[str, ...]]:
-        """Return a copy with the number of the row with the column names, if this is not the first one; 0 if that contains values."""
-        if "header" in self.model_fields_set:
-            return self, ()
+        """Return a copy with the number of the row with the column names, if this is not the first one; 0 if that contains values.
+
+        The sentences name this row, and the encoding if it was guessed.
+        """
         path = _files.find(self.path)[0]
         text = _decode.text(path, self.encoding, "CSV file")
+        found, note = (self, None) if "header" in self.model_fields_set else self._header_of(text)
+        return found, tuple(filter(None, [text.note(self.encoding), note]))
+
+    def _header_of(self, text: _decode.Text) -> tuple[Self, str | None]:
+        """Return a copy with the number of the row with the column names of a file, and a sentence about it if it is not the first."""
         with text.open(newline="") as file:
             rows = list(islice((row for row, error in self._dialect(text).records(file) if row and not error), _HEADER_ROWS))
         found = _header.row_of_names([[cell.strip() for cell in row] for row in rows])
         # a title fills one field; lines with more fields than one may be damaged
         if found == 0 or (found and any(sum(map(bool, row)) > 1 for row in rows[:found])):
-            return self, ()
+            return self, None
         if found is not None:
             return self.model_copy(update={"header": found + 1}), (
-                f"The names of the columns are in row {found + 1} of {path.name}; the rows above it are not read.",
+                f"The names of the columns are in row {found + 1} of {text.path.name}; the rows above it are not read."
             )
         names = ", ".join(f"column_{place}" for place in range(1, min(4, len(rows[0]) + 1)))
         return self.model_copy(update={"header": 0}), (
-            f"The first line of {path.name} seems to contain values, not the names of the columns; the columns are called {names}.",
+            f"The first line of {text.path.name} seems to contain values, not the names of the columns; the columns are called {names}."
         )
 
     def fingerprint(self) -> str:
@@ -266,9 +272,10 @@ class _RowCheck:
         """
         if len(row) > self.width and not any(row[self.width :]):
             return None
-        return (
-            f"has {len(row)} fields where the header has {self.width}: put quotes around fields that hold {self.delimiter!r} or a line end"
-        )
+        fields = f"has {len(row)} field{'' if len(row) == 1 else 's'} where the header has {self.width}"
+        if len(row) < self.width:
+            return f"{fields}: some are missing, or the line was broken inside of a field; complete the row"
+        return f"{fields}: put double quotes around fields that contain {self.delimiter!r} or a line end"
 
 
 @dataclass(slots=True)

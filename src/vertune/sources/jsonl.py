@@ -49,9 +49,10 @@ class Jsonl(Source):
         return _table.stacked([self._file(path) for path in _files.find(self.path)])
 
     def detect(self) -> tuple[Self, tuple[str, ...]]:
-        """Return the source itself, and a sentence about where the rows of the first file are, if its values are no rows."""
-        _, note = _layouts.rows(_json.values(_decode.text(_files.find(self.path)[0], self.encoding, "JSON file")))
-        return self, (note,) if note else ()
+        """Return the source itself; the sentences say where the rows are, if the values are no rows, and the encoding if it was guessed."""
+        text = _decode.text(_files.find(self.path)[0], self.encoding, "JSON file")
+        _, note = _layouts.rows(_json.values(text))
+        return self, tuple(filter(None, [text.note(self.encoding), note]))
 
     def fingerprint(self) -> str:
         """Return a hash of the paths and contents of all files that `read` reads."""
