@@ -180,9 +180,24 @@ def test_rows_that_can_not_be_read_are_left_out_and_counted(model, tmp_path):
     log = read(model, tmp_path, {"query": ["tell me of rome", None, "tell me of soup"], "region": ["n", "n", "s"]})
     assert [record["region"] for record in log.window.records] == ["n", "s"]
     assert all(answer is not None for answer in log.window.answers)
-    assert "1 row had no value for a field that the model needs" in log.notes[1]
+    assert re.search(r"1 row had inputs that the model can't read \(.+\), and were left out", log.notes[1])
     with pytest.raises(DataError, match="have an answer that the task 'classify' can't read"):
         read(model, tmp_path, {"query": ["a", "b"], "answer": ["[1]", "[2]"]})
+
+
+def test_lines_that_can_not_be_read_are_counted(model, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"query": "a", "answer": "food"}\n{"query": \n{"query": "b", "answer": "place"}\n')
+    log = read_log(tmp_path / "log.jsonl", Reader(model))
+    assert [record["text"] for record in log.window.records] == ["a", "b"]
+    assert log.notes[0].startswith("1 row of log.jsonl could not be read")
+
+
+def test_a_field_that_was_read_from_several_columns_is_joined_as_in_training(model, tmp_path):
+    config = model.manifest["config"]
+    model.update(config={**config, "data": {**config["data"], "fields": {**config["data"]["fields"], "text": ["title", "body"]}}})
+    log = read(model, tmp_path, {"title": ["rome"], "body": ["tell me"], "answer": ["place"]})
+    assert "rome" in log.window.texts()[0]
+    assert "tell me" in log.window.texts()[0]
 
 
 def test_cells_that_can_not_be_read_count_as_unknown_with_a_note(model, tmp_path):

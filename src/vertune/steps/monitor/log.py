@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from vertune.core.columns import without
+from vertune.core.columns import named, without
 from vertune.core.errors import DataError, UnknownName
 from vertune.core.monitor import Window
 from vertune.core.records import Answer
-from vertune.data.fields import MARKS
+from vertune.data.fields import MARKS, map_fields
 from vertune.reports.scales import plural
 from vertune.steps.monitor.reader import Reader
-from vertune.steps.predict import Inputs, read_rows
+from vertune.steps.predict import Inputs, answer, read_rows
 
 ROLES: dict[str, tuple[str, ...]] = {
     "time": ("time", "at", "timestamp", "date", "datetime", "created", "created_at"),
@@ -57,24 +58,21 @@ def read_log(path: Path, reader: Reader, names: Mapping[str, str] | None = None)
     Without a column with answers, the model answers the texts. Raises UnknownName for a role or a column that does not exist, and
     DataError if there is nothing to compare.
     """
-    frame = read_rows(path, Inputs.of(reader.artifact))
-    frame = without(frame, [*MARKS])
+    frame, notes = _readable(read_rows(path, Inputs.of(reader.artifact)), path)
     columns = _recognised(frame, reader, names or {})
     times = _times(frame, columns.get("time"))
     if not np.isnan(times).all():
         order = np.argsort(times, kind="stable")
         frame, times = frame[order], times[order]
     records = _records(frame, reader)
-    notes = _unread(frame, columns, times)
+    notes += _unread(frame, columns, times)
     if "answer" in columns or any(name.startswith(_PREFIX) for name in frame.columns):
         answers = _answers(frame, columns, reader, _texts(frame, columns.get("error")))
         known = np.array([answer is None or _can_read(reader, answer) for answer in answers], bool)
         why = f"an answer that the task '{reader.task.name}' can't read"
     elif records[0] is not None:
-        known = np.array([reader.can_read(record or {}) for record in records], bool)
-        answers = reader.answers([record or {} for record in records])
+        answers, known, why = _answered(frame, reader)
         notes.append("The file has no column with answers, so the model answered its texts.")
-        why = "no value for a field that the model needs"
     else:
         raise DataError(
             f"{path} has neither texts nor answers that are recognised; its columns are: {', '.join(frame.columns)}. Name them, for "
@@ -89,13 +87,34 @@ def read_log(path: Path, reader: Reader, names: Mapping[str, str] | None = None)
         notes.append(f"{plural(int((~known).sum()), 'row')} had {why}, and were left out.")
     frame, times, rows = frame.filter(pl.Series(known)), times[known], known.nonzero()[0].tolist()
     window = _window(reader, [records[row] for row in rows], [answers[row] for row in rows], (frame, columns, times))
-    named = np.array([text is not None for text in _texts(frame, columns.get("right"))], bool)
+    expected = np.array([text is not None for text in _texts(frame, columns.get("right"))], bool)
     compared = np.isfinite(window.right) | np.array([answer is None for answer in window.answers], bool)
-    if uncompared := int((named & ~compared).sum()):
+    if uncompared := int((expected & ~compared).sum()):
         notes.append(
             f"{plural(uncompared, 'right answer')} can't be compared with answers of the task '{reader.task.name}', and count as unknown."
         )
     return Log(reader.complete(window), columns, notes)
+
+
+def _readable(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """Return the rows that the file could be read to, and a note on the others."""
+    failed = frame.filter(named("__error").is_not_null())
+    read = without(frame.filter(named("__error").is_null()), [*MARKS])
+    if not failed.height:
+        return read, []
+    what = f"{plural(failed.height, 'row')} of {path.name} could not be read, the first because of this: {failed['__error'][0]}"
+    if not read.height:
+        raise DataError(f"{what}. Nothing is left to compare; correct the file.")
+    return read, [f"{what}."]
+
+
+def _answered(frame: pl.DataFrame, reader: Reader) -> tuple[list[Answer | None], NDArray[np.bool_], str]:
+    """Let the model answer the rows; return the answers, which rows it can read, and the first reason why it can't read one."""
+    if reader.predictor is None:
+        return [None] * frame.height, np.ones(frame.height, bool), ""
+    found = answer(reader.predictor, frame)
+    known = np.array([one is not None for one in found.answers], bool)
+    return found.answers, known, f"inputs that the model can't read ({next(iter(found.errors.values()), '')})"
 
 
 def _unread(frame: pl.DataFrame, columns: Mapping[str, str], times: Any) -> list[str]:
@@ -182,12 +201,12 @@ def _records(frame: pl.DataFrame, reader: Reader) -> list[dict[str, Any] | None]
     inputs = Inputs.of(reader.artifact)
     if not inputs.are_in(frame.columns):
         return [None] * frame.height
-    renamed = {}
-    for column in reader.task.input_columns:
-        sources = inputs.sources(column.name)
-        if column.name not in frame.columns and len(sources) == 1 and sources[0] in frame.columns:
-            renamed[sources[0]] = column.name
-    return list(frame.rename(renamed).to_dicts())
+    sources = {column.name: inputs.sources(column.name) for column in reader.task.input_columns if column.name not in frame.columns}
+    present = {name: columns for name, columns in sources.items() if {*columns} <= {*frame.columns}}
+    if joined := [name for name, columns in present.items() if len(columns) > 1]:
+        fields = {name: columns if len(columns) > 1 else columns[0] for name, columns in present.items()}
+        frame = frame.with_columns(map_fields(frame, fields, reader.task, targets=False).frame.select(joined))
+    return list(frame.rename({columns[0]: name for name, columns in present.items() if len(columns) == 1}).to_dicts())
 
 
 def _times(frame: pl.DataFrame, column: str | None) -> Any:

@@ -87,10 +87,8 @@ class Reader:
         present = {column.name: record[column.name] for column in self.task.input_columns if record.get(column.name) is not None}
         texts = [column.name for column in self.task.input_columns if column.type == "text" and column.required]
         numbers = [column.name for column in self.task.input_columns if column.type == "number" and column.name in present]
-        return (
-            bool(present)
-            and all(isinstance(present.get(name), str) and present[name].strip() for name in texts)
-            and all(isinstance(present[name], int | float) for name in numbers)
+        return all(isinstance(present.get(name), str) and present[name].strip() for name in texts) and all(
+            isinstance(present[name], int | float) for name in numbers
         )
 
     def _counts(self, records: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:
