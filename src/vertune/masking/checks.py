@@ -27,7 +27,7 @@ def is_announced(text: str, start: int, words: re.Pattern[str], before: int = _B
 
 _OTHER_NUMBER = re.compile(
     r"(?:order|invoice|reference|\bref\b|tracking|parcel|shipment|ticket|case|serial|\bsku|model|version|build|part|batch|receipt|transaction"
-    r"|\bpo\b|\bisbn|\bean|\bimei|订单|单号|流水|编号|快递|运单|发票|序列|型号|版本|货号|条码|批号|工单|交易|凭证|合同|商户)"
+    r"|\bpo\b|\bisbn|\bean|\bimei|barcode|\bupc\b|\bgtin|claim|confirmation|booking|reservation|订单|单号|流水|编号|快递|运单|发票|序列|型号|版本|货号|条码|批号|工单|交易|凭证|合同|商户|批次|参考号|保单|受理|取件)"
     r"[\s\w号码是为:#.()]{0,12}?[\s:#=.是为]?$",
     re.IGNORECASE | re.ASCII,
 )

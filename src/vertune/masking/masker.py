@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,8 +63,9 @@ class Masker:
         Placeholders that a text already contains stay as they are, and new ones don't repeat their numbers.
         """
         numbers: dict[tuple[str, str], int] = {}
+        highest = Counter[str]()
         taken = {match.group() for text in texts if "<" in text for match in _PLACEHOLDER.finditer(text)}
-        places = [self._places_of(text, numbers, taken) for text in texts]
+        places = [self._places_of(text, numbers, highest, taken) for text in texts]
         counts = Counter(place.label for found in places for place in found)
         return Masked([_replaced(text, found) for text, found in zip(texts, places, strict=True)], counts, places)
 
@@ -71,16 +73,19 @@ class Masker:
         """Mask a text."""
         return self.record([text]).texts[0]
 
-    def _places_of(self, text: str, numbers: dict[tuple[str, str], int], taken: set[str]) -> list[Place]:
-        """Return what must be replaced in a text; `numbers` are those of the values that the record had so far."""
+    def _places_of(self, text: str, numbers: dict[tuple[str, str], int], highest: Counter[str], taken: set[str]) -> list[Place]:
+        """Return what must be replaced in a text.
+
+        `numbers` are those of the values that the record had so far, and `highest` is the highest one of each label.
+        """
         places = []
         for start, stop, label in self._places(text):
             key = label, "".join(filter(str.isalnum, plain(text[start:stop]).casefold()))
             if key not in numbers:
-                number = 1 + max((number for (other, _), number in numbers.items() if other == label), default=0)
+                number = 1 + highest[label]
                 while f"<{label}_{number}>" in taken:
                     number += 1
-                numbers[key] = number
+                numbers[key] = highest[label] = number
             places.append(Place(start, stop, label, f"<{label}_{numbers[key]}>"))
         return places
 
@@ -99,8 +104,9 @@ class Masker:
         kept = [match.span() for match in _PLACEHOLDER.finditer(form)] if "<" in form else []
         places = []
         for _, _, start, stop, label in sorted(found):
-            if all(stop <= begin or start >= end for begin, end in kept):
-                kept.append((start, stop))
+            index = bisect(kept, (start, start))
+            if (index == 0 or kept[index - 1][1] <= start) and (index == len(kept) or kept[index][0] >= stop):
+                kept.insert(index, (start, stop))
                 places.append((start, stop, label))
         return sorted(places)
 

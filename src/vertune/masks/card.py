@@ -9,7 +9,12 @@ from typing import ClassVar
 from vertune.core.kinds import Mask
 from vertune.masking.checks import digits_of, luhn, of_a_thing
 
-_RUN = re.compile(r"(?<![\d.,+-])(?<!\d )\d(?:[ -]?\d){11,18}(?![\d%])(?![.,-]\d)")
+_RUN = re.compile(r"(?=\d)(?<![\d.,+-])(?<!\d )(?:\d{4}(?:\.\d{4}){3}(?:\.\d{1,3})?|\d(?:[ -]{0,3}\d){11,18})(?![\d%A-Za-z])(?!\.\d)")
+_GROUP = re.compile(r"\d+")
+_SHORTEST = 4
+"""Number of digits of the groups of a card number, except the last one."""
+_LEAST = 15
+"""Number of digits that a card number has at least where other digits, such as its security code, follow after a space."""
 _NETWORKS: tuple[tuple[str, range, frozenset[int]], ...] = (
     ("4", range(4, 5), frozenset({13, 16, 19})),
     ("mastercard", range(51, 56), frozenset({16})),
@@ -43,9 +48,9 @@ class Card(Mask):
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the places of card numbers."""
         for match in _RUN.finditer(text):
-            digits = digits_of(match.group())
-            if luhn(digits) and _of_a_network(digits) and not of_a_thing(text, match.start()):
-                yield match.span()
+            length = _length(match.group())
+            if length and not of_a_thing(text, match.start()):
+                yield match.start(), match.start() + length
 
     def examples(self) -> tuple[tuple[str, str], ...]:
         """Return some texts with card numbers."""
@@ -53,6 +58,26 @@ class Card(Mask):
             ("My card 4539 1488 0343 6467 was declined.", "4539 1488 0343 6467"),
             ("卡号６２２２０２１２３４５６７８９０１２８", "６２２２０２１２３４５６７８９０１２８"),
         )
+
+
+def _length(run: str) -> int:
+    """Return how long the card number is with which digits in groups begin: all of them, or fewer whole groups; 0 if there is none."""
+    groups = list(_GROUP.finditer(run))
+    if any(len(group.group()) < _SHORTEST for group in groups[:-1]):
+        return 0
+    if _is_card(digits_of(run)):
+        return len(run)
+    for group in reversed(groups[:-1]):
+        digits = digits_of(run[: group.end()])
+        if len(digits) < _LEAST:
+            break
+        if _is_card(digits):
+            return group.end()
+    return 0
+
+
+def _is_card(digits: str) -> bool:
+    return luhn(digits) and _of_a_network(digits)
 
 
 def _of_a_network(digits: str) -> bool:

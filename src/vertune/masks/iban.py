@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from vertune.core.kinds import Mask
 
-_NUMBER = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){10,32}")
+_NUMBER = re.compile(r"[A-Za-z]{2}\d{2}(?:(?<![A-Za-z0-9].{4})|(?<=(?:IBAN|iban).{4}))(?:[ .-]?[A-Za-z0-9]){10,32}")
 _FOLLOWS = re.compile("[A-Za-z0-9]")
+_SEPARATORS = " .-"
 _LENGTHS = {
     name: int(length)
     for length, names in {
@@ -38,10 +39,10 @@ class Iban(Mask):
             end, count = match.start(), 0
             for char in match.group():
                 end += 1
-                count += char != " "
+                count += char not in _SEPARATORS
                 if count == length:
                     break
-            number = text[match.start() : end].replace(" ", "").upper()
+            number = "".join(char for char in match.group()[: end - match.start()] if char not in _SEPARATORS).upper()
             if len(number) == length and not _FOLLOWS.match(text, end) and _is_valid(number):
                 yield match.start(), end
 

@@ -10,15 +10,21 @@ from typing import ClassVar
 from vertune.core.kinds import Mask
 from vertune.masking.checks import is_announced
 
-_FOUR = re.compile(r"(?<![A-Za-z0-9_.-])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])")
+_FOUR = re.compile(r"(?=\d)(?:(?<![A-Za-z0-9_.-])|(?<=IP)|(?<=ip))(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?![A-Za-z0-9_-])(?!\.[A-Za-z0-9])")
 _SIX = re.compile(
-    r"(?<![A-Za-z0-9_:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?:/\d{1,3})?(?![A-Za-z0-9_:])"
+    r"(?=[0-9A-Fa-f:])(?:(?<![A-Za-z0-9_:.])|(?<=[^0-9A-Fa-f:]:))(?!:[^:])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{1,4})?(?:/\d{1,3})?"
+    r"(?![A-Za-z0-9_:])"
 )
 _VERSION = re.compile(
-    r"(?:\bv|\bver\.?|version|release|build|firmware|driver|update|版本|版|补丁|固件|驱动|升级到?|更新到?)[\s:#=号为]*$",
+    r"(?:\bv|\bver\.?|version|release|build|firmware|driver|update|upgrade(?:d)? to|版本|版|补丁|固件|驱动|升级到?|更新到?"
+    r"|\b(?:i?os|android|windows|macos|linux|kernel|chrome|firefox|safari|edge|python|java|php|nginx|openssl)|系统|微信|客户端"
+    r"|(?<![./\w-])(?!(?:ip|host|tcp|udp|server|addr|address)/)[a-z]{2,20}/"
+    r"|\b(?:section|sect?\.|clause|chapter|paragraph|article|figure|fig\.|table|appendix|annex|item|step|rule)|§|第|见|条款?|章|节|图|表|附录)"
+    r"[\s:#=号为]*$",
     re.IGNORECASE | re.ASCII,
 )
-_BEFORE = 16
+"""Words before numbers of versions and of sections of a text, which have four parts, too."""
+_BEFORE = 24
 _SHORTEST = 7
 """Number of characters of an address of version 6 below which it is more often a time or an operator of a programming language."""
 
@@ -33,8 +39,8 @@ class Ip(Mask):
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the places of addresses."""
-        for pattern in (_FOUR, _SIX):
-            for match in pattern.finditer(text):
+        for pattern, separator in ((_FOUR, "."), (_SIX, ":")):
+            for match in pattern.finditer(text) if text.count(separator) > 1 else ():
                 address = match.group()
                 long_enough = pattern is _FOUR or len(address) >= _SHORTEST
                 if long_enough and _is_address(address) and not is_announced(text, match.start(), _VERSION, _BEFORE):

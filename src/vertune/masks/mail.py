@@ -9,9 +9,11 @@ from typing import ClassVar
 from vertune.core.kinds import Mask
 
 _ADDRESS = re.compile(
-    r"(?<![A-Za-z0-9.!#$%&'*+/=?^_`{|}~-])[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f.!#$%&'*+/=?^_`{|}~-]{0,63})@"
-    r"(?:[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f-]{0,62})\.){1,8}(?:[A-Za-z]{2,24}|xn--[a-z0-9-]{2,59})(?![A-Za-z0-9])"
+    r"(?<![A-Za-z0-9\u00c0-\u024f_])[A-Za-z0-9\u00c0-\u024f_](?:[A-Za-z0-9\u00c0-\u024f._%+&-]|(?<=[a-z])'(?=[a-z])){0,63}@"
+    r"(?:[A-Za-z0-9\u00c0-\u024f](?:[A-Za-z0-9\u00c0-\u024f-]{0,62})\.){1,8}(?:[A-Za-z]{2,24}|xn--[a-z0-9-]{2,59})(?![A-Za-z0-9])",
+    re.IGNORECASE,
 )
+"""In the part before `@`, quotes, `*`, `=`, `!` and the like are legal, but stand around addresses much more often than in one."""
 
 
 class Mail(Mask):

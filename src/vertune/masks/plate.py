@@ -10,8 +10,8 @@ from vertune.core.kinds import Mask
 
 _PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 _PLATE = re.compile(
-    rf"[{_PROVINCES}][A-HJ-NP-Z] ?[·•.-]? ?"
-    r"(?:[DF](?=[A-HJ-NP-Z0-9]\d{4})[A-HJ-NP-Z0-9]\d{4}|(?=[A-HJ-NP-Z0-9]\d{4}[DF])[A-HJ-NP-Z0-9]{5}[DF]|\d{5}[DF]"
+    rf"[{_PROVINCES}][A-HJ-NP-Z] ?[·•・‧∙⋅.-]? ?"
+    r"(?:[A-HJK][A-HJ-NP-Z0-9]\d{4}|(?=[A-HJ-NP-Z0-9]\d{4}[DF])[A-HJ-NP-Z0-9]{5}[DF]|\d{5}[DF]"
     r"|(?=[A-HJ-NP-Z0-9]*\d)[A-HJ-NP-Z0-9]{4}(?:[A-HJ-NP-Z0-9]|[挂学警港澳试超领]))(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
@@ -26,7 +26,7 @@ class Plate(Mask):
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the places of licence plates."""
-        return (match.span() for match in _PLATE.finditer(text))
+        return (match.span() for match in _PLATE.finditer(text)) if not text.isascii() else iter(())
 
     def examples(self) -> tuple[tuple[str, str], ...]:
         """Return some texts with licence plates."""

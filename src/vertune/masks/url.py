@@ -10,13 +10,20 @@ from vertune.core.kinds import Mask
 
 _CHARACTER = r"[!#-&(-;=?-~]"
 """A character of an address: visible ASCII without quotes and angle brackets."""
-_TOKENS = "access_token|api[_-]?key|apikey|auth|key|pass|passwd|password|pwd|secret|session|sid|sig|signature|token"
+_TOKENS = (
+    r"(?:[\w.-]{0,40}[_.-])?(?:api[_-]?key|auth|pass|passwd|password|pwd|secret|session|session[_-]?id|sid|sig|signature|token|credential)"
+    r"|key|jwt|\w{0,20}accesskeyid"
+)
+_LONGEST = 2_000
+"""Number of characters before a token within an address; without a limit, a hostile text would take time by its length squared."""
+_WEBHOOK = r"hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/|api\.telegram\.org/bot"
+"""Addresses whose path is a secret: whoever has one can write under the name of its owner."""
 _ADDRESS = re.compile(
     rf"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{{1,20}}://(?:[^\s/@:<>\"']{{0,100}}:[^\s/@<>\"']{{1,200}}@{_CHARACTER}*"
-    rf"|{_CHARACTER}*[?&;](?:{_TOKENS})={_CHARACTER}{{4,}})",
+    rf"|{_CHARACTER}{{0,{_LONGEST}}}?[?&;#](?:{_TOKENS})={_CHARACTER}{{4,}}|(?:{_WEBHOOK}){_CHARACTER}{{8,}})",
     re.IGNORECASE,
 )
-_END = ".,;:!?)]}"
+_END = ".,;:!?)]}*`"
 
 
 class Url(Mask):
