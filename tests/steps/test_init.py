@@ -337,6 +337,58 @@ def test_a_new_task_takes_part_without_an_edit():
     assert Stance().guess(profile_table(CASES["classify"][0])) is None
 
 
+@pytest.mark.parametrize(
+    ("label", "why"),
+    [
+        (lambda place: "spam", "'label' has the name of a label, but all its values are the same: add rows with other labels."),
+        (lambda place: f"word{'s' * place}", "most of its values occur only once"),
+        (lambda place: None if place % 20 else f"a label of row {place}", "only 3 of 60 rows have a value"),
+    ],
+)
+def test_it_says_why_a_column_is_no_label(label, why):
+    with pytest.raises(DataError) as error:
+        guess_frame(frame(text=text, label=label), "the data")
+    assert why in str(error.value)
+    with pytest.raises(DataError, match="2 rows can't show it: add rows"):
+        guess_frame(frame(text=text, label=lambda place: f"l{place}").head(2), "the data")
+
+
+def test_the_only_column_that_can_be_a_label_is_one_whatever_its_name():
+    guess = guess_frame(frame(text=text, language=lambda place: "en" if place % 2 else "de"), "the data")
+    assert guess.fields == {"text": ["text"], "label": ["language"]}
+    assert "weak" in guess.warnings[-1]
+
+
+def test_a_column_with_one_value_is_no_input():
+    guess = guess_frame(frame(instruction=lambda place: "Classify this", input=text, output=lambda place: f"l{place % 3}"), "the data")
+    assert guess.fields == {"text": ["input"], "label": ["output"]}
+
+
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("TRUE", "FALSE"), ("x", ""), ("1", None)])
+def test_columns_of_other_flags_are_several_labels(yes, no):
+    names = ("toxic", "obscene", "threat", "insult")
+    flags = {name: lambda place, step=step: yes if place % step == 0 else no for step, name in enumerate(names, 2)}
+    guess = guess_frame(frame(text=text, **flags), "the data")
+    assert (guess.task, guess.fields["labels"]) == ("multilabel", list(flags))
+    assert not guess.warnings
+    assert guess.examples[0]["target"] == "toxic, obscene, threat, insult"
+
+
+def test_a_label_after_columns_of_facts_is_one_label():
+    facts = {name: lambda place, step=step: place % step // (step - 1) for step, name in enumerate(("weekend", "holiday", "night"), 2)}
+    guess = guess_frame(frame(text=text, **facts, spam=lambda place: place % 2), "the data")
+    assert (guess.task, guess.fields["label"]) == ("classify", ["spam"])
+
+
+def test_other_labels_and_the_other_reading_of_grades_are_named():
+    two = guess_frame(frame(text=text, topic=lambda place: f"t{place % 3}", sentiment=lambda place: f"s{place % 2}"), "the data")
+    assert two.fields["label"] == ["sentiment"]
+    assert "also possible: classify of text with topic" in two.alternatives
+    table = frame(age=lambda place: place % 50, job=lambda place: f"j{place % 3}", bought=lambda place: place % 2)
+    assert not any("possible" in one for one in guess_frame(table, "the data").alternatives)
+    assert "also possible: classify of review with rating" in guess_frame(CASES["stars"][0], "the data").alternatives
+
+
 def test_it_says_what_is_missing(tmp_path):
     with pytest.raises(NotFound, match="no file or folder"):
         init(tmp_path / "nothing.csv")

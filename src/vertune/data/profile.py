@@ -43,6 +43,10 @@ _DATES = re.compile(
     re.VERBOSE,
 )
 _CODE = re.compile(r"(?=.*\d)[\w.:/-]+")
+_FLAGS = (frozenset({"0", "1"}), frozenset({"false", "true"}))
+"""The two values of a column that says whether something applies."""
+_CROSSES = ("x", "1", "true")
+"""The only value of a column in which blank cells say that something does not apply."""
 
 
 def profile_table(frame: pl.DataFrame, texts: Sequence[str] = (), label: str | None = None) -> TableProfile:
@@ -86,7 +90,8 @@ def _profile(name: str, series: pl.Series, last: bool) -> ColumnProfile | None:
         return None
     unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
     measured = ColumnProfile(name, "other", len(texts), unique, length, description="", roles=roles, last=last)
-    return _measured(measured, values.dtype, texts)
+    crossed = unique == 1 and len(texts) < len(series) and texts[0].lower() in _CROSSES
+    return _measured(measured, pl.Boolean() if crossed else values.dtype, texts)
 
 
 def _measured(column: ColumnProfile, dtype: pl.DataType, texts: pl.Series) -> ColumnProfile:
@@ -99,7 +104,7 @@ def _measured(column: ColumnProfile, dtype: pl.DataType, texts: pl.Series) -> Co
     whole = False
     if dtype.is_temporal() or _share(texts, _DATES) > 0.95:
         kind: Kind = "date"
-    elif dtype == pl.Boolean or set(texts.unique().head(3)) == {"0", "1"}:
+    elif dtype == pl.Boolean or (column.unique <= 4 and frozenset(texts.str.to_lowercase().unique()) in _FLAGS):
         kind = "flags"
     elif dtype.is_numeric() or (decimal is not None and dtype == pl.String):
         numbers = pl.select(numerals.parsed(pl.lit(texts), decimal or "point")).to_series()
@@ -237,6 +242,8 @@ def _describe(kind: Kind, column: ColumnProfile, texts: pl.Series, decimal: nume
         return f"numbers from {least:g} to {most:g}{marked}"
     if kind == "labels":
         return _describe_labels(_items(texts, separator), len(texts), separator)
+    if kind in {"category", "flags"} and column.unique == 1:
+        return f"only one value: {short(texts[0])}"
     if kind in {"category", "flags"}:
         return f"{column.unique:,} different values: {_most(Counter(texts.to_list()), len(texts))}"
     return {"date": f"dates such as {texts[0]}", "id": "a different code in each row"}.get(kind, "other values")

@@ -34,6 +34,8 @@ _MOST_CODES = 20
 """Number of distinct whole numbers above which they are a quantity rather than codes of categories."""
 _BELONGING = 0.6
 """How surely a question and the text that belongs to it are read together: less than two texts that are compared."""
+_LABEL = 0.9
+"""How strongly a name must suggest a label, so that the column is no text, whatever it contains."""
 _LEAST_FLAGS = 3
 """Least number of columns of 0 and 1 that are regarded as one label each."""
 _BASE: dict[Kind, float] = {"category": 0.3, "flags": 0.32, "number": 0.25, "labels": 0.45}
@@ -59,6 +61,9 @@ def target(
     """
     requested = table.label is not None
     found = [(column, _target_score(column, role, table.rows)) for column in table.targets(*kinds) if requested or fits(column)]
+    if len(found) == 1:  # the name of the only column that can be the target does not speak against it
+        column, score = found[0]
+        return column, max(score, _BASE.get(column.kind, 0.0))
     return max(found, key=lambda item: item[1], default=None)
 
 
@@ -80,6 +85,7 @@ def inputs(table: TableProfile, chosen: ColumnProfile | None, names: Sequence[st
     rest = table if chosen is None else table.without(chosen)
     if table.texts:
         return _requested(rest, names)
+    rest = _varying(rest)
     found = pair(rest, chosen) if len(names) > 1 else None
     # a topic is predicted from a question before there is an answer; a grade says how well the two match
     if found is not None and (found[2] > _BELONGING or chosen is None or chosen.kind == "number" or _graded(chosen)):
@@ -88,6 +94,11 @@ def inputs(table: TableProfile, chosen: ColumnProfile | None, names: Sequence[st
         return _as_inputs({name: [column] for name, column in columns.items()}, sure)
     best = best_text(rest)
     return None if best is None else _as_inputs({names[0]: [best]})
+
+
+def _varying(table: TableProfile) -> TableProfile:
+    """Return a copy without the columns that have the same value in each row, from which nothing can be predicted."""
+    return table.without(*(column for column in table.columns if column.unique == 1 and column.filled > 1))
 
 
 def _as_inputs(columns: dict[str, list[ColumnProfile]], sure: float = 0.0) -> Inputs:
@@ -226,9 +237,20 @@ def flag_columns(table: TableProfile) -> tuple[ColumnProfile, ...]:
     return tuple(longest) if len(longest) >= _LEAST_FLAGS and table.label is None else ()
 
 
+def flags_score(flags: Sequence[ColumnProfile], rows: int) -> float:
+    """Return how likely these columns of 0 and 1 are one label each: a little more than one of them with the name of a label is the target.
+
+    It is 0 if only the last one has such a name, because a label often stands after columns of facts.
+    """
+    named = [column for column in flags if column.role("label") >= 0.6]
+    if named == [flags[-1]]:
+        return 0.0
+    return max((_target_score(column, "label", rows) + 0.02 for column in named), default=0.0)
+
+
 def two_texts(table: TableProfile, names: Sequence[str]) -> Inputs | None:
     """Return the only two columns of texts as two inputs; None if there are more or fewer, or if one is a fact about the row."""
-    texts = [column for column in table.of("text") if column.role("meta") < 0.6]
+    texts = [column for column in _varying(table).of("text") if column.role("meta") < 0.6 and column.role("label") < _LABEL]
     return _as_inputs({name: [column] for name, column in zip(names, texts, strict=True)}) if len(texts) == len(names) else None
 
 

@@ -152,7 +152,8 @@ class Multilabel(_inputs.SingleView):
             return None
         name = self.target_columns[0].name
         about = f"each of the {len(flags)} columns with 0 and 1 is a label"
-        return Guess(_FLAGS, {**read.fields, name: [column.name for column in flags]}, {**read.reasons, name: about, "task": about})
+        score = max(_FLAGS, _guess.flags_score(flags, table.rows))
+        return Guess(score, {**read.fields, name: [column.name for column in flags]}, {**read.reasons, name: about, "task": about})
 
     @property
     def size(self) -> int:

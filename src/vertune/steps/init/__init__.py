@@ -32,6 +32,12 @@ _CLOSE = 0.25
 """Largest difference to the best score of a guess that is tried if the rows contradict the best one."""
 _SAMPLE = 2_000
 """Number of rows on which a guess is tried."""
+_MOST_GRADES = 10
+"""Number of different whole numbers up to which they may be grades as well as classes."""
+_FEWEST_ROWS = 10
+"""Number of rows below which a table does not show what its columns contain."""
+_NAMED_LABEL = 0.6
+"""How strongly the name of a column must suggest a label, for a sentence about why it can't be one."""
 _ALTERNATIVES = 3
 """Largest number of other guesses that are named."""
 
@@ -131,18 +137,39 @@ def _chosen(frame: pl.DataFrame, table: TableProfile, ranked: Sequence[tuple[Tas
         encoder=_encoder(task), language=_language(frame, task, guess), split=split,
         examples=trial.examples, warnings=[trial.problem] if trial.problem else [],
     )  # fmt: skip
-    others = [(other, one) for other, one in ranked if one is not guess and one.score > max(_LEAST_SCORE, guess.score - _CLOSE)]
-    for other, one in others[:_ALTERNATIVES]:
-        targets = [column for name in (column.name for column in other.target_columns) for column in one.fields.get(name, ())]
-        read = [column for column in other.input_columns if column.name in one.fields]
-        result.alternatives.append(
-            f"also possible: {other.name} of {_listed([name for column in read for name in one.fields[column.name]])}"
-            + (f" with {_listed(targets)}" if targets else "")
-        )
+    result.alternatives += _alternatives(table, ranked, task, guess)[:_ALTERNATIVES]
     taken = {name for columns in guess.fields.values() for name in columns} | {split}
     unused = [f"{column.name} ({column.description})" for column in table.columns if column.name not in taken]
     result.alternatives += [f"not read: {'; '.join(unused)}"] if unused else []
     return result
+
+
+def _alternatives(table: TableProfile, ranked: Sequence[tuple[Task, Guess]], task: Task, guess: Guess) -> list[str]:
+    """Return a sentence about each other guess that is nearly as good: the chosen task with another target, or another task.
+
+    Whole numbers of which there are few are grades or classes, so that the tasks that read them are named in any case.
+    """
+    targets = _targets(task, guess)
+    grades = {column.name for column in table.columns if column.whole and column.unique <= _MOST_GRADES}
+    least = max(_LEAST_SCORE, guess.score - _CLOSE)
+    rest = table.without(*(column for column in table.columns if column.name in targets))
+    second = task.guess(rest) if table.label is None else None
+    near = [(task, second)] if second is not None and _targets(task, second) else []
+    near += [(other, one) for other, one in ranked if one is not guess]
+    shown = [(other, one) for other, one in near if one.score > least or (_targets(other, one) == targets and grades.issuperset(targets))]
+    found = []
+    for other, one in shown:
+        read = [name for column in other.input_columns for name in one.fields.get(column.name, ())]
+        of = _targets(other, one)
+        if set(of) & set(read):
+            continue
+        found.append(f"also possible: {other.name} of {_listed(read)}" + (f" with {_listed(of)}" if of else ""))
+    return found
+
+
+def _targets(task: Task, guess: Guess) -> list[str]:
+    """Return the columns that a task reads its expected answers from."""
+    return [name for column in task.target_columns for name in guess.fields.get(column.name, ())]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -217,14 +244,35 @@ def _add_table(guess: DatasetGuess, split: str, path: Path, options: Mapping[str
 
 
 def _nothing_found(table: TableProfile, where: str, tasks: Sequence[Task]) -> str:
-    """Return the message for a table that no task can read, with the content of its columns."""
+    """Return the message for a table that no task can read: what is probably wrong, and the content of its columns."""
     columns = "; ".join(f"{column.name} ({column.description})" for column in table.columns[:20]) or "none"
     wanted = f"the task '{tasks[0].name}'" if len(tasks) == 1 else "any task"
+    why = _why_no_label(table) if len(tasks) > 1 else None
     return (
-        f"No columns of {where} look like the texts and labels of {wanted}; its columns are: {columns}. "
+        f"No columns of {where} look like the texts and labels of {wanted}{f'. {why} Its' if why else '; its'} columns are: {columns}. "
         "Name the label with --label and the text with --text (in Python label= and text=), or add a column of labels. "
         "To give labels in the browser: vertune label DATA --labels A,B"
     )
+
+
+def _why_no_label(table: TableProfile) -> str | None:
+    """Return a sentence about what keeps the column with the name of a label from being one; None if there is no such column."""
+    named = max(table.columns, key=lambda column: column.role("label"), default=None)
+    if named is None or named.role("label") < _NAMED_LABEL:
+        return None
+    about = f"The column '{named.name}' has the name of a label, but"
+    if named.unique == 1 and named.filled > 1:
+        return f"{about} all its values are the same: add rows with other labels."
+    if table.rows < _FEWEST_ROWS:
+        return f"{about} {plural(table.rows, 'row')} can't show it: add rows; some hundred are recommended."
+    if named.filled < table.rows / 2:
+        return (
+            f"{about} only {named.filled:,} of {table.rows:,} rows have a value (a merged cell of a spreadsheet has its value in the first "
+            "row alone): fill in the others."
+        )
+    if named.repeats < 2:
+        return f"{about} most of its values occur only once, and a model needs several rows of each label: add rows."
+    return None
 
 
 __all__ = ["DatasetGuess", "guess_as_yaml", "guess_frame", "init", "is_data", "name_of"]
