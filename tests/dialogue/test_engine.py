@@ -440,3 +440,194 @@ def test_what_a_model_tagged_fills_what_rules_did_not_and_corrects() -> None:
 def test_a_tag_on_what_is_another_detail_already_is_not_used() -> None:
     step = Talk().expect("Transfer $1,200", intent="transfer", tags={"to": "1,200"})
     assert step.slots == {"amount": "1200.00 USD"}
+
+
+CONFIRMED = "Transfer $200 to Oscar from checking"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("no, make it 300", "amount", "300.00 USD"),
+        ("not 200, 300", "amount", "300.00 USD"),
+        ("oops, 20 not 200", "amount", "20.00 USD"),
+        ("yes, and make it 500", "amount", "500.00 USD"),
+        ("ok but 150", "amount", "150.00 USD"),
+        ("can you make it 300 instead?", "amount", "300.00 USD"),
+        ("不，500", "amount", "500.00 USD"),
+        ("不是200，是300", "amount", "300.00 USD"),
+        ("多了，100就行", "amount", "100.00 USD"),
+        ("改成两千五", "amount", "2500.00 USD"),
+        ("It's not for Oscar, it's for Nadia", "to", "Nadia"),
+        ("should be Nadia", "to", "Nadia"),
+        ("不是奥斯卡，是王芳", "to", "王芳"),
+        ("应该是给王芳", "to", "王芳"),
+        ("换成李雷", "to", "李雷"),
+        ("not checking", "account", "savings"),
+        ("不是活期，另一个", "account", "savings"),
+    ],
+)
+def test_a_correction_says_only_the_new_value(text: str, name: str, value: str) -> None:
+    talk = Talk()
+    talk.say(CONFIRMED, intent="transfer")
+    step = talk.expect(text)
+    assert (step.action, step.slots) == ("ask", {"amount": "200.00 USD", "to": "Oscar", "account": "checking", name: value})
+
+
+@pytest.mark.parametrize(
+    "text", ["is it 2 days?", "I called 3 times", "does that take 5 minutes", "转3笔行吗", "50 or 60", "改成明天", "no, 300 times no"]
+)
+def test_a_number_of_something_else_corrects_nothing(text: str) -> None:
+    talk = Talk()
+    talk.say(CONFIRMED, intent="transfer")
+    step = talk.expect(text)
+    assert (step.action, step.slots) == ("ask", {"amount": "200.00 USD", "to": "Oscar", "account": "checking"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes or no?", "what happens if I say yes?", "ok but how much does it cost?", "sure?", "is that ok?", "好的，但是多少钱",
+        "对了，你们几点下班", "可以撤回吗", "可以多久到账", "absolutely not", "definitely not", "不确定", "maybe", "好好想想", "对吗",
+    ],
+)  # fmt: skip
+def test_what_only_contains_a_yes_confirms_nothing(text: str) -> None:
+    talk = Talk()
+    talk.say(CONFIRMED, intent="transfer")
+    assert talk.expect(text).action == "ask"
+
+
+@pytest.mark.parametrize("text", ["👍", "yesss", "好嘞", "make the transfer now please", "马上转账", "转账吧", "没毛病", "对的对的"])
+def test_a_yes_in_other_words_confirms(text: str) -> None:
+    talk = Talk("zh")
+    talk.say(CONFIRMED, intent="transfer")
+    assert talk.expect(text).action == "act" or text.startswith("make")
+
+
+@pytest.mark.parametrize("text", ["不转了", "别转账", "先不转账了", "我不想转账了"])
+def test_the_negated_title_of_a_flow_leaves_it(text: str) -> None:
+    talk = Talk("zh")
+    talk.say(CONFIRMED, intent="transfer")
+    assert talk.expect(text).reason == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("text", "slots"),
+    [
+        ("send 200 to Nadia", {"to": "Nadia"}),
+        ("两千五给王芳", {"amount": "2500.00 USD", "to": "王芳"}),
+        ("Nadia, 50, savings", {"amount": "50.00 USD", "account": "savings"}),
+        ("我有2个问题", {}),
+        ("3 of my friends", {}),
+    ],
+)
+def test_an_amount_without_a_currency_counts_if_nothing_else_is_said_or_in_a_list(text: str, slots: dict[str, str]) -> None:
+    talk = Talk()
+    assert talk.expect(text, intent="transfer").slots == slots
+
+
+def _sending() -> Flows:
+    flows = FLOWS.model_dump(mode="json")
+    flows["flows"][0]["slots"][0]["cues"] = {"en": ["send", "transfer"], "zh": ["转"]}
+    return Flows.model_validate(flows)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("please send 200 to Nadia for the pizza", "200.00 USD"), ("send 200 Nadia", "200.00 USD"), ("帮我转200给王芳买披萨", "200.00 USD"),
+        ("send 3 payments to Nadia", None), ("转2笔给王芳", None), ("send 50-60 to Nadia", None),
+    ],
+)  # fmt: skip
+def test_an_amount_without_a_currency_counts_behind_its_cue(text: str, amount: str | None) -> None:
+    step = advance(_sending(), LEXICON, Conversation(), Turn(text, "en", NOW, intent="transfer"))
+    assert step is not None
+    assert step.slots.get("amount") == amount
+
+
+@pytest.mark.parametrize("reply", ["what?", "I don't know", "不知道", "好的", "why do you ask?", "可以不说吗？", "忘了"])
+def test_a_reply_that_gives_no_text_is_no_text(reply: str) -> None:
+    talk = Talk()
+    talk.say("i have an idea", intent="idea")
+    step = talk.say(reply)
+    assert step is None or step.action == "ask"
+    assert talk.expect("paint it blue").text == "Noted: paint it blue"
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [("what I want is more light", "what I want is more light"), ("it's broken", "it's broken"), ("改成红色", "红色"), ("no", "no")],
+)
+def test_a_reply_is_the_text_without_words_that_only_bring_it(reply: str, text: str) -> None:
+    talk = Talk()
+    talk.say("i have an idea", intent="idea")
+    assert talk.expect(reply).text in {f"Noted: {text}", "What is it?"}
+
+
+def _invoice() -> Flows:
+    number = slot(
+        "tax", "text", "Number?", title={"en": "tax number", "zh": "税号"}, check={"pattern": "[0-9A-Z]{8}", "wrong": both("Not {value}.")}
+    )
+    address = slot("address", "text", "Where?", title={"en": "new address", "zh": "新地址"})
+    flow = {"name": "invoice", "title": both("an invoice"), "intents": ["invoice"], "slots": [number, address], "done": both("Done.")}
+    return Flows.model_validate({"flows": [flow]})
+
+
+@pytest.mark.parametrize("reply", ["税号是AB123456", "ＡＢ１２３４５６", "my tax number is AB123456, thanks", "AB123456"])
+def test_a_text_with_a_check_is_the_part_that_fulfils_it(reply: str) -> None:
+    flows, state = _invoice(), Conversation()
+    advance(flows, LEXICON, state, Turn("an invoice", "en", NOW, intent="invoice"))
+    step = advance(flows, LEXICON, state, Turn(reply, "en", NOW))
+    assert step is not None
+    assert step.slots == {"tax": "AB123456"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "address"),
+    [
+        ("新地址是世纪大道100号", "世纪大道100号"), ("收货地址改成世纪大道100号", "世纪大道100号"),
+        ("My new address is 5 High Street", "5 High Street"),
+        ("世纪大道100号是我家", "世纪大道100号是我家"),
+    ],
+)  # fmt: skip
+def test_a_text_is_taken_without_its_title(reply: str, address: str) -> None:
+    flows, state = _invoice(), Conversation()
+    advance(flows, LEXICON, state, Turn("an invoice", "en", NOW, intent="invoice"))
+    advance(flows, LEXICON, state, Turn("AB123456", "en", NOW))
+    step = advance(flows, LEXICON, state, Turn(reply, "en", NOW))
+    assert step is not None
+    assert step.slots["address"] == address
+
+
+def test_a_detail_that_is_called_wrong_is_asked_for_again_while_others_are_collected() -> None:
+    talk = Talk()
+    talk.say("transfer $200 to Oscar", intent="transfer")
+    assert talk.expect("wrong amount").text == "How much?"
+    assert talk.expect("70").slots == {"amount": "70.00 USD", "to": "Oscar"}
+
+
+def test_an_option_is_meant_by_its_place_and_a_negated_one_is_not() -> None:
+    for reply, account in (
+        ("the second one", "savings"),
+        ("1", "checking"),
+        ("not savings, the other one", "checking"),
+        ("checking or savings", None),
+    ):
+        talk = Talk()
+        talk.say("transfer $200 to Oscar", intent="transfer")
+        assert talk.expect(reply).slots.get("account") == account
+
+
+def test_a_number_is_taken_for_one_detail_alone_and_only_behind_its_cue() -> None:
+    flow = {
+        "name": "table", "title": both("a table"), "intents": ["table"], "done": both("Done."),
+        "slots": [slot("time", "time", "When?"), slot("guests", "number", "How many?", cues={"en": ["for"]})],
+    }  # fmt: skip
+    flows, state = Flows.model_validate({"flows": [flow]}), Conversation()
+    advance(flows, LEXICON, state, Turn("I have 2 questions on a table", "en", NOW, intent="table"))
+    step = advance(flows, LEXICON, state, Turn("7", "en", NOW))
+    assert step is not None
+    assert step.slots == {"time": "07:00"}
+    step = advance(flows, LEXICON, state, Turn("8 pm for 3 people", "en", NOW))
+    assert step is not None
+    assert step.slots == {"time": "20:00", "guests": 3}

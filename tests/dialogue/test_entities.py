@@ -50,6 +50,28 @@ def values(kind: str, text: str, **options: Any) -> list[Any]:
         ("三天后", "2026-12-02"),
         ("半个月前", "2026-11-14"),
         ("大后天", "2026-12-02"),
+        ("tmrw", "2026-11-30"),
+        ("明儿", "2026-11-30"),
+        ("December the twenty-first", "2026-12-21"),
+        ("the third of December", "2026-12-03"),
+        ("on the twenty first", "2026-11-21"),
+        ("the first of next month", "2026-12-01"),
+        ("next month on the 5th", "2026-12-05"),
+        ("in a couple of days", "2026-12-01"),
+        ("a couple of days ago", "2026-11-27"),
+        ("a week from Friday", "2026-12-11"),
+        ("a week tomorrow", "2026-12-07"),
+        ("at the end of the month", "2026-11-30"),
+        ("下个月底", "2026-12-31"),
+        ("年底", "2026-12-31"),
+        ("on Christmas Day", "2026-12-25"),
+        ("元旦", "2027-01-01"),
+        ("明年三月五号", "2027-03-05"),
+        ("26年12月1日", "2026-12-01"),
+        ("过两天", "2026-12-01"),
+        ("Friday, 4 December", "2026-12-04"),
+        ("12月4日（周五）", "2026-12-04"),
+        ("Wednesday the 25th", "2026-11-25"),
     ],
 )
 def test_days_are_read_as_people_write_them(text: str, day: str) -> None:
@@ -59,6 +81,39 @@ def test_days_are_read_as_people_write_them(text: str, day: str) -> None:
 @pytest.mark.parametrize("text", ["open 24/7", "I may 5 times", "31 April 2026", "at 1.5 percent", "版本 2.3.4", "version 2026"])
 def test_what_is_no_day_is_none(text: str) -> None:
     assert values("date", text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["this is the 1st time", "the second card", "on the first page", "坐3号线", "5号楼", "周末愉快", "后天性的", "Merry Christmas"]
+)
+def test_ordinals_and_wishes_are_no_days(text: str) -> None:
+    assert values("date", text) == values("date", text, asked=True) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("Dec 3-5", ["2026-12-03", "2026-12-05"]),
+        ("between 3 and 5 December", ["2026-12-03", "2026-12-05"]),
+        ("3rd to 5th december 2027", ["2027-12-03", "2027-12-05"]),
+        ("from the 3rd to the 5th", ["2026-12-03", "2026-12-05"]),
+        ("12月3日至5日", ["2026-12-03", "2026-12-05"]),
+        ("12月3-5号", ["2026-12-03", "2026-12-05"]),
+        ("3号到5号", ["2026-12-03", "2026-12-05"]),
+        ("fri or sat", ["2026-12-04", "2026-12-05"]),
+        ("3号楼到5号楼", []),
+    ],
+)
+def test_both_ends_of_a_range_are_days(text: str, days: list[str]) -> None:
+    assert values("date", text, prefer="future") == days
+
+
+@pytest.mark.parametrize(
+    ("text", "day"), [("3rd", "2026-12-03"), ("20261201", "2026-12-01"), ("3号", "2026-12-03"), ("12/25", "2026-12-25")]
+)
+def test_short_days_are_read_only_from_a_reply(text: str, day: str) -> None:
+    assert values("date", text) == []
+    assert values("date", text, asked=True, prefer="future") == [day]
 
 
 @settings(deadline=None)
@@ -109,6 +164,12 @@ def test_tomorrow_depends_on_the_time_zone() -> None:
         ("凌晨12点", "00:00"),
         ("中午12点", "12:00"),
         ("上午九点零五分", "09:05"),
+        ("ten thirty am", "10:30"),
+        ("at 7 tonight", "19:00"),
+        ("at 9 tomorrow morning", "09:00"),
+        ("14h30", "14:30"),
+        ("晚上12点", "00:00"),
+        ("明晚七点", "19:00"),
     ],
 )
 def test_times_are_read_as_people_write_them(text: str, time: str) -> None:
@@ -123,9 +184,23 @@ def test_every_time_is_read(time: Any) -> None:
     assert values("time", clock) == values("time", half) == values("time", f"{time.hour}点{time.minute}分") == [clock]
 
 
-@pytest.mark.parametrize("text", ["有一点慢", "便宜一点", "13pm", "25:00", "at 3", "1:5 ratio"])
+@pytest.mark.parametrize("text", ["有一点慢", "便宜一点", "13pm", "25:00", "at 3", "1:5 ratio", "我有两点建议", "第三点", "3 am I right"])
 def test_what_is_no_time_is_none(text: str) -> None:
     assert values("time", text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "times"), [("9am-5pm", ["09:00", "17:00"]), ("上午十点到下午两点", ["10:00", "14:00"]), ("the 9-17 shift", [])]
+)
+def test_both_ends_of_a_range_are_times(text: str, times: list[str]) -> None:
+    assert values("time", text) == times
+
+
+def test_the_day_in_front_of_a_time_is_found_beside_it() -> None:
+    for text in ("明晚七点", "7 tomorrow night"):
+        (day,), (time,) = find("date", text, NOW), find("time", text, NOW)
+        assert (day.value, time.value) == ("2026-11-30", "19:00")
+        assert day.end <= time.start or time.end <= day.start
 
 
 @pytest.mark.parametrize(
@@ -146,6 +221,25 @@ def test_what_is_no_time_is_none(text: str) -> None:
         ("￥99", "99.00 CNY"),
         ("HK$20", "20.00 HKD"),
         ("100美元", "100.00 USD"),
+        ("$.50", "0.50 USD"),
+        ("$1.2 million", "1200000.00 USD"),
+        ("half a million dollars", "500000.00 USD"),
+        ("two and a half dollars", "2.50 USD"),
+        ("a couple hundred dollars", "200.00 USD"),
+        ("two dollars and fifty cents", "2.50 USD"),
+        ("a dollar fifty", "1.50 USD"),
+        ("fifty cents", "0.50 USD"),
+        ("99p", "0.99 GBP"),
+        ("RMB 300", "300.00 CNY"),
+        ("港币300", "300.00 HKD"),
+        ("500刀", "500.00 USD"),
+        ("5w块", "50000.00 CNY"),
+        ("1 000元", "1000.00 CNY"),
+        ("三块八毛五", "3.85 CNY"),
+        ("二十块零五毛", "20.50 CNY"),
+        ("一块半", "1.50 CNY"),
+        ("两毛五", "0.25 CNY"),
+        ("廿五元", "25.00 CNY"),
     ],
 )
 def test_amounts_are_read_with_their_currency(text: str, amount: str) -> None:
@@ -166,6 +260,40 @@ def test_an_amount_without_a_currency_is_read_only_from_a_reply() -> None:
     assert values("amount", "一百二", asked=True) == ["120.00"]
 
 
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("1.5w", "15000.00 USD"), ("five k", "5000.00 USD"), ("2 hundred", "200.00 USD"), ("half a grand", "500.00 USD"),
+        ("two grand", "2000.00 USD"), ("twenty-five hundred", "2500.00 USD"), ("fourty", "40.00 USD"), ("不，500", "500.00 USD"),
+    ],
+)  # fmt: skip
+def test_short_amounts_are_read_from_a_reply(text: str, amount: str) -> None:
+    assert values("amount", text, currency="USD", asked=True) == [amount]
+
+
+@pytest.mark.parametrize(
+    ("text", "amounts"),
+    [
+        ("100-200块", ["100.00 CNY", "200.00 CNY"]),
+        ("$100-200", ["100.00 USD", "200.00 USD"]),
+        ("between 100 and 200 dollars", ["100.00 USD", "200.00 USD"]),
+        ("iphone 15 and 200 dollars", ["200.00 USD"]),
+    ],
+)
+def test_both_ends_of_a_range_have_the_currency(text: str, amounts: list[str]) -> None:
+    assert values("amount", text) == amounts
+
+
+@pytest.mark.parametrize("text", ["-50", "minus 50 dollars", "-$50", "负50元"])
+def test_a_negative_amount_is_none(text: str) -> None:
+    assert values("amount", text, asked=True) == []
+
+
+@pytest.mark.parametrize("text", ["咱们一块去", "一块儿", "换了两块屏幕", "第三块", "a grand piano", "a dollar store"])
+def test_words_of_money_that_mean_something_else_are_no_amounts(text: str) -> None:
+    assert values("amount", text) == []
+
+
 def test_dollars_are_those_of_the_slot() -> None:
     assert values("amount", "20 dollars", currency="AUD") == values("amount", "$20", currency="AUD") == ["20.00 AUD"]
     assert values("amount", "US$20", currency="AUD") == ["20.00 USD"]
@@ -179,11 +307,18 @@ def test_numbers_are_read(text: str, found: list[float]) -> None:
     assert values("number", text) == found
 
 
+@pytest.mark.parametrize(("text", "number"), [("a dozen", 12), ("half a dozen", 6), ("a couple", 2), ("both", 2), ("半打", 6), ("仨", 3)])
+def test_words_for_numbers_are_read_only_from_a_reply(text: str, number: int) -> None:
+    assert values("number", text, asked=True) == [number]
+    assert values("number", text) != [number]
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "my card ending in 4821", "the last four digits are 4 8 2 1", "it ends with four eight two one", "尾号是4821", "后四位四八二一",
-        "4821结尾的卡", "4111 1111 1111 4821", "****4821", "尾號４８２１",
+        "4821结尾的卡", "4111 1111 1111 4821", "****4821", "尾號４８２１", "尾數4821", "末尾四位是4821", "…4821",
+        "my card ending with the digits 4821", "ending in forty-eight twenty-one",
     ],
 )  # fmt: skip
 def test_the_end_of_a_card_is_read(text: str) -> None:
@@ -194,6 +329,17 @@ def test_four_digits_are_the_end_of_a_card_only_in_a_reply() -> None:
     assert values("card_ending", "it was 2026") == []
     assert values("card_ending", "the 4821 one", asked=True) == values("card_ending", "四八二一", asked=True) == ["4821"]
     assert values("card_ending", "48215", asked=True) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"), [("零零七幺", "0071"), ("double four two one", "4421"), ("nineteen eighty-four", "1984"), ("48-21", "4821")]
+)
+def test_digits_are_read_as_they_are_said(text: str, digits: str) -> None:
+    assert values("card_ending", text, asked=True) == [digits]
+
+
+def test_several_cards_are_read() -> None:
+    assert values("card_ending", "尾号是4821和1234的两张") == values("card_ending", "ending in 4821 and 1234") == ["4821", "1234"]
 
 
 def test_no_more_than_four_digits_of_a_card_are_kept() -> None:
@@ -218,29 +364,70 @@ def test_a_pattern_finds_order_numbers_anywhere() -> None:
     assert values("order_number", "my order 12345678", pattern=r"SH\d{6}") == []
 
 
+@pytest.mark.parametrize("text", ["2026 1123 0001", "2026-1123-0001", "order202611230001", "二〇二六一一二三〇〇〇一", "20261123/0001"])
+def test_order_numbers_are_read_in_groups_and_in_chinese(text: str) -> None:
+    assert values("order_number", f"it is {text}, thanks", pattern=r"20\d{10}") == ["202611230001"]
+    assert values("order_number", f"{text} 7", pattern=r"21\d{10}") == []
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("+44 20 7946 0958", "+442079460958"), ("我的手机是１３８ １２３４ ５６７８", "+8613812345678"), ("(212) 736-5000", "+12127365000")],
+    [
+        ("+44 20 7946 0958", "+442079460958"),
+        ("我的手机是１３８ １２３４ ５６７８", "+8613812345678"),
+        ("(212) 736-5000", "+12127365000"),
+        ("幺三八一二三四五六七八", "+8613812345678"),
+        ("86-13812345678", "+8613812345678"),
+    ],
 )
 def test_telephone_numbers_are_international(text: str, number: str) -> None:
     assert values("phone", text) == [number]
+
+
+def test_mail_addresses_are_read_with_blanks_and_a_chinese_full_stop() -> None:
+    assert values("mail", "me @ example.com") == values("mail", "me@example。com") == ["me@example.com"]
 
 
 def test_mail_addresses_are_in_lower_case() -> None:
     assert values("mail", "Write to Ann.Lee@Example.co.uk now") == ["ann.lee@example.co.uk"]
 
 
-@pytest.mark.parametrize("text", ["yes", "Yes please", "sure, go ahead", "好的", "是的，没错", "嗯，确认", "我要", "没问题", "對"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "Yes please",
+        "sure, go ahead",
+        "好的",
+        "是的，没错",
+        "嗯，确认",
+        "我要",
+        "没问题",
+        "對",
+        "yesss",
+        "kk",
+        "👍🏽",
+        "好好好",
+        "好滴",
+        "looks good",
+        "没毛病",
+    ],
+)
 def test_yes_is_yes(text: str) -> None:
     assert values("yes_no", text) == [True]
 
 
-@pytest.mark.parametrize("text", ["no", "No, not that", "nope", "不", "不对", "不要", "我不要", "先不", "不用了"])
+@pytest.mark.parametrize(
+    "text",
+    ["no", "No, not that", "nope", "不", "不对", "不要", "我不要", "先不", "不用了", "nooo", "absolutely not", "👎", "不太对", "没必要"],
+)
 def test_no_is_no(text: str) -> None:
     assert values("yes_no", text) == [False]
 
 
-@pytest.mark.parametrize("text", ["银行卡", "I don't know", "not sure", "行不行", "right now", "他需要时间", "不知道", "what?"])
+@pytest.mark.parametrize(
+    "text", ["银行卡", "I don't know", "not sure", "行不行", "right now", "他需要时间", "不知道", "what?", "好好想想", "对了，你们几点下班"]
+)
 def test_neither_yes_nor_no_is_nothing(text: str) -> None:
     assert values("yes_no", text) == []
 
@@ -260,6 +447,18 @@ CHOICES = [
 )  # fmt: skip
 def test_choices_are_found_by_their_words_and_with_one_error(text: str, found: list[str]) -> None:
     assert values("choice", text, choices=CHOICES) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("the first one", ["lost"]), ("2", ["stolen"]), ("option 2 please", ["stolen"]), ("the latter", ["stolen"]), ("第二个", ["stolen"]),
+        ("后者吧", ["stolen"]), ("3", []), ("2 weeks ago", []), ("the first time", []), ("一个", []), ("one stolen", ["stolen"]),
+    ],
+)  # fmt: skip
+def test_a_reply_means_an_option_by_its_place(text: str, found: list[str]) -> None:
+    assert values("choice", text, choices=CHOICES, asked=True) == found
+    assert values("choice", text, choices=CHOICES) == (found if "stolen" in text else [])
 
 
 @settings(deadline=None)

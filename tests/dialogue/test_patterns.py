@@ -18,6 +18,15 @@ def kinds(text: str) -> set[str]:
     [
         ("human", ["a person please", "Let me talk to a human", "I don't want to talk to a bot", "can somebody call me back"]),
         ("human", ["转人工", "我要转人工客服", "找客服", "真人客服呢", "换个人吧", "让你们经理来", "别让机器人回答，叫个人"]),
+        ("human", ["human", "HUMAN!!", "humannn", "operator", "supervisor please", "客服", "人 工", "I hate bots, human!"]),
+        ("cancel", ["let's not", "skip it", "拉倒吧", "终止", "懒得弄了"]),
+        ("repeat", ["huh?", "what?", "什么？", "sorry, what was that?", "再問一次", "刚才说的什么"]),
+        ("greeting", ["helloooo", "morning", "早啊", "yo"]),
+        ("not_that", ["你误会了", "跑题了", "not what I was asking", "that doesn't answer my question", "不是說這個"]),
+        ("affirm", ["yesss", "好嘞", "对对对", "👍", "works for me", "没毛病"]),
+        ("deny", ["nooo", "absolutely not", "definitely not", "👎", "不太对", "没必要"]),
+        ("unsure", ["I don't know", "no idea", "I'm not sure please", "我不知道", "忘了", "不太确定"]),
+        ("small_talk", ["who am I talking to", "你是真人还是机器人", "wait a sec", "brb", "不好意思"]),
         ("cancel", ["cancel", "never mind", "forget it, thanks", "I'd like to think about it first, cancel it", "not now"]),
         ("cancel", ["算了", "不办了", "取消", "我再想想", "改天再说吧"]),
         ("leave", ["先不转了，我再想想", "不买了", "别退了"]),
@@ -40,6 +49,14 @@ def test_patterns_are_recognised(kind: str, texts: list[str]) -> None:
     ("kind", "texts"),
     [
         ("human", ["人工智能是什么", "can I send money to a person abroad", "are you a human?", "不要转人工", "I don't want a human"]),
+        ("human", ["是人工审核吗", "不用转人工了", "个人的", "a person", "are you human?", "for my agent number 5"]),
+        ("cancel", ["please don't cancel it", "别取消", "我取消不了", "我算了一下一共三百"]),
+        ("repeat", ["what is that", "what's my balance", "什么时候发货"]),
+        ("greeting", ["tomorrow morning", "早点发货"]),
+        ("not_that", ["I'd like something else to drink", "not that I know of", "是不是这个意思"]),
+        ("angry", ["I'm not angry", "别生气"]),
+        ("affirm", ["对了，你们几点下班", "absolutely not", "certainly not", "please do not do that"]),
+        ("unsure", ["I don't know how to return my order", "你知不知道", "我的卡找不到了怎么办"]),
         ("cancel", ["为什么付不了款", "我登不了了", "cancel my order", "how do I cancel it?", "cancel that transfer", "取消订单"]),
         ("angry", ["how do I block junk mail", "垃圾短信怎么屏蔽", "where is my money"]),
         ("affirm", ["is it ok to pay by card", "我的银行卡", "你好啊"]),
@@ -68,6 +85,7 @@ def test_what_only_looks_like_a_pattern_is_none(kind: str, texts: list[str]) -> 
         ("不要取消订单，改一下地址", "改一下地址", "取消订单"),
         ("我不想退款，想换一个", "想换一个", "退款"),
         ("不是余额，是利率", "是利率", "余额"),
+        ("no refund please, send a new one", "send a new one", "refund"),
     ],
 )
 def test_what_is_negated_is_set_apart(text: str, rest: str, rejected: str) -> None:
@@ -96,6 +114,11 @@ def test_other_negations_stay_what_they_are(text: str) -> None:
         ("I'd like to change my address and also check my balance", ("I'd like to change my address", "check my balance")),
         ("查余额，另外改手机号", ("查余额", "改手机号")),
         ("我想查一下物流还有能不能开发票", ("我想查一下物流", "能不能开发票")),
+        ("查一下余额然后转500给张伟", ("查一下余额", "转500给张伟")),
+        ("cancel my order and refund me", ("cancel my order", "refund me")),
+        ("when does it ship & how much is shipping?", ("when does it ship", "how much is shipping")),
+        ("my husband and I share an account", ()),
+        ("return and refund policy", ()),
         ("salt and pepper", ()),
         ("Where is my card?", ()),
     ],
@@ -139,7 +162,22 @@ def test_words_inside_longer_ones_that_mean_something_else_do_not_count() -> Non
 
 @pytest.mark.parametrize(
     ("text", "language"),
-    [("Where is my card", "en"), ("我的卡在哪", "zh"), ("我的 iPhone 呢", "zh"), ("123 !?", None), ("卡 card card", "en")],
+    [
+        ("Where is my card", "en"),
+        ("我的卡在哪", "zh"),
+        ("我的 iPhone 呢", "zh"),
+        ("123 !?", None),
+        ("卡 card card", "en"),
+        ("how to use 支付宝", "en"),
+        ("Do you ship to 上海市浦东新区?", "en"),
+        ("请问 Harbour Bank Platinum Card 年费", "zh"),
+        ("我要 change my delivery address", "zh"),
+        ("where is 我的快递", "en"),
+        ("refund refund refund 快点", "zh"),
+        ("a@b.com", None),
+        ("ｈｅｌｌｏ", "en"),
+        ("iPhone 15 Pro Max 256GB 有货吗", "zh"),
+    ],
 )
 def test_the_language_is_that_of_most_of_the_text(text: str, language: str | None) -> None:
     assert language_of(text) == language

@@ -16,10 +16,18 @@ _TRADITIONAL = (
     "當当爾尔邊边過过長长門门東东嗨嗨復复複复確确認认記记錄录啟启動动馬马來来發发貨货遲迟難难熱热煩烦變变"
     "貴贵殺杀應应處处結结終终於于絕绝決决產产專专業业級级經经總总線线誤误權权覺觉樂乐歲岁與与並并廣广進进遠远"
     "運运選选邏逻輯辑陽阳隊队階阶雙双雞鸡離离電电頁页順顺預预頭头題题願愿類类飛飞驗验黃黄龍龙麗丽"
+    "數数餘余際际帶带裝装掛挂編编尋寻紹绍讚赞訊讯試试詢询諮咨議议誠诚講讲識识譯译讀读談谈計计許许訴诉設设訪访評评詳详調调論论護护貼贴趕赶跡迹輛辆"
     "禮礼優优惠惠憑凭證证據据費费賬账貝贝負负責责賠赔償偿質质購购贈赠輸输軟软載载輕轻較较週周"
 )
 _SIMPLE = {ord(one): other for one, other in zip(_TRADITIONAL[::2], _TRADITIONAL[1::2], strict=True) if one != other}
 """Simplified characters for traditional ones, as far as the built-in words need them; what a pack searches for is folded in the index."""
+_ADDRESS = re.compile(r"\S+@\S+|https?://\S+|www\.\S+")
+_CHINESE_GRAMMAR = re.compile(r"请问|怎么|什么|多少|[的是了吗呢吧我你您在有没不要想能会给把被哪谁几和到]")
+_ENGLISH_GRAMMAR = re.compile(
+    r"(?<![a-z'])(?:i|you|he|she|it|we|they|my|your|his|her|our|their|me|us|the|a|an|this|that|to|of|in|on|at|for|with|from|by|and|or|but|not|no"
+    r"|is|are|was|were|am|be|do|does|did|have|has|had|can|could|will|would|should|may|what|where|when|why|how|who|which|there|please|pls"
+    r"|i'm|i'd|i've|i'll|it's|don't|doesn't|didn't|can't|what's|where's)(?![a-z'])"
+)
 _QUOTES = {ord(one): "'" for one in "’‘`´ʼ"}
 _ALTERNATIVES = re.compile(r"(\([^()]*\))")
 _EDGE = r"(?:(?<![a-z0-9])|(?![a-z0-9]))"
@@ -43,36 +51,52 @@ def _plain(character: str) -> str:
 
 
 def language_of(text: str) -> str | None:
-    """Return `zh` or `en`, in which the most of a text is written; None for a text without letters.
+    """Return `zh` or `en`, in which a text is written; None for a text without letters, besides those of addresses.
 
-    A Chinese character says about as much as three letters.
+    In a mixed text, the words that build sentences decide, because names and terms of the one language stand in sentences of the other.
+    Without such words, two Chinese characters are more than any number of Latin names, and one says about as much as three letters.
     """
-    chinese = sum("\u3400" <= character <= "\u9fff" for character in text)
-    letters = sum(character.isascii() and character.isalpha() for character in text)
-    if not chinese and not letters:
-        return None
-    return "zh" if 3 * chinese >= letters else "en"
+    folded = _ADDRESS.sub(" ", plain(text))
+    chinese = sum("\u3400" <= character <= "\u9fff" for character in folded)
+    letters = sum(character.isascii() and character.isalpha() for character in folded)
+    if not chinese or not letters:
+        return "zh" if chinese else "en" if letters else None
+    ours, theirs = len(_CHINESE_GRAMMAR.findall(folded)), len(_ENGLISH_GRAMMAR.findall(folded))
+    if ours != theirs:
+        return "zh" if ours > theirs else "en"
+    if ours:
+        return "en" if folded.lstrip()[:1].isascii() else "zh"
+    return "zh" if chinese > 1 or 3 * chinese >= letters else "en"
 
 
-def any_of(phrases: Iterable[str]) -> re.Pattern[str]:
+def any_of(phrases: Iterable[str], drawn_out: bool = False) -> re.Pattern[str]:
     """Return an expression for the places of phrases in a plain text, the longer ones first.
 
     Latin letters and digits of a phrase must not go on beside it; white space in it may be any. `(a|b)` in a phrase is either of both.
+    With `drawn_out`, its last letter, or its only Chinese character, may be repeated, as in `yesss` and 好好好.
     """
     forms = sorted({" ".join(plain(phrase).split()) for phrase in phrases} - {""}, key=lambda form: (-len(form), form))
-    return re.compile(f"{_EDGE}(?:{'|'.join(map(_expression, forms))}){_EDGE}" if forms else r"(?!)")
+    parts = [_expression(form, drawn_out) for form in forms]
+    return re.compile(f"{_EDGE}(?:{'|'.join(parts)}){_EDGE}" if forms else r"(?!)")
 
 
-def _expression(form: str) -> str:
+def _expression(form: str, drawn_out: bool) -> str:
     """Return the expression of a phrase, with the longer ones of its alternatives first."""
     parts = []
-    for part in _ALTERNATIVES.split(form):
-        if part.startswith("(") and part.endswith(")"):
-            choices = sorted(part[1:-1].split("|"), key=len, reverse=True)
-            parts.append(f"(?:{'|'.join(map(_spaced, choices))})")
-        else:
-            parts.append(_spaced(part))
+    written = [part for part in _ALTERNATIVES.split(form) if part]
+    for number, part in enumerate(written, 1):
+        choices = sorted(part[1:-1].split("|"), key=len, reverse=True) if part.startswith("(") and part.endswith(")") else [part]
+        last = drawn_out and number == len(written)
+        forms = [_spaced(choice) + (_more_of_last(choice) if last else "") for choice in choices]
+        parts.append(f"(?:{'|'.join(forms)})" if len(choices) > 1 else forms[0])
     return "".join(parts)
+
+
+def _more_of_last(form: str) -> str:
+    """Return the expression for more of the last character of a form, if it is a letter or the only Chinese character."""
+    last = form[-1:]
+    drawn = (last.isascii() and last.isalpha()) or (len(form) == 1 and "\u3400" <= last <= "\u9fff")
+    return f"{last}*" if drawn else ""
 
 
 def _spaced(words: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from vertune.dialogue.entities import Found, Options, find, show
 from vertune.dialogue.entities.found import Prefer, longest
 from vertune.dialogue.flows import Flow, Flows, Option, Slot, pick, pick_words
 from vertune.dialogue.lexicon import Lexicon
+from vertune.dialogue.patterns import means_something
+from vertune.dialogue.retracted import is_negated, is_open, meant
 
 _CUE_REACH = 25
 """Number of characters in front of a detail in which its cue may stand."""
@@ -22,6 +25,36 @@ _BEGINS = re.compile(r"(?:^|[.!?;:]\s*)$")
 """What stands in front of the first word of a sentence."""
 _LONGEST_TEXT = 1_000
 """Number of characters of a text that is taken as a detail."""
+_BARE = frozenset({"amount", "card_ending", "date"})
+"""Kinds with short forms, such as an amount without its currency, which count in replies and in some other places."""
+_REPLY_WORDS = ("correct", "affirm", "deny", "thanks", "courtesy", "greeting")
+"""Words that may stand beside the short form of a detail in a correction."""
+_BESIDE = re.compile(
+    r"(?<![a-z])(?:i?\s?said|say|only|just|oops|ooh|wait|instead|other|should|of|for|from|in|on|at|into|with|using|use|by|no|not|but|it's|that's|i'm)(?![a-z])"
+    r"|[过但可说写填转付打汇用从改只就行够才来着错多少点元号账卡这个到是不好然后等等哎噢咳]"
+)
+"""Other words that may."""
+_ENDS_AMOUNT = re.compile(
+    r"\s*$|\s*[,.;!?，。；！？、)）\n]|\s*[给到去吧过了元往向至用从]|\s+(?:to|from|for|using|with|please|now|today|tomorrow|by|into|as|and|via|out|or)(?![a-z])"
+)
+"""What follows an amount without a currency behind its cue, and not the number of something else."""
+_SEGMENT = re.compile(r"(?:^|[,，、;；\n:：])\s*$"), re.compile(r"\s*(?:$|[,，、;；\n])")
+"""What stands in front of and behind a part of a list."""
+_REPLACES = re.compile(r"(?<![a-z])(?:it's|it is|should be|is|for|to)(?![a-z])|(?<![是不])是|给")
+"""What may stand in front of the text that corrects another one."""
+_TYPED = ("date", "time", "number", "order_number", "phone", "mail")
+"""Kinds of what is no text that corrects another one."""
+_ASKS_BACK = re.compile(
+    r"^\s*(?:why|what|how|who|when|where|which)(?![a-z])|^\s*(?:为什么|为何|为啥|怎么|什么|哪|凭什么|干嘛|多少|啥|谁)|[?？]\s*$|[吗嘛]\W*$"
+)
+"""How a reply asks back."""
+_LONGEST_QUESTION = 60
+"""Number of characters up to which a reply that asks back is no detail; who describes something may end with a question."""
+_NAME = re.compile(r"[a-z]{3,}")
+_PARTICLES = " \t\n吧呀啊哦。.!！,，"
+_LEADS = re.compile(r"^\W*(?:请|就|那就|帮我|把)?(?:改成|改为|改到|换成|更正为|change it to|change to|make it|put)\s*[:：]?\s*")
+_SAYS = r"\s*(?:应该|就)?\s*(?:is|are|should be|to|是|为|叫|改成|改为|改到|换成|写|填|[:：])\s*[:：]?\s*"
+"""What stands between the name of a detail and the detail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,41 +90,114 @@ class Reader:
 
         Longer details go first, so that the 5 of `5 May` is no number. A detail goes to the slot whose cue stands nearest in front of it,
         else to the slot that was asked for, else to the first slot of its kind without a value; a value is replaced if the message
-        corrects, or if no other slot can take the detail. What replies to the question for a text is the complete message.
+        corrects, or if no other slot can take the detail. What replies to the question for a text is the complete message. What is
+        negated or replaced in the message is no detail, and one of which the message leaves open which one is meant isn't either.
         """
         groups: dict[tuple[str, int, int], list[tuple[Slot, Found]]] = {}
-        for slot, found in self._candidates(flow, asked):
+        candidates = list(self._candidates(flow, known if corrects else {}, asked))
+        for slot, found in [*candidates, *self._bare(flow, known, asked, corrects, candidates)]:
             groups.setdefault((slot.kind, found.start, found.end), []).append((slot, found))
         spans = _disjoint([options[0][1] for options in groups.values()])
         taken: dict[str, Found] = {}
         chosen = sorted(
-            (options for (_, start, end), options in groups.items() if (start, end) in spans), key=lambda options: options[0][1].start
+            (options for (_, start, end), options in groups.items() if (start, end) in spans),
+            key=lambda options: (options[0][1].start, all(slot.name != asked for slot, _ in options), options[0][0].kind == "text"),
         )
         for by_cue in (True, False):
             for options in chosen:
-                if any(found in taken.values() for _, found in options):
+                if any(found.start == other.start and found.end == other.end for _, found in options for other in taken.values()):
                     continue
                 place = self._by_cue(options, taken) if by_cue else _by_order(options, {**known, **taken}, asked, corrects)
                 if place is not None and place.name not in taken:
                     taken[place.name] = next(found for slot, found in options if slot is place)
         return {**taken, **self._reply_text(flow, taken, asked, corrects)}
 
-    def _candidates(self, flow: Flow, asked: str | None) -> Iterator[tuple[Slot, Found]]:
+    def _candidates(self, flow: Flow, corrected: Mapping[str, Any], asked: str | None) -> Iterator[tuple[Slot, Found]]:
+        """Yield what the message holds for each slot; `corrected` are the values that it may replace."""
+        folded = plain(self.text)
         for slot in flow.slots:
             if slot.kind == "text":
-                yield from ((slot, found) for found in self._behind_cue(slot))
+                yield from ((slot, found) for found in self._behind_cue(slot, slot.name in corrected))
             elif slot.announced or slot.name == asked:
-                yield from ((slot, found) for found in find(slot.kind, self.text, self.at, self.options(slot, slot.name == asked)))
+                found = self._meant(slot, slot.name == asked)
+                if not is_open(folded, found, ranges=not any(slot is not other and alike(slot, other) for other in flow.slots)):
+                    yield from ((slot, one) for one in found)
 
-    def _behind_cue(self, slot: Slot) -> Iterator[Found]:
-        """Yield what stands behind a cue of a text and matches its pattern, as it is written."""
+    def _meant(self, slot: Slot, asked: bool) -> list[Found]:
+        """Return what the message holds for a slot and its customer means; of two options, one is meant if the other one is negated."""
+        found = find(slot.kind, self.text, self.at, self.options(slot, asked))
+        if slot.kind == "yes_no":
+            return found
+        left = meant(plain(self.text), found)
+        if slot.kind == "choice" and found and not left:
+            others = [option for option in self.choices(slot) if option.value not in {one.value for one in found}]
+            return [found[0]._replace(value=others[0].value)] if len(others) == 1 else []
+        return left
+
+    def _bare(
+        self, flow: Flow, known: Mapping[str, Any], asked: str | None, corrects: bool, candidates: list[tuple[Slot, Found]]
+    ) -> Iterator[tuple[Slot, Found]]:
+        """Yield details in their short forms, such as an amount without its currency, beside the reply to the question for them.
+
+        They count right behind a cue, as a part of a list, and in a message that says nothing else: `send 200 to Ann`, `Ann, 200`,
+        `no, 200`. One that may belong to several slots is none.
+        """
+        folded, offered = plain(self.text), []
+        places = [_Span(found.start, found.end) for _, found in candidates]
+        for slot in flow.slots:
+            if slot.kind not in _BARE or slot.name == asked or (slot.name in known and not corrects):
+                continue
+            found = [one for one in find(slot.kind, self.text, self.at, self.options(slot, True)) if not _overlaps(one, places)]
+            left = meant(folded, found)
+            if not left or is_open(folded, left, ranges=True):
+                continue
+            alone = not self.says_more(flow, [*places, *((one.start, one.end) for one in found)])
+            fits = [one for one in left if alone or (slot.kind == "amount" and (self._is_cued(slot, one) or self._is_listed(one)))]
+            offered += [(slot, one) for one in fits if slot.name in known or slot.kind == "amount"]
+        named = [(slot, one) for slot, one in offered if any(plain(title) in folded for title in slot.title.values())]
+        offered = named or offered
+        if len({slot.name for slot, _ in offered}) == 1:
+            yield from offered
+
+    def says_more(self, flow: Flow, places: Sequence[tuple[int, int]]) -> bool:
+        """Return whether a message says more than the details at some places, and what belongs to them or corrects them."""
+        folded = _blanked(plain(self.text), places)
+        words = any_of(word for slot in flow.slots for word in (*slot.title.values(), *pick_words(slot.cues)))
+        folded = _blanked(folded, [match.span() for match in words.finditer(folded)])
+        folded = _blanked(folded, [(found.start, found.end) for kind in _REPLY_WORDS for found in self.lexicon.find(kind, folded)])
+        return means_something(_BESIDE.sub(" ", folded))
+
+    def _is_cued(self, slot: Slot, found: Found) -> bool:
+        """Return whether an amount without a currency stands right behind a cue of its slot, and counts nothing."""
+        folded = plain(self.text)
+        cues = any_of(pick_words(slot.cues)).finditer(folded[: found.start])
+        name = self.text[found.end : found.end + 2].strip()
+        return any(not folded[cue.end() : found.start].strip() for cue in cues) and (
+            bool(_ENDS_AMOUNT.match(folded, found.end)) or name[:1].isupper()
+        )
+
+    def _is_listed(self, found: Found) -> bool:
+        return bool("," in plain(self.text) or "、" in self.text) and bool(
+            _SEGMENT[0].search(self.text[: found.start]) and _SEGMENT[1].match(self.text, found.end)
+        )
+
+    def _behind_cue(self, slot: Slot, corrected: bool) -> Iterator[Found]:
+        """Yield what stands behind a cue of a text and matches its pattern, as it is written; in a correction also behind its words."""
         if not slot.announced or slot.pattern is None:
             return
         folded = plain(self.text)
-        for cue in any_of(pick_words(slot.cues)).finditer(folded):
-            start = cue.end() + len(folded[cue.end() :]) - len(folded[cue.end() :].lstrip())
-            match = re.compile(slot.pattern).match(self.text, start)
-            if match and match.group():
+        cues = [(*match.span(), False) for match in any_of(pick_words(slot.cues)).finditer(folded)]
+        if corrected:
+            cues += [(found.start, found.end, True) for found in self.lexicon.find("correct", folded)]
+            cues += [(*match.span(), True) for match in _REPLACES.finditer(folded)]
+        for start, end, corrects in cues:
+            place = end + len(folded[end:]) - len(folded[end:].lstrip(" ,，:：" if corrects else None))
+            match = re.compile(slot.pattern).match(self.text, place)
+            if not match or not match.group() or is_negated(folded, start, start) or is_negated(folded, end, end):
+                continue
+            if corrects and any(other == place for other, _, _ in cues):
+                continue  # behind `should be` stands `for`, and behind this the text
+            if not corrects or not any(find(kind, match.group(), self.at) for kind in _TYPED):
                 yield Found(match.start(), match.end(), match.group(), match.group())
 
     def _by_cue(self, options: list[tuple[Slot, Found]], taken: Mapping[str, Found]) -> Slot | None:
@@ -107,12 +213,29 @@ class Reader:
         if slot is None or slot.kind != "text" or slot.name in taken or (corrects and taken):
             return {}
         reply = self.rest or self.text
-        cue = any_of(pick_words(slot.cues)).match(plain(reply))
-        value = reply[cue.end() if cue else 0 :].strip()[:_LONGEST_TEXT]
+        if self._is_no_text(reply) or (taken and not self.says_more(flow, [(found.start, found.end) for found in taken.values()])):
+            return {}
+        value = self._without_lead(slot, reply)[:_LONGEST_TEXT]
         if slot.pattern is not None:
-            value = self._matching(slot, value) or ""
+            value = self._matching(slot, value.strip(_PARTICLES)) or ""
+        written = _fitting(slot, value)
         start = max(0, self.text.find(value))
-        return {slot.name: Found(start, start + len(value), value, value)} if value else {}
+        return {slot.name: Found(start, start + len(value), written, value)} if value else {}
+
+    def _is_no_text(self, reply: str) -> bool:
+        """Return whether a reply asks back, agrees, or says that its customer doesn't know, instead of giving a text."""
+        folded = plain(reply)
+        if len(reply) <= _LONGEST_QUESTION and _ASKS_BACK.search(folded):
+            return True
+        found = [(one.start, one.end) for kind in ("unsure", "affirm") for one in self.lexicon.find(kind, folded)]
+        return bool(found) and not means_something(_blanked(folded, found))
+
+    def _without_lead(self, slot: Slot, reply: str) -> str:
+        """Return a reply without words that only say which detail it is: `the address is …`, 改成…, and the cues of the slot."""
+        folded = plain(reply)
+        cue = any_of(pick_words(slot.cues)).match(folded)
+        lead = cue or _LEADS.match(folded) or _lead(slot).match(folded)
+        return reply[lead.end() if lead else 0 :].strip() or reply.strip()
 
     def _matching(self, slot: Slot, reply: str) -> str | None:
         """Return what matches the pattern of a text in a reply: all of it, or a part of a sentence; a short reply needs no match.
@@ -151,6 +274,41 @@ class Reader:
         return titles.get(str(value)) or show(slot.kind, value, language)
 
 
+def alike(slot: Slot, other: Slot | None) -> bool:
+    """Return whether two slots take the same values."""
+    return other is not None and (slot.kind, slot.options, slot.gazetteer) == (other.kind, other.options, other.gazetteer)
+
+
+def _lead(slot: Slot) -> re.Pattern[str]:
+    """Return the expression for a beginning of a reply that names the slot by a word of its title, such as 税号是."""
+    names = {name for title in slot.title.values() for name in (_NAME.findall(plain(title)) if title.isascii() else [plain(title)[-2:]])}
+    if not names:
+        return re.compile(r"(?!)")
+    return re.compile(rf"^(?:[\u3400-\u9fff]{{0,8}}|(?:[a-z']+\s+){{0,4}})(?:{'|'.join(map(re.escape, sorted(names)))}){_SAYS}(?=\S)")
+
+
+def _fitting(slot: Slot, value: str) -> str:
+    """Return a text in half width, and without what stands around the part that the check of its slot allows, if that makes it right."""
+    pattern = slot.check.pattern if slot.check else None
+    if pattern is None or re.fullmatch(pattern, value):
+        return value
+    narrow = unicodedata.normalize("NFKC", value)
+    parts = [match for match in re.finditer(rf"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])", narrow) if match.group().strip()]
+    return parts[0].group().strip() if len(parts) == 1 else value
+
+
+def _blanked(text: str, places: Sequence[tuple[int, int]]) -> str:
+    """Return a text with blanks at some places."""
+    characters = list(text)
+    for start, end in places:
+        characters[start:end] = " " * (end - start)
+    return "".join(characters)
+
+
+def _overlaps(found: Found, places: Sequence[tuple[int, int]]) -> bool:
+    return any(found.start < end and start < found.end for start, end in places)
+
+
 class _Span(NamedTuple):
     start: int
     end: int
@@ -164,7 +322,7 @@ def _disjoint(found: list[Found]) -> set[tuple[int, int]]:
 
 def _by_order(options: list[tuple[Slot, Found]], known: Mapping[str, Any], asked: str | None, corrects: bool) -> Slot | None:
     """Return the slot for a detail without a cue: the one that was asked for, the first without a value, or the one to be corrected."""
-    slots = [slot for slot, _ in options]
+    slots = [slot for slot, _ in options if slot.kind != "number" or slot.name == asked or (corrects and slot.name in known)]
     empty = [slot for slot in slots if slot.name not in known]
     for slot in empty:
         if slot.name == asked:

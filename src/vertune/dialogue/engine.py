@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vertune.core.reply import ActionCall, Choice
 from vertune.dialogue.characters import plain
-from vertune.dialogue.details import Reader
+from vertune.dialogue.details import Reader, alike
 from vertune.dialogue.entities import Found, find
 from vertune.dialogue.flows import Flow, Flows, Slot, fill, pick
 from vertune.dialogue.lexicon import Lexicon
@@ -34,6 +34,23 @@ _COVERED = 0.5
 """Share of a message that details must be for it to be a reply to the question rather than a new wish."""
 _WISHES = re.compile(r"^(?:(?:i|want|would|'d|like|to|no|ok|okay|well|just|let's)(?![a-z])[\s,]*|[我想要请帮把还那就是先吧，, ]+)+")
 """What may stand in front of the verb of a wish."""
+_QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
+_DOUBTS = re.compile(r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not)|还是不|but|though|however|if|但是?|不过|可是|只是)(?![a-z])")
+"""What follows a yes that is none."""
+_MODAL = frozenset({"可以", "可", "要", "需要", "是", "行", "对", "好", "确定", "确认", "必须", "继续", "提交"})
+"""Words for yes that are also verbs of questions."""
+_MODAL_ASKS = re.compile(r"(?=[^\W\da-z_])[^，。,.!！;；\n]*(?:什么|怎么|多少|多久|哪|几|谁|为何|[?？吗么呢]\s*(?:$|[，。,.]))")
+"""How a word for yes goes on that begins a question: 可以…吗."""
+_TITLE_WORD = re.compile(r"[a-z']{3,}|[\u3400-\u9fff]+")
+_URGING = re.compile(
+    r"(?<![a-z])(?:please|just|then|now|it|this|that|the|my|immediately|right away|at once|asap|quickly|already|so|a|an|for me)(?![a-z])"
+    r"|马上|赶紧|赶快|立即|立刻|尽快|那就|帮我|给我|现在|直接|快|就|请|把|它|吧|了|啊|呀|我要|要"
+)
+"""What may stand beside a wish that is repeated."""
+_REFUSED = re.compile(
+    r"\W*(?:我|那|就|先|还是|都|这个?|暂时|现在)*(?:不|别|甭)(?:要|用|想|必|再|需要)?(?P<what>[\u3400-\u9fff]{1,4}?)(?:了|啦|吧|先)*\W*"
+)
+"""How a wish is negated in Chinese."""
 _SHORT = 30
 """Number of characters up to which a message with a word for cancelling cancels the flow at hand."""
 _LONGEST_VALUE = 500
@@ -153,15 +170,15 @@ class _Run:
         if frame is None or other is None or flow.name not in other.instead:
             return {}
         self.state.end()
-        same = [slot for slot in flow.slots if slot.name in frame.slots and _alike(slot, other.slot(slot.name))]
+        same = [slot for slot in flow.slots if slot.name in frame.slots and alike(slot, other.slot(slot.name))]
         return {slot.name: frame.slots[slot.name] for slot in same}
 
     def go_on(self, flow: Flow, frame: Frame) -> Step | None:
         """Read a message while a flow is at hand."""
         asked = flow.slot(frame.asked) if frame.asked else None
-        if self._leaves(flow, frame):
-            return self._cancelled(flow)
         details = self._details(flow, frame)
+        if self._leaves(flow, frame, replaces=any(frame.slots.get(name) != found.value for name, found in details.items())):
+            return self._cancelled(flow)
         if self._agrees(frame) and all(frame.slots.get(name) == found.value for name, found in details.items()):
             return self._act(flow, frame)
         if self._digresses(flow, asked, details):
@@ -173,7 +190,10 @@ class _Run:
         if aside and (not details or (asked is not None and asked.kind == "text")):
             return None
         if not details and self.turn.intent not in flow.intents:
-            return self._missed(flow, frame)
+            wrong = self._called_wrong(flow, frame)
+            if wrong is None:
+                return self._missed(flow, frame)
+            frame.slots.pop(wrong.name)
         return self._take(flow, frame, details)
 
     def finished(self, flow: Flow, frame: Frame, result: Mapping[str, Any]) -> Step:
@@ -273,6 +293,8 @@ class _Run:
         if details:
             return self._take(flow, frame, details)
         reply = {"yes": True, "no": False}.get(self.turn.choice) if self.turn.choice is not None else self._yes_or_no()
+        if reply is None and frame.stage == "confirm" and self._repeats_wish(flow):
+            reply = True
         slot = self._named(flow)
         if slot is not None and reply is not True:
             frame.slots.pop(slot.name, None)
@@ -290,12 +312,29 @@ class _Run:
         return replace(step, choices=choices[:_MOST_BUTTONS], buttons=("cancel",))
 
     def _yes_or_no(self) -> bool | None:
+        """Return what the message replies to a question for yes or no; None for a yes that asks, or on a condition: `yes?`, `ok but …`."""
         said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
-        return said[0].value if said else None
+        if not said or self.reading.has("unsure"):
+            return None
+        text = plain(self.turn.text)
+        begins = not any(map(str.isalnum, text[: said[0].start]))
+        asks = _DOUBTS.match(text, said[0].end) or (text[said[0].start : said[0].end] in _MODAL and _MODAL_ASKS.match(text, said[0].end))
+        if said[0].value and (asks or (not begins and _QUESTION.search(text))):
+            return None
+        return bool(said[0].value)
 
-    def _leaves(self, flow: Flow, frame: Frame) -> bool:
+    def _repeats_wish(self, flow: Flow) -> bool:
+        """Return whether the message says again, and nothing else, what the flow does, as `block it` or 马上挂失 do."""
+        text = plain(self.turn.text)
+        words = [word for title in flow.title.values() for word in _TITLE_WORD.findall(plain(title))]
+        left = _URGING.sub(" ", text)
+        said = _TITLE_WORD.findall(left)
+        return bool(said) and not _QUESTION.search(text) and all(any(one == word or _is_part(one, word) for word in words) for one in said)
+
+    def _leaves(self, flow: Flow, frame: Frame, replaces: bool) -> bool:
         """Return whether the message leaves the flow: by a button or a phrase, by a short `cancel the transfer`, or by a negated wish.
 
+        A negation that replaces a detail, as `not 200, 300` does, negates no wish.
         Where the flow itself cancels something, the word alone is no reason to leave it.
         """
         if self.turn.choice is not None or self._agrees(frame):
@@ -303,7 +342,8 @@ class _Run:
         if (
             self.reading.has("cancel")
             or self.reading.has("leave")
-            or (frame.stage == "confirm" and self.reading.rejected and not self.reading.rest)
+            or (frame.stage == "confirm" and self.reading.rejected and not self.reading.rest and not replaces)
+            or self._refuses_wish(flow)
         ):
             return True
         wish = _WISHES.sub("", plain(self.reading.rest))
@@ -313,12 +353,23 @@ class _Run:
         verbs = [wish[found.start : found.end] for found in self.lexicon.find("cancel_alone", wish) if found.start == 0]
         return bool(verbs) and verbs[0] not in titles
 
+    def _refuses_wish(self, flow: Flow) -> bool:
+        """Return whether the message negates what the flow does, and says nothing else: 不挂了 in a flow whose title is 挂失银行卡."""
+        refused = _REFUSED.fullmatch(plain(self.turn.text))
+        return refused is not None and any(refused["what"] in plain(title) for title in flow.title.values())
+
     def _agrees(self, frame: Frame) -> bool:
         """Return whether a message begins with a yes to what is to be confirmed, whatever follows: `yes, cancel it` or a question."""
         if frame.stage != "confirm" or self.turn.choice is not None:
             return False
         said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
-        return bool(said) and said[0].value is True and not any(map(str.isalnum, self.turn.text[: said[0].start]))
+        return self._yes_or_no() is True and not any(map(str.isalnum, self.turn.text[: said[0].start]))
+
+    def _called_wrong(self, flow: Flow, frame: Frame) -> Slot | None:
+        """Return the slot with a value that the message calls wrong, and nothing else: 收款人不对."""
+        slot, text = self._named(flow), plain(self.turn.text)
+        wrong = any(self.lexicon.find(kind, text) for kind in ("correct", "deny")) and not self.reader.says_more(flow, ())
+        return slot if wrong and slot is not None and slot.name in frame.slots else None
 
     def _named(self, flow: Flow) -> Slot | None:
         """Return the slot that the message names, by its button or by its title."""
@@ -384,9 +435,9 @@ class _Run:
         return pick(texts, self.turn.language)
 
 
-def _alike(slot: Slot, other: Slot | None) -> bool:
-    """Return whether two slots of different flows take the same values."""
-    return other is not None and (slot.kind, slot.options, slot.gazetteer) == (other.kind, other.options, other.gazetteer)
+def _is_part(said: str, word: str) -> bool:
+    """Return whether Chinese characters are a part of a word, such as the verb of a title."""
+    return not said.isascii() and len(said) > 1 and said in word
 
 
 _YES_OR_NO = Slot(name="reply", kind="yes_no", title={"en": "reply"}, ask={"en": "?"})

@@ -52,7 +52,7 @@ class Phrases(Section):
 
     @functools.cached_property
     def _expressions(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        return any_of(pick_words(self.words)), any_of(pick_words(self.unless))
+        return any_of(pick_words(self.words), drawn_out=True), any_of(pick_words(self.unless))
 
 
 class Found(NamedTuple):
@@ -69,6 +69,8 @@ class Lexicon(Section):
 
     human: Phrases = Phrases()
     """Asking for a person."""
+    human_alone: Phrases = Phrases()
+    """The same, if it is the complete message, as are the other words in fields whose names end so."""
     cancel: Phrases = Phrases()
     """Leaving what is being done."""
     cancel_alone: Phrases = Phrases()
@@ -77,8 +79,10 @@ class Lexicon(Section):
     """Leaving what is being done; a wish of its own if nothing is being done, such as 不买了."""
     repeat: Phrases = Phrases()
     """Asking for the last reply again."""
+    repeat_alone: Phrases = Phrases()
     thanks: Phrases = Phrases()
     greeting: Phrases = Phrases()
+    greeting_alone: Phrases = Phrases()
     goodbye: Phrases = Phrases()
     not_that: Phrases = Phrases()
     """Something else was meant than what was answered."""
@@ -89,6 +93,8 @@ class Lexicon(Section):
     """Saying yes."""
     deny: Phrases = Phrases()
     """Saying no."""
+    unsure: Phrases = Phrases()
+    """Not knowing what was asked for."""
     courtesy: Phrases = Phrases()
     """Words that add nothing, such as `please`."""
     small_talk: dict[Name, Phrases] = Field(default_factory=dict, max_length=50)

@@ -13,17 +13,21 @@ from typing import NamedTuple
 from vertune.dialogue.characters import language_of, plain
 from vertune.dialogue.lexicon import Lexicon
 
-__all__ = ["KINDS", "Pattern", "Reading", "language_of", "read", "recognise"]
+__all__ = ["KINDS", "Pattern", "Reading", "language_of", "means_something", "read", "recognise"]
 
 KINDS = (
     "human", "cancel", "leave", "repeat", "thanks", "greeting", "goodbye", "not_that", "correct", "angry", "sensitive", "small_talk",
-    "affirm", "deny",
+    "affirm", "deny", "unsure",
 )  # fmt: skip
 _EMPTY = ("thanks", "greeting", "goodbye", "courtesy")
 """Patterns whose words say nothing about what is wanted."""
-_ALONE = frozenset({"small_talk", "affirm", "deny"})
+_ALONE = frozenset({"small_talk", "affirm", "deny", "unsure"})
 """Kinds that count only if they are the complete message, apart from words that say nothing."""
-_EVERYWHERE = frozenset({"not_that", "angry", "deny", "correct", "cancel", "leave"})
+_MORE_ALONE = ("human", "cancel", "repeat", "greeting")
+"""Kinds that have further words which count only if they are the complete message."""
+_NOTHING_BESIDE = frozenset({"repeat", "greeting"})
+"""Those of which even fillers change the meaning: `what` asks again, and `what is that` does not."""
+_EVERYWHERE = frozenset({"not_that", "angry", "deny", "unsure", "correct", "cancel", "leave"})
 """Kinds that are looked for in negated clauses too."""
 _NOT = re.compile(r"(?<![a-z])(?:don't|do not|not|no)(?![a-z])|[不别]")
 _REPLIES = frozenset({"affirm", "deny"})
@@ -63,6 +67,10 @@ _NEGATED = (
     re.compile(
         rf"(?:(?<=[,.;\n])|^)\s*(?:it's\s+|it\s+is\s+|and\s+)?not\s+(?:about\s+|for\s+|to\s+|that\s+)?(?P<what>[^,.;!?\n]+?){_CLAUSE_END}"
     ),
+    re.compile(
+        r"(?:(?<=[,.;\n])|^)\s*no\s+(?P<what>(?!problem|worries|idea|thanks|thank|one|longer|more|matter|way|need|wait|but|it|i|you|please)[a-z]+(?:\s[a-z]+)?)"
+        r"\s+please(?![a-z])"
+    ),
     re.compile(r"(?:instead\s+of|rather\s+than|and\s+not|but\s+not)\s+(?P<what>[^,.;!?\n]+)"),
     re.compile(
         r"(?:我|我们|咱|你们?|请)?(?<!是)不是(?:要|想|说|问|想要|想问|在问|来)?(?P<what>[^，。！？；,.!?;\s吗]{1,30}?)[,，]?\s*(?:而是|是要|是想|是问|是说|(?<!不)是)(?=.)"
@@ -86,15 +94,21 @@ _LEAST_LETTERS, _LEAST_CHARACTERS = 6, 3
 """Smallest size of a wish, in Latin letters and in Chinese characters."""
 _MOST_WISHES = 3
 _STARTER = (
-    r"(?:i|i'm|i'd|i've|how|what|what's|when|where|why|which|who|can|could|would|is|are|does|do|did|my|please|tell|change|cancel|check|send|also|"
+    r"(?:(?:refund|block|transfer|pay|return|exchange|freeze|track|close|open|replace|activate)(?=\s+(?:my|me|the|an?|it|\$?\d))"
+    r"|i|i'm|i'd|i've|how|what|what's|when|where|why|which|who|can|could|would|is|are|does|do|did|my|please|tell|change|cancel|check|send|also|"
     r"show|there|will|should|have|has|it|the|we)\b"
 )
 _JOINT = re.compile(
     rf"[.?!;\n。？！；]+\s*|(?<!\s)[,，]?\s*(?:\b(?:and\s+)?(?:also|additionally|besides|another\s+thing|one\s+more\s+thing|on\s+top\s+of\s+that|plus|secondly)\b"
-    rf"|\band\s+(?={_STARTER})|\bas\s+well\s+as\b|,\s*(?={_STARTER}))[,:]?\s*"
-    r"|(?<![,，、\s])[,，、\s]*(?:还有就是|还有|另外|顺便(?:问一下|问下|再)?|以及|并且|同时|此外|再问一下|再就是|第二|其次|还想(?:问|知道)?|也想(?:问|知道)?|再帮我|再)[,，：:]?\s*|[,，]\s*"
+    rf"|(?:\band|&)\s+(?={_STARTER})|\bas\s+well\s+as\b|,\s*(?={_STARTER}))[,:]?\s*"
+    r"|(?<![,，、\s])[,，、\s]*(?:还有就是|还有|另外|顺便(?:问一下|问下|再)?|以及|并且|同时|此外|再问一下|再就是|然后(?=帮|给我|再|我还?[想要]|转|查|改|开|取消|退|请)|第二|其次|还想(?:问|知道)?|也想(?:问|知道)?|再帮我|再)[,，：:]?\s*|[,，]\s*"
 )
 """Where a message may go on to another wish."""
+_PEOPLE = re.compile(
+    r"\W*(?:my|our)\s+(?:husband|wife|partner|friends?|son|daughter|brother|sister|mother|father|mum|mom|dad|boss|colleague|girlfriend|boyfriend"
+    r"|kids?|children|family|flatmate|roommate|fiancée?|parents)\W*",
+    re.IGNORECASE,
+)
 
 
 class Pattern(NamedTuple):
@@ -145,7 +159,7 @@ def read(text: str, lexicon: Lexicon | None = None) -> Reading:
     beside = _without(emptied, [(pattern.start, pattern.end) for pattern in patterns if pattern.kind not in _ABOUT])
     if any(lexicon.find(kind, affirmed) for kind in _PARTING) and not _ASKS.search(folded):
         beside = _KIND.sub(" ", beside)
-    rest = _original(text, emptied) if _means_something(beside) else ""
+    rest = _original(text, emptied) if means_something(beside) else ""
     return Reading(language_of(text), tuple(patterns), rest, _wishes(text, emptied) if rest else (), rejected)
 
 
@@ -172,9 +186,11 @@ def _patterns(text: str, folded: str, affirmed: str, lexicon: Lexicon) -> list[P
         elif kind in _ALONE:
             matches = [match for match in matches if _is_alone(left, match.start, match.end)]
         found += [Pattern(kind, match.start, match.end, match.name) for match in matches]
-    if short and not any(pattern.kind == "cancel" for pattern in found):
-        alone = [one for one in lexicon.find("cancel_alone", folded) if _is_alone(left, one.start, one.end)]
-        found += [Pattern("cancel", one.start, one.end) for one in alone]
+    for kind in _MORE_ALONE if short else ():
+        if not any(pattern.kind == kind for pattern in found):
+            alone = [Pattern(kind, one.start, one.end) for one in lexicon.find(f"{kind}_alone", folded)]
+            fits = [one for one in alone if (_is_all if kind in _NOTHING_BESIDE else _is_alone)(left, one.start, one.end)]
+            found += [one for one in fits if not any(_contains(other, one) for other in found)]
     if not any(pattern.kind == "angry" for pattern in found):
         found += [Pattern("angry", *place) for place in _shouted(text)]
     found = [one for one in found if one.kind not in _REPLIES or not any(_contains(other, one) for other in found)]
@@ -200,10 +216,15 @@ def _shouted(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_alone(left: str, start: int, end: int) -> bool:
     """Return whether a message, of which words that say nothing are left out, contains nothing but the pattern at a place."""
-    return not _means_something(_without(left, [(start, end)]))
+    return not means_something(_without(left, [(start, end)]))
 
 
-def _means_something(folded: str) -> bool:
+def _is_all(left: str, start: int, end: int) -> bool:
+    return not any(map(str.isalnum, left[:start] + left[end:]))
+
+
+def means_something(folded: str) -> bool:
+    """Return whether a plain text contains more than marks and words that say nothing by themselves."""
     return bool(_FILLER.sub("", folded).strip())
 
 
@@ -246,6 +267,8 @@ def _wishes(text: str, folded: str) -> tuple[str, ...]:
 
 
 def _could_be_wish(part: str) -> bool:
+    if _PEOPLE.fullmatch(part):
+        return False  # `my husband and I` are one
     chinese = sum("\u3400" <= character <= "\u9fff" for character in part)
     letters = sum(character.isascii() and character.isalpha() for character in part)
     return chinese >= _LEAST_CHARACTERS or (letters >= _LEAST_LETTERS and len(part.split()) > 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -21,18 +21,41 @@ _DAYS |= {name[:3]: number for name, number in _DAYS.items()} | {"tues": 1, "thu
 _CHINESE_DAYS = {**{character: number for number, character in enumerate("一二三四五六日")}, "天": 6, "末": 5}
 _RELATIVE = {
     "day before yesterday": -2, "yesterday": -1, "today": 0, "tonight": 0, "day after tomorrow": 2, "tomorrow": 1,
-    "大前天": -3, "前天": -2, "昨天": -1, "昨日": -1, "昨晚": -1, "今天": 0, "今日": 0, "今晚": 0, "明天": 1, "明日": 1, "明晚": 1,
-    "后天": 2, "大后天": 3,
+    "tomorow": 1, "tommorow": 1, "tommorrow": 1, "tmrw": 1, "tmr": 1, "tmw": 1, "2moro": 1,
+    "大前天": -3, "前天": -2, "昨天": -1, "昨日": -1, "昨晚": -1, "昨儿": -1, "今天": 0, "今日": 0, "今晚": 0, "今儿": 0, "今早": 0,
+    "明天": 1, "明日": 1, "明晚": 1, "明儿": 1, "明早": 1, "后天": 2, "后儿": 2, "后日": 2, "大后天": 3,
 }  # fmt: skip
-_WORDS = r"an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|twenty|thirty|\d{1,3}"
+_ORDINAL_ONES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
+    "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth")  # fmt: skip
+_ORDINALS = {word: number for number, word in enumerate(_ORDINAL_ONES, 1)} | {"twentieth": 20, "thirtieth": 30}
+_ORDINALS |= {f"{tens} {word}": number + ones for tens, number in (("twenty", 20), ("thirty", 30)) for word, ones in
+              zip(_ORDINAL_ONES[:9], range(1, 10), strict=True)}  # fmt: skip
+_HOLIDAYS = {
+    "christmas eve": (12, 24), "christmas day": (12, 25), "christmas": (12, 25), "xmas": (12, 25), "boxing day": (12, 26),
+    "new year's eve": (12, 31), "new year's day": (1, 1), "圣诞节": (12, 25), "圣诞": (12, 25), "平安夜": (12, 24), "元旦": (1, 1),
+    "跨年夜": (12, 31), "国庆节": (10, 1), "劳动节": (5, 1), "情人节": (2, 14), "双十一": (11, 11),
+}  # fmt: skip
+_HOLIDAY = "|".join(re.escape(word).replace("\\ ", r"\s+") for word in sorted(_HOLIDAYS, key=len, reverse=True))
+_WORDS = (
+    r"(?:an?\s+)?couple(?:\s+of)?"
+    r"|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|twenty|thirty|\d{1,3}"
+)
 _COUNT = r"[一二三四五六七八九十两半几\d]{1,4}"
 _N = r"[\d一二三四五六七八九十]{1,3}"
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DAY = "|".join(sorted(_DAYS, key=len, reverse=True))
-_ORDINAL = r"(?P<day>\d{1,2})(?:\s?(?:st|nd|rd|th))?"
+_SPELLED = "|".join(re.escape(word).replace("\\ ", r"[\s-]") for word in sorted(_ORDINALS, key=len, reverse=True))
+_ORDINAL = rf"(?P<day>\d{{1,2}}|(?:{_SPELLED}))(?:\s?(?:st|nd|rd|th))?"
+_NTH = rf"(?P<day>\d{{1,2}}\s?(?:st|nd|rd|th)|(?:{_SPELLED}))(?![a-z])"
+_GOES_ON = (
+    r"(?=\s*(?:$|[^\sa-z])"
+    r"|\s+(?:at|to|until|till|of|and|or|in|on|please|is|was|would|will|for|from|by|if|then|thanks|around|between)(?![a-z]))"
+)
+"""What follows a day that is written as an ordinal alone: not `the 1st time`."""
+_SECOND = rf"(?P<second>\d{{1,2}}|(?:{_SPELLED}))(?:\s?(?:st|nd|rd|th))?"
 _YEAR = r"(?:,?\s*(?P<year>(?:19|20)\d\d))?"
 _UNIT_DAYS = {"day": 1, "week": 7, "fortnight": 14, "天": 1, "日": 1, "周": 7, "星期": 7, "礼拜": 7}
-_PREPOSITION = r"(?<![a-z])(?:on|by|from|since|until|till|before|after|of|dated|the)\s+$"
+_PREPOSITION = r"(?<![a-z])(?:on|by|from|since|until|till|before|after|of|dated|the|for)\s+$"
 
 
 class _Context(NamedTuple):
@@ -41,22 +64,53 @@ class _Context(NamedTuple):
 
 
 def dates(text: str, at: float, options: Options) -> Iterator[Found]:
-    """Yield the days in a plain text; values such as `2026-05-03`."""
+    """Yield the days in a plain text; values such as `2026-05-03`. Of a range, both ends are yielded."""
     context = _Context(options.today(at), options)
+    found = []
     for expression, read in _FORMS:
         for match in expression.finditer(text):
             day = read(match, context)
             if day is not None:
-                yield Found(match.start(), match.end(), day.isoformat(), match.group())
+                found.append((Found(match.start(), match.end(), day.isoformat(), match.group()), read))
+    others = [one for one, read in found if read not in _WEEKDAYS]
+    yield from (one for one, read in found if read not in _WEEKDAYS or not _explains(text, one, others))
+    yield from _ranges(text, context)
 
 
-def _full(match: re.Match[str], _: _Context) -> date | None:
-    year = (
-        match["year"]
-        if match["year"].isdigit()
-        else "".join(str("〇一二三四五六七八九".find(one.replace("零", "〇"))) for one in match["year"])
+def _explains(text: str, one: Found, others: Sequence[Found]) -> bool:
+    """Return whether a day of the week stands beside a date that says the same: `Friday, 4 December`, 12月4日(周五)."""
+    return any(
+        (one.end <= other.start and _BESIDE.fullmatch(text, one.end, other.start))
+        or (other.end <= one.start and _BESIDE.fullmatch(text, other.end, one.start))
+        for other in others
     )
-    return _day(int(year), _number(match["month"]), _number(match["day"]))
+
+
+def _ranges(text: str, context: _Context) -> Iterator[Found]:
+    """Yield the ends of ranges that are no date by themselves: the 5th in `Dec 3-5`, the 3rd in `3 to 5 December`, and both in 3号到5号."""
+    for expression in _RANGES:
+        for match in expression.finditer(text):
+            written = match.groupdict()
+            month, year = written.get("month"), written.get("year")
+            number = _MONTHS.get(month) or _number(month) if month else 0
+            for name in ("day", "second"):
+                nth = _nth(match[name])
+                day = _month_day(nth, context) if not month else _day(int(year), number, nth) if year else _near(number, nth, context)
+                if day is not None:
+                    yield Found(match.start(name), match.end(name), day.isoformat(), match[name])
+
+
+def _full(match: re.Match[str], context: _Context) -> date | None:
+    written = match["year"]
+    if match.re is _DIGITS_ALONE and not context.options.asked:
+        return None
+    if written in _YEARS:
+        year = context.today.year + _YEARS[written]
+    elif written.isdigit():
+        year = int(written) + (2000 if len(written) == 2 else 0)
+    else:
+        year = int("".join(str("〇一二三四五六七八九".find(one.replace("零", "〇"))) for one in written))
+    return _day(year, _number(match["month"]), _number(match["day"]))
 
 
 def _numeric(match: re.Match[str], context: _Context) -> date | None:
@@ -73,7 +127,7 @@ def _numeric(match: re.Match[str], context: _Context) -> date | None:
 
 
 def _named(match: re.Match[str], context: _Context) -> date | None:
-    month, day = _MONTHS[match["month"]], int(match["day"])
+    month, day = _MONTHS[match["month"]], _nth(match["day"])
     return _day(int(match["year"]), month, day) if match["year"] else _near(month, day, context)
 
 
@@ -88,12 +142,50 @@ def _shifted_month(match: re.Match[str], context: _Context) -> date | None:
 
 
 def _day_of_month(match: re.Match[str], context: _Context) -> date | None:
-    """Read `the 5th` and, where a date is expected, 5号."""
-    if match.string[match.end() - 1] in "号日" and not context.options.asked:
+    """Read `the 5th` and, where a date is expected, `5th` and 5号."""
+    written = match.group()
+    if (written[-1] in "号日" or not written.startswith("the")) and not context.options.asked and "on" not in match.groupdict():
         return None
-    number, first = _number(match["day"]), context.today.replace(day=1)
+    return _month_day(_nth(match["day"]), context)
+
+
+def _month_day(number: int, context: _Context, weekday: int | None = None) -> date | None:
+    """Return the preferred day with a number in a month, which is a given day of the week if there is one."""
+    first = context.today.replace(day=1)
     near = [_day(month.year, month.month, number) for month in (_months(first, -1), first, _months(first, 1))]
-    return _preferred([day for day in near if day], context)
+    days = [day for day in near if day]
+    return _preferred([day for day in days if day.weekday() == weekday] or days, context)
+
+
+def _named_weekday(match: re.Match[str], context: _Context) -> date | None:
+    """Read `Wednesday the 25th`."""
+    return _month_day(_nth(match["day"]), context, _DAYS[match["name"]])
+
+
+def _of_month(match: re.Match[str], context: _Context) -> date | None:
+    """Read `the 5th of next month`."""
+    first = _months(context.today.replace(day=1), {"last": -1, "next": 1}.get(match["which"], 0))
+    return _day(first.year, first.month, _nth(match["day"]))
+
+
+def _end(match: re.Match[str], context: _Context) -> date | None:
+    """Read `the end of next month` and 月底."""
+    which, today = match["which"] or "", context.today
+    if match["unit"] in {"year", "年"}:
+        return _day(today.year + {"next": 1, "明": 1, "last": -1, "去": -1}.get(which, 0), 12, 31)
+    first = _months(today.replace(day=1), {"last": -1, "上": -1, "next": 1, "下": 1}.get(which, 0))
+    return first.replace(day=calendar.monthrange(first.year, first.month)[1])
+
+
+def _holiday(match: re.Match[str], context: _Context) -> date | None:
+    return _near(*_HOLIDAYS[" ".join(match["name"].split())], context)
+
+
+def _weeks_from(match: re.Match[str], context: _Context) -> date | None:
+    """Read `a week from Friday` and `a week tomorrow`."""
+    name = match["name"]
+    base = _RELATIVE.get(name, 0) if name not in _DAYS else (_DAYS[name] - context.today.weekday()) % 7
+    return context.today + timedelta(days=base + 7 * _number(match["count"]))
 
 
 def _relative(match: re.Match[str], context: _Context) -> date | None:
@@ -102,7 +194,7 @@ def _relative(match: re.Match[str], context: _Context) -> date | None:
 
 def _weekday(match: re.Match[str], context: _Context) -> date | None:
     number, which = _DAYS[match["name"]], match["which"] or ""
-    if match["name"] in {"sun", "sat", "wed"} and not which and not context.options.asked:
+    if match["name"] in {"sun", "sat", "wed"} and not (which or context.options.asked or _AMONG_DAYS.search(match.string[: match.start()])):
         return None  # rather the star, or a verb
     monday = context.today - timedelta(days=context.today.weekday())
     if which == "next":
@@ -156,8 +248,16 @@ def _number(written: str) -> int:
     """Return the number that is written in digits, English or Chinese words; 0 if there is none."""
     if written.isdigit() and written.isascii():
         return int(written)
+    if "couple" in written:
+        return 2
     value = 1 if written in {"a", "an"} else english(written) if written.isascii() else _whole(written)
     return value or 0
+
+
+def _nth(written: str) -> int:
+    """Return the number of an ordinal in digits, English or Chinese words; 0 if there is none."""
+    digits = re.match(r"\d+", written)
+    return int(digits.group()) if digits else _ORDINALS.get(" ".join(re.split(r"[\s-]+", written))) or _number(written)
 
 
 def _whole(written: str) -> int:
@@ -194,6 +294,17 @@ def _form(expression: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
+_YEARS = {"前年": -2, "去年": -1, "今年": 0, "明年": 1, "后年": 2}
+_DIGITS_ALONE = _form(r"(?<![\d.-])(?P<year>20\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>[0-3]\d)(?![\d-])")
+_AMONG_DAYS = re.compile(rf"(?:(?<![a-z])(?:{_DAY})\s*(?:or|and|to|-|/|,)|(?<![a-z])(?:on|by|until|till|before))\s*$")
+_BESIDE = re.compile(r"[\s,(（]*(?:(?:on|the)\s+)?")
+_WEEKDAYS: frozenset[object] = frozenset({_weekday, _chinese_weekday})
+_RANGES = (
+    _form(rf"(?<![a-z])(?P<month>{_MONTH})\.?\s+(?:the\s+)?{_ORDINAL}\s*(?:to|-|–|until|till|through|and|or)\s*(?:the\s+)?{_SECOND}(?![a-z\d:]|\s?(?:{_MONTH})){_YEAR}"),
+    _form(rf"(?<![\w.])(?:the\s+)?{_ORDINAL}\s*(?:to|-|–|until|till|through|and|or)\s*(?:the\s+)?{_SECOND}\s?(?:of\s+)?(?P<month>{_MONTH})\.?(?![a-z]){_YEAR}"),
+    _form(rf"(?P<month>{_N})\s?月\s?(?P<day>{_N})\s?[日号]?\s*(?:到|至|-|~|—|或者?|和)\s*(?P<second>{_N})\s?[日号](?![楼线店门院座])"),
+    _form(rf"(?<![月\d一二三四五六七八九十.-])(?P<day>{_N})\s?[日号]?\s*(?:到|至|-|~|—)\s*(?P<second>{_N})\s?[日号](?![楼线店门院座])"),
+)  # fmt: skip
 _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | None]]] = [
     (_form(r"(?<![\d.])(?P<year>(?:19|20)\d\d)[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?!\d)"), _full),
     (
@@ -207,19 +318,42 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
     (_form(r"(?<![\d./-])(?!24/7)(?P<first>\d{1,2})/(?P<second>\d{1,2})(?P<year>)(?![\d/-])"), _numeric),
     (_form(rf"(?<![\w.])(?:the\s+)?{_ORDINAL}\s?(?:of\s+)?(?P<month>{_MONTH})\.?(?![a-z]){_YEAR}(?!\d)"), _named),
     (_form(rf"(?<![a-z])(?<!\bi )(?<!you )(?<!we )(?P<month>{_MONTH})\.?\s+(?:the\s+)?{_ORDINAL}(?![a-z\d:]){_YEAR}(?!\d)"), _named),
+    (_form(rf"(?<!\d)(?P<year>\d\d|前年|去年|今年|明年|后年)(?:(?<=\d)\s?年|的)?\s?(?P<month>{_N})\s?月\s?(?P<day>{_N})\s?[日号]?"), _full),
+    (_DIGITS_ALONE, _full),
     (_form(rf"(?<![年\d一二三四五六七八九十])(?P<month>{_N})\s?月\s?(?P<day>{_N})\s?[日号]?"), _chinese_month),
     (_form(rf"(?P<which>上|下|这|本)个?月\s?(?P<day>{_N})\s?[日号]"), _shifted_month),
-    (_form(r"(?<![a-z])the\s+(?P<day>\d{1,2})\s?(?:st|nd|rd|th)(?![a-z])"), _day_of_month),
-    (_form(rf"(?<![月\d一二三四五六七八九十])(?P<day>{_N})\s?[日号]"), _day_of_month),
+    (_form(r"(?P<which>上|下|这|本)?个?(?P<unit>月)[底末](?!线)"), _end),
+    (_form(r"(?P<which>明|今|去)?(?P<unit>年)[底末](?!线)"), _end),
+    (_form(r"(?<![a-z])(?:the\s+)?end\s+of\s+(?:the\s+)?(?:(?P<which>this|next|last)\s+)?(?P<unit>month|year)(?![a-z])"), _end),
+    (_form(rf"(?<![a-z])(?:the\s+)?{_NTH}\s+of\s+(?P<which>this|next|last|the)\s+month(?![a-z])"), _of_month),
+    (_form(rf"(?<![a-z])(?P<which>this|next|last)\s+month,?\s+on\s+the\s+{_NTH}"), _of_month),
     (
         _form(
-            r"(?<![a-z])(?:the\s+)?(?P<word>day\s+(?:before\s+yesterday|after\s+tomorrow)|yesterday|today|tonight|tomorrow)(?![a-z])"
+            rf"(?<![a-z])(?P<name>{_DAY}),?\s+(?:the\s+)?(?P<day>\d{{1,2}}(?:st|nd|rd|th))(?![a-z])(?!\s+(?:of\s+)?(?:{_MONTH}))"
+        ),
+        _named_weekday,
+    ),
+    (_form(rf"(?<![a-z])(?:the\s+)?(?P<day>\d{{1,2}}\s?(?:st|nd|rd|th))(?![a-z]){_GOES_ON}"), _day_of_month),
+    (_form(rf"(?<![a-z])(?P<on>on|by|until|till|before|from|since)\s+the\s+(?P<day>{_SPELLED})(?![a-z]){_GOES_ON}"), _day_of_month),
+    (_form(rf"(?<![a-z])(?<!merry )(?P<name>{_HOLIDAY})(?![a-z])"), _holiday),
+    (
+        _form(
+            rf"(?<![a-z])(?P<count>{_WORDS})\s+weeks?\s+(?:from\s+|after\s+|on\s+)?(?:this\s+)?(?P<name>{_DAY}|today|tomorrow)"
+            r"(?![a-z])"
+        ),
+        _weeks_from,
+    ),
+    (_form(rf"(?P<count>(?<=过){_COUNT})\s?个?(?P<unit>天|日|周|星期|礼拜|月)(?!了|前|后)"), _after),
+    (_form(rf"(?<![月\d一二三四五六七八九十第])(?P<day>{_N})\s?[日号](?![楼线店门院座机卡])"), _day_of_month),
+    (
+        _form(
+            r"(?<![a-z])(?:the\s+)?(?P<word>day\s+(?:before\s+yesterday|after\s+tomorrow)|yesterday|today|tonight|tomorrow|tomorow|tommorr?ow|tmrw|tmr|tmw|2moro)(?![a-z])"
         ),
         _relative,
     ),
-    (_form(r"(?P<word>大前天|大后天|前天|后天|昨天|昨日|昨晚|今天|今日|今晚|明天|明日|明晚)"), _relative),
+    (_form(r"(?P<word>大前天|大后天|前天|后天(?![性形])|后[儿日]|昨[天日晚儿]|今[天日晚儿早]|明[天日晚儿早])"), _relative),
     (_form(rf"(?<![a-z])(?:(?P<which>this|next|last|past|coming)\s+)?(?P<name>{_DAY})(?![a-z])"), _weekday),
-    (_form(r"(?P<which>上+|下+|这|本)?个?(?:周|星期|礼拜)(?P<name>[一二三四五六日天末])(?![天个年月])"), _chinese_weekday),
+    (_form(r"(?P<which>上+|下+|这|本)?个?(?:周|星期|礼拜)(?P<name>[一二三四五六日天末])(?![天个年月愉快])"), _chinese_weekday),
     (
         _form(
             rf"(?<![a-z\d])(?:in\s+(?P<count>{_WORDS})\s+(?P<unit>day|week|month|fortnight)s?(?:['’]?\s+time)?)(?![a-z])"

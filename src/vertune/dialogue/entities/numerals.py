@@ -1,7 +1,8 @@
 """Reads numbers in digits and in English and Chinese words; knows nothing of what they count.
 
 English words follow `hundreds [and] tens-ones` with thousand, million and billion; a row of single digits, such as `one two three`, is no
-number. In Chinese, a digit after a unit without 零 counts the next smaller unit: 三千五 is 3,500.
+number. `half a million`, `two and a half` and `1.5 million` are numbers too. In Chinese, a digit after a unit without 零 counts the next
+smaller unit: 三千五 is 3,500.
 """
 
 from __future__ import annotations
@@ -17,18 +18,32 @@ _ONES_IN_ORDER = (
 )  # fmt: skip
 _ONES = {word: number for number, word in enumerate(_ONES_IN_ORDER)}
 _TENS = dict(zip(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), range(20, 100, 10), strict=True))
+_TENS |= {"fourty": 40, "ninty": 90}  # as they are often misspelt
 _SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 _WORD = "|".join([*_ONES, *_TENS, "hundred", *_SCALES])
 _ENGLISH = re.compile(rf"(?<![a-z0-9])(?:(?:an?|{_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_WORD}))*)(?![a-z0-9])")
 _DIGITS = {character: number for number, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "俩": 2}
 _DIGITS |= dict(zip("壹贰叁肆伍陆柒捌玖", range(1, 10), strict=True))
+_SPOKEN = _DIGITS | {"幺": 1}
+_TWICE = re.compile(r"(?<![a-z])(double|triple)\s+([a-z]+|\d)")
 _UNITS = {"十": 10, "百": 100, "千": 1_000, "拾": 10, "佰": 100, "仟": 1_000}
 _LARGE = {"万": 10_000, "亿": 100_000_000}
-_HAN = "".join([*_DIGITS, *_UNITS, *_LARGE])
+_SHORTER = {"廿": "二十", "卅": "三十"}
+_HAN = "".join([*_DIGITS, *_UNITS, *_LARGE, *_SHORTER])
 _CHINESE = re.compile(rf"\d+(?:\.\d+)?[{''.join([*_UNITS, *_LARGE])}][{_HAN}\d]*|[{_HAN}]+")
-_WRITTEN = re.compile(r"(?<![\d.,])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\d)(?![.,]\d)")
-_SHORT = re.compile(r"(?<![\d.,a-z])(\d+(?:\.\d+)?)\s?([km])(?![a-z0-9])")
-_SHORT_SCALES = {"k": 1_000, "m": 1_000_000}
+_WRITTEN = re.compile(
+    r"(?<![\d.])(?<!\d,)(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+(?! ?\d)|\d+)(?:\.\d+)?(?!\d)(?![.,]\d)|(?<![\w.,])\.\d{1,2}(?![\d.])"
+)
+_SHORT = re.compile(r"(?<![\d.a-z])(?<!\d,)(\d+(?:\.\d+)?)\s?([kmw])(?![a-z0-9])")
+_SHORT_SCALES = {"k": 1_000, "m": 1_000_000, "w": 10_000}
+_THOUSANDS = re.compile(r"\s?k(?![a-z0-9])")
+_SCALE = "|".join(["hundred", *_SCALES])
+_SCALED = re.compile(rf"(?<![\d.a-z])(?<!\d,)(\d+(?:\.\d+)?)[\s-]?({_SCALE})(?![a-z0-9])")
+_HALVED = re.compile(
+    rf"(?<![a-z0-9])(?:(?P<part>half|(?:a\s+)?quarter|(?:a\s+)?couple)(?:\s+of)?(?:\s+an?)?\s+(?P<scale>{_SCALE})"
+    rf"|(?P<number>{_WORD}|an?|\d+)\s+and\s+a\s+half(?:\s+(?P<after>{_SCALE}))?)(?![a-z0-9])"
+)
+_PARTS = {"half": Decimal("0.5"), "quarter": Decimal("0.25"), "couple": Decimal(2)}
 _MOST_DIGITS = 15
 """Largest number of digits of a number; more are a code."""
 
@@ -43,7 +58,7 @@ class Number(NamedTuple):
 
 def numbers(text: str) -> Iterator[Number]:
     """Yield the numbers in a plain text in the order of their places; none overlaps another."""
-    found = [*_written(text), *_english(text), *_chinese(text)]
+    found = [*_written(text), *_english(text), *_halved(text), *_chinese(text)]
     end = 0
     for number in sorted(found, key=lambda number: (number.start, -number.end)):
         if number.start >= end:
@@ -71,6 +86,8 @@ def chinese(characters: str) -> Decimal | None:
     total = section = Decimal(0)
     digit: Decimal | None = None
     unit, after_zero = 0, False
+    for short, longer in _SHORTER.items():
+        characters = characters.replace(short, longer)
     for written in re.findall(r"\d+(?:\.\d+)?|.", characters):
         if written in _LARGE:
             section = (section + (digit or 0)) * _LARGE[written] if section or digit else Decimal(0)
@@ -92,10 +109,14 @@ def chinese(characters: str) -> Decimal | None:
 
 
 def digits_of(text: str) -> str:
-    """Return the digits that a text contains, where they are written as digits, as English words or as Chinese characters."""
-    tokens = re.findall(rf"\d|[{''.join(_DIGITS)}]|(?<![a-z])(?:{'|'.join(_ONES_IN_ORDER[:10])}|oh)(?![a-z])", text)
+    """Return the digits that a text contains, where they are written as digits, as English words or as Chinese characters.
+
+    `double four` is 44, and 幺 is how a 1 is read aloud.
+    """
+    text = _TWICE.sub(lambda match: " ".join([match[2]] * (2 if match[1] == "double" else 3)), text)
+    tokens = re.findall(rf"\d|[{''.join(_SPOKEN)}]|(?<![a-z])(?:{'|'.join(_ONES_IN_ORDER[:10])}|oh)(?![a-z])", text)
     words = {**{word: number for word, number in _ONES.items() if number < 10}, "oh": 0}
-    return "".join(token if token.isdigit() and token.isascii() else str(_DIGITS.get(token, words.get(token, ""))) for token in tokens)
+    return "".join(token if token.isdigit() and token.isascii() else str(_SPOKEN.get(token, words.get(token, ""))) for token in tokens)
 
 
 def _below_thousand(words: list[str]) -> tuple[int | None, list[str]]:
@@ -124,16 +145,37 @@ def _below_hundred(words: list[str]) -> tuple[int | None, list[str]]:
 def _written(text: str) -> Iterator[Number]:
     for match in _WRITTEN.finditer(text):
         if sum(map(str.isdigit, match.group())) <= _MOST_DIGITS:
-            yield Number(match.start(), match.end(), Decimal(match.group().replace(",", "")))
+            yield Number(match.start(), match.end(), Decimal(match.group().replace(",", "").replace(" ", "")))
     for match in _SHORT.finditer(text):
         yield Number(match.start(), match.end(), Decimal(match[1]) * _SHORT_SCALES[match[2]])
+    for match in _SCALED.finditer(text):
+        yield Number(match.start(), match.end(), Decimal(match[1]) * _scale(match[2]))
+
+
+def _halved(text: str) -> Iterator[Number]:
+    """Yield numbers with a part: `half a million`, `a couple hundred`, `two and a half thousand`."""
+    for match in _HALVED.finditer(text):
+        if match["part"]:
+            value = _PARTS[match["part"].split()[-1]] * _scale(match["scale"])
+        else:
+            word = match["number"]
+            whole = int(word) if word.isdigit() else 1 if word in {"a", "an"} else english(word)
+            if whole is None:
+                continue
+            value = (whole + Decimal("0.5")) * (_scale(match["after"]) if match["after"] else 1)
+        yield Number(match.start(), match.end(), value)
+
+
+def _scale(word: str) -> int:
+    return _SCALES.get(word, 100)
 
 
 def _english(text: str) -> Iterator[Number]:
     for match in _ENGLISH.finditer(text):
         value = english(match.group())
         if value is not None:
-            yield Number(match.start(), match.end(), Decimal(value))
+            thousands = _THOUSANDS.match(text, match.end())
+            yield Number(match.start(), thousands.end() if thousands else match.end(), Decimal(value) * (1_000 if thousands else 1))
 
 
 def _chinese(text: str) -> Iterator[Number]:
