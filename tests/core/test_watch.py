@@ -89,7 +89,9 @@ def test_a_file_with_errors_is_refused_when_it_is_read(tmp_path):
         (tmp_path / "watch.yaml").write_text(text)
         with pytest.raises(VertuneError):
             WatchFile.read(tmp_path / "watch.yaml")
-    for text in ("data: {source: a.csv}\nwatch: 5\n", "data: {source: a.csv}\nwatch: [1]\n", "reference: 2030-01-01..9999-12-31\n"):
+    useless = "window: 100\n", "window: true\n", "monitors: [volume, volume]\n", "rules: [{name: a, channels: [night]}]\n"
+    no_mapping = "data: {source: a.csv}\nwatch: 5\n", "data: {source: a.csv}\nwatch: [1]\n"
+    for text in (*useless, *no_mapping, "reference: 2030-01-01..9999-12-31\n"):
         (tmp_path / "watch.yaml").write_text(text)
         with pytest.raises(ConfigError):
             WatchFile.read(tmp_path / "watch.yaml")

@@ -167,6 +167,20 @@ def test_a_model_whose_options_are_wrong_is_left_out_and_named_once(home, databa
     assert caplog.text.count("'broken' is not watched") == 1
 
 
+def test_options_for_a_name_that_is_not_live_are_named_once(home, database, around, caplog):
+    one = Watcher(home, database, WatchFile({}, {"intnet": {"every": "1h"}}), lambda due: None, around.ring)
+    one.step()
+    one.step()
+    assert caplog.text.count("'intnet' is not watched: the watch file has options for it, but no model with this name is live") == 1
+
+
+def test_a_model_whose_windows_are_too_small_for_any_decision_is_named(home, database, around, caplog):
+    home.alias("small@live", model(home, "small", window=100).id)
+    watcher(home, database, around).step()
+    assert around.measured == [["intent"]]
+    assert "'small' is not watched: The window is 100 requests; expected 200 or more" in caplog.text
+
+
 def test_what_is_measured_is_judged_at_once_and_sent(home, database, around, tmp_path):
     def measure(due):
         with database.writing() as connection:

@@ -27,6 +27,8 @@ States = Callable[[Sequence[int]], "NDArray[np.float32] | None"]
 """Returns the vectors of the records at these positions, shape (positions, width); None if no engine is at hand."""
 Verdict = Literal["quiet", "changed", "unknown"]
 """What is decided of a finding: nothing has changed, something has, or that can't be told."""
+LEAST = 200
+"""Least number of requests of which a decision is made."""
 UNKNOWN = -1
 """The number of tokens of a record whose tokens were not counted."""
 

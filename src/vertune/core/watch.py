@@ -17,6 +17,7 @@ from vertune.core import part
 from vertune.core.bounded_yaml import read_yaml
 from vertune.core.errors import ConfigError, NotFound, UnknownName
 from vertune.core.kinds import Channel, Monitor
+from vertune.core.monitor import LEAST
 from vertune.core.parse import build
 from vertune.core.section import Section
 
@@ -173,6 +174,18 @@ class Watch(Section):
                 raise UnknownName("channel", missing, channels, f"the rule '{rule.name}'")
         return self
 
+    def check(self) -> None:
+        """Raise ConfigError for what would never tell anybody anything, although each option alone is valid."""
+        if isinstance(self.window, int) and self.window < LEAST:
+            raise ConfigError(
+                f"The window is {self.window} requests; expected {LEAST} or more, of which a decision is made. Write for example 500."
+            )
+        names = [one.name for one in self.monitors or ()]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ConfigError(
+                f"The monitor '{twice}' is listed twice; expected each once, because what it finds is stored by its name. Remove one."
+            )
+
     @property
     def rules_in_force(self) -> list[Rule]:
         """The rules, or those of a config without any."""
@@ -262,13 +275,22 @@ class WatchFile:
         """Raise ConfigError for options that are not valid, and for two channels of one name, which messages could not tell apart."""
         known: dict[str, tuple[str, Channel]] = {}
         for name in self._verticals or [""]:
-            for channel in self.watch(name, Watch()).channels:
+            watch = self.watch(name, Watch())
+            watch.check()
+            if missing := next((one for rule in watch.rules or () for one in rule.channels if not watch.channels), None):
+                raise UnknownName("channel", missing, (), "this file, which has none")
+            for channel in watch.channels:
                 earlier, other = known.setdefault(channel.called, (name, channel))
                 if other != channel:
                     raise ConfigError(
                         f"The verticals '{earlier}' and '{name}' have different channels that are called '{channel.called}'; expected "
                         "different names, because messages are sent by the name. Give one of them an `id`."
                     )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the verticals that the operator wrote options for."""
+        return frozenset(self._verticals)
 
     def watch(self, name: str, own: Watch) -> Watch:
         """Return the options for a vertical, given those of its model, whose channels never count."""

@@ -15,13 +15,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from vertune.core.monitor import Finding, Monitor, Unit, Verdict, Window
+from vertune.core.monitor import LEAST, Finding, Monitor, Unit, Verdict, Window
 from vertune.metrics.multiple import adjusted
 
 LEVEL = 0.05
 """The largest expected share of false discoveries among those of one look, and the largest probability of any if nothing has changed."""
-LEAST = 200
-"""Least number of requests of which a decision is made."""
 _FAR, _POINTS = 9.0, 6000
 """How far from 0, and at how many points, normal variables are integrated."""
 

@@ -21,10 +21,10 @@ from vertune.core import part
 from vertune.core.artifact import Artifact, Home, Progress, recording
 from vertune.core.errors import ConfigError, DataError, NotFound, StorageError
 from vertune.core.files import write_json, write_text
-from vertune.core.monitor import Monitor, Verdict, Window
+from vertune.core.monitor import LEAST, Monitor, Verdict, Window
 from vertune.core.parse import build
 from vertune.core.sentence import stored
-from vertune.evaluation.monitoring import LEAST, LEVEL, Outcome, Subject, carried, episodes, false_alarms, judge
+from vertune.evaluation.monitoring import LEVEL, Outcome, Subject, carried, episodes, false_alarms, judge
 from vertune.reports import monitoring
 from vertune.steps.monitor.log import read_log
 from vertune.steps.monitor.reader import Reader
@@ -201,7 +201,8 @@ def monitor(
         windows = _windows(material.window, plan)
         if not windows:
             raise DataError(
-                f"There are {len(material.window)} requests, and at least {LEAST} are compared. Give more, or a shorter window."
+                f"There are {len(material.window)} requests, in windows of {_shown(plan.length)}, and at least {LEAST} are compared. Give "
+                "more requests, or larger windows."
             )
         previous, looks = dict[tuple[str, str], Verdict](), list[list[Outcome]]()
         labelled = np.isfinite(material.window.right).nonzero()[0]
@@ -271,7 +272,9 @@ def _windows(window: Window, plan: Plan) -> list[slice]:
 
 def _by_time(at: NDArray[np.float64], seconds: float) -> list[slice]:
     """Return the places of windows of one length in time."""
-    if not len(at) or not np.isfinite(at).all():
+    if not len(at):
+        return []
+    if not np.isfinite(at).all():
         raise DataError("Some requests have no time, so a window can't be a time. Name the column: --column time=COLUMN.")
     count = max(0, int((at[-1] - at[0] - seconds) // (seconds / 2))) + 1  # only complete windows, unless there is none
     ends = [at[-1] - number * seconds / 2 for number in range(count)]
@@ -292,7 +295,7 @@ def _findings(name: str, model: Artifact, looks: list[list[Outcome]], plan: Plan
     tests = sum(one.adjusted is not None for one in last)
     return {
         "name": name, "model": model.id, "source": material.source, "requests": len(material.window),
-        "window": plan.length if isinstance(plan.length, int) else f"{plan.length.total_seconds():.0f} s",
+        "window": plan.length if isinstance(plan.length, int) else _shown(plan.length),
         "level": LEVEL, "least": LEAST, "version": __version__, "windows": len(looks),
         "false_alarms": {"looks": len(looks), "expected": false_alarms(tests, len(looks)), "tests": tests},
         "monitors": [_series(number, looks) for number in range(len(last))],
@@ -321,6 +324,10 @@ def _series(number: int, looks: list[list[Outcome]]) -> dict[str, Any]:
             for one in outcomes
         ],
     }  # fmt: skip
+
+
+def _shown(length: int | timedelta) -> str:
+    return f"{length:,} requests" if isinstance(length, int) else f"{length.total_seconds():.0f} s"
 
 
 def _finite(value: float) -> float | None:

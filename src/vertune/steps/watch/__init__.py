@@ -71,19 +71,17 @@ class Watcher:
 
     def watches(self) -> dict[str, Watch]:
         """Return the options of the verticals to watch, by name; one whose model can't be read, or whose options are wrong, is left out."""
-        live = self._live()
+        every = read_live(self.home).models
+        live = {name: model for name, model in every.items() if not self.only or name in self.only}
         read = {(name, model.id): self._watch(name, model) for name, model in live.items()}
         self._watches = read
         wrong = {name: str(one) for (name, _), one in read.items() if isinstance(one, VertuneError)}
+        wrong |= dict.fromkeys(self.file.names - every.keys(), "the watch file has options for it, but no model with this name is live.")
         for name, why in wrong.items():
             if self._wrong.get(name) != why:
                 _log.warning("'%s' is not watched: %s", name, why)
         self._wrong = wrong
         return {name: one for (name, _), one in read.items() if isinstance(one, Watch)}
-
-    def _live(self) -> dict[str, Artifact]:
-        models = read_live(self.home).models
-        return {name: model for name, model in models.items() if not self.only or name in self.only}
 
     def _watch(self, name: str, model: Artifact) -> Watch | VertuneError:
         """Return how a vertical is watched, or why it can't be; neither its model nor the file of the operator ever changes."""
@@ -91,7 +89,9 @@ class Watcher:
         if isinstance(known, Watch | ConfigError):  # what can't be read now may be readable later
             return known
         try:
-            return self.file.watch(name, own_watch(model))
+            found = self.file.watch(name, own_watch(model))
+            found.check()
+            return found
         except VertuneError as error:
             return error
 
@@ -169,7 +169,7 @@ class Watcher:
         if not watch.retrain.wanted or now - self._reasoned.get(name, -_REASONING) < _REASONING:
             return None
         self._reasoned[name] = now
-        live = self._live().get(name)
+        live = read_live(self.home).models.get(name)
         with self.database.writing() as connection:
             self.lease.check(connection)
             why = None if live is None else reasons.reason(connection, name, watch.retrain, live, datetime.now(UTC))
