@@ -54,6 +54,15 @@ def test_a_label_that_the_model_does_not_know_fails_and_is_named():
     assert "does not know (similar: refund)" in found.failures[0]
 
 
+def test_a_test_about_a_label_that_does_not_exist_can_not_pass_unnoticed():
+    assert (
+        "it must never be refnud, a label that the model does not know (similar: refund)"
+        in (only({"cases": [{"input": "hello", "never": "refnud"}]}).failures[0])
+    )
+    case = {"input": "hello", "to": "money", "label": "refnud", "change": "up"}
+    assert "the model does not know this label (similar: refund)" in only({"type": "direction", "cases": [case]}).failures[0]
+
+
 def test_invariance_names_the_edit_that_changed_the_answer():
     found = only({"type": "invariance", "edits": ["punctuation", "case"], "cases": ["Where is my money?", "Where is it?"]})
     assert (found.cases, found.held) == (2, 1)

@@ -128,12 +128,12 @@ def _minimum(plan: _Plan, subject: Subject, records: Sequence[Record], answers: 
     got = f"{_quoted(task, record)} was answered {rows.answer_text(task, answer, record)}"
     if case.never is not None and case.never in task.named(answer):
         return f"{got}, which it must never be."
+    named = [*([] if case.never is None else [case.never]), *_expected_labels(task, case.expect)]
+    if unknown := next((label for label in named if task.known_labels and label not in task.known_labels), None):
+        verb = "it must never be" if unknown == case.never else "expected"
+        return f"{got}; {verb} {unknown}, a label that the model does not know{_similar(task, unknown)}."
     if case.expect is None:
         return None
-    unknown = [label for label in _expected_labels(task, case.expect) if label not in task.known_labels]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], task.known_labels, n=1)
-        return f"{got}; expected {unknown[0]}, a label that the model does not know{f' (similar: {near[0]})' if near else ''}."
     target = subject.target(record, _target_fields(task, record, case.expect))
     if _is_right(task, {**record, **target}, answer, plan.test.within):
         return None
@@ -153,6 +153,8 @@ def _invariance(plan: _Plan, subject: Subject, records: Sequence[Record], answer
 def _direction(plan: _Plan, subject: Subject, records: Sequence[Record], answers: Sequence[Answer]) -> str | None:
     """Judge a case in which a probability or a number must move up or down."""
     task, case = subject.task, plan.case
+    if case.label is not None and task.known_labels and case.label not in task.known_labels:
+        return f"The level of {case.label} can't move, because the model does not know this label{_similar(task, case.label)}."
     before, after = (_level(task, answer, record, case.label) for answer, record in zip(answers, records, strict=True))
     moved = after - before if case.change == "up" else before - after
     if moved > plan.test.within:
@@ -162,6 +164,12 @@ def _direction(plan: _Plan, subject: Subject, records: Sequence[Record], answers
         f"From {_quoted(task, records[0])} to {_quoted(task, records[1])}, the level {what}moved from {before:.3g} to {after:.3g}; "
         f"expected it to go {case.change}."
     )
+
+
+def _similar(task: Task, label: str) -> str:
+    """Return a clause that names the most similar label that the model knows; empty if there is none."""
+    near = difflib.get_close_matches(label, task.known_labels, n=1)
+    return f" (similar: {near[0]})" if near else ""
 
 
 _JUDGES: dict[str, Callable[[_Plan, Subject, Sequence[Record], Sequence[Answer]], str | None]] = {
