@@ -38,6 +38,11 @@ def test_a_program_that_fails_is_quoted():
         Command(command=["/bin/sh", "-c", "echo no pager; exit 3"]).send(MESSAGE)
 
 
+def test_an_argument_that_no_program_can_get_is_no_bug():
+    with pytest.raises(VertuneError, match="can't be started: embedded null byte"):
+        Command(command=["/bin/echo", "a\0b"]).send(MESSAGE)
+
+
 def test_a_program_that_takes_too_long_is_ended_with_what_it_started(tmp_path):
     started = time.monotonic()
     with pytest.raises(VertuneError, match=r"took longer than 0\.3 s"):

@@ -33,9 +33,10 @@ class Command(Channel):
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, "VERTUNE_DELIVERY": message.id},
             )  # fmt: skip
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL in an argument
             raise StorageError(
-                f"The program {self.command[0]} of the channel '{self.called}' can't be started: {error.strerror}. Correct its path."
+                f"The program {self.command[0]!r} of the channel '{self.called}' can't be started: {getattr(error, 'strerror', error)}. "
+                "Correct its path and its arguments."
             ) from error
         try:
             written, _ = process.communicate(message.body(), self.timeout)
