@@ -64,6 +64,15 @@ def test_a_csv_becomes_three_splits(home, tmp_path):
     assert build(Config, manifest["config"]).name == "bench"
 
 
+def test_values_that_mark_a_missing_one_are_a_warning(home, tmp_path):
+    table = [(text if place % 50 else "nan", "NA" if place % 20 == 1 else label) for place, (text, label) in enumerate(rows())]
+    warnings = report(run(home, {"source": write(tmp_path / "a.csv", table)}))["warnings"]
+    assert any("that usually mark a missing value are learnt as labels: 'NA' (10)." in message for message in warnings)
+    assert any("Texts that usually mark a missing value are kept: 'nan' (4)." in message for message in warnings)
+    plain = report(run(home, {"source": write(tmp_path / "b.csv", [(text, f"{label} none") for text, label in rows()])}))["warnings"]
+    assert not any("missing value" in message for message in plain)
+
+
 def test_every_row_is_in_a_split_unused_or_rejected(home, tmp_path):
     path = tmp_path / "a.csv"
     good = rows(60)

@@ -10,6 +10,14 @@ _INVISIBLE = frozenset({"Cc", "Cf"})
 """Unicode categories of characters that can't be seen, such as the zero-width space and the soft hyphen."""
 _HALF_WIDTH = {0x3000: 0x20, **{point: point - 0xFEE0 for point in range(0xFF01, 0xFF5F)}}
 
+_MISSING = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "null", "nil", "#value!", "#ref!", "#name?", "#div/0!"})
+"""What programs write into a cell without a value; `None` is not among them, because it often is a label."""
+
+
+def marks_missing(value: str) -> bool:
+    """Return whether a value, such as `NaN` or `N/A`, usually says that there is none."""
+    return key(value) in _MISSING
+
 
 def key(label: str) -> str:
     """Return a text that is the same for all labels that nearly agree with this one."""

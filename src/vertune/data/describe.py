@@ -19,7 +19,7 @@ from vertune.core import content
 from vertune.core.columns import named, only
 from vertune.core.config import dump
 from vertune.core.kinds import Encoder, Task, Tokens
-from vertune.core.labels import nearly_equal, quoted
+from vertune.core.labels import marks_missing, nearly_equal, quoted
 from vertune.core.language import detect
 from vertune.core.records import Column, Feature
 from vertune.data.dataset import SPLITS
@@ -44,6 +44,8 @@ _FEW_INPUTS = 5
 """Number of different inputs below which `contradiction` gives no warning."""
 _CONTRADICTORY = 0.5
 """Fraction of the inputs that must have several answers for a warning that a column is missing."""
+_LONGEST_MARK = 10
+"""Number of characters above which a text is no mark of a missing value."""
 _SHOWN = 200
 """Maximum number of characters of an example text."""
 _BINS = 24
@@ -63,6 +65,7 @@ def describe(
     keys = {name: _keys(frame, task) for name, frame in frames.items()}
     return {
         "targets": [_target(frames, column.name) for column in _targets(task, frames["train"])],
+        "marked": _marked(frames, task),
         "duplicates": {name: frames[name].height - table.unique().height for name, table in keys.items()},
         "conflicts": _conflicts(frames, keys, task),
         "leakage": [_leak(frames, keys, pair, task) for pair in combinations(frames, 2)],
@@ -145,6 +148,9 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     if rows["rejected"]:
         found.append(f"{plural(rows['rejected'], 'row')} can't be used. See rejected.jsonl for them and the reasons.")
     found += [sentence for target in report["targets"] for sentence in _about_labels(target)]
+    if report.get("marked"):
+        shown = ", ".join(f"{quoted(text)} ({rows})" for text, rows in list(report["marked"].items())[:5])
+        found.append(f"Texts that usually mark a missing value are kept: {shown}. If there is no text, leave these rows out.")
     contradictory = contradiction(report["conflicts"]["texts"], report["conflicts"].get("of", 0))
     if contradictory:
         found.append(contradictory)
@@ -199,6 +205,12 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
             f"Labels of {target['name']} that nearly agree are learnt as different ones: {listing}. "
             "If they mean the same, merge them with data.labels=merge, or correct the data."
         )
+    if marks := [item for item in target["labels"] if marks_missing(item["label"])]:
+        shown = ", ".join(f"{quoted(item['label'])} ({sum(item['rows'].values())})" for item in marks[:5])
+        found.append(
+            f"Values of {target['name']} that usually mark a missing value are learnt as labels: {shown}. "
+            "If these rows have no label, empty their cells, so that they are left out."
+        )
     if target["imbalance"] and target["imbalance"] > IMBALANCE:
         found.append(
             f"The most frequent value of {target['name']} is {target['imbalance']:.0f} times as frequent as the rarest. "
@@ -236,6 +248,20 @@ def _target(frames: Mapping[str, pl.DataFrame], name: str) -> dict[str, Any]:
     near = [[{"label": label, "rows": rows} for label, rows in group.items()] for group in nearly_equal(counts["train"])]
     imbalance = max(trained) / min(trained) if trained else None
     return {"name": name, "numbers": {}, "labels": table, "few": few, "near": near, "imbalance": imbalance}
+
+
+def _marked(frames: Mapping[str, pl.DataFrame], task: Task) -> dict[str, int]:
+    """Return the input texts of all splits that only mark a missing value, such as `nan`, with their numbers of rows."""
+    found: dict[str, int] = {}
+    for frame in frames.values():
+        for column in task.input_columns:
+            if column.type != "text" or column.name not in frame.columns:
+                continue
+            texts = frame[column.name].filter(frame[column.name].str.len_chars() <= _LONGEST_MARK)
+            for text, rows in texts.value_counts(sort=True).iter_rows():
+                if marks_missing(text):
+                    found[text] = found.get(text, 0) + rows
+    return found
 
 
 def _conflicts(frames: Mapping[str, pl.DataFrame], keys: Mapping[str, pl.DataFrame], task: Task) -> dict[str, Any]:
