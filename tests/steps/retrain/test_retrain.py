@@ -216,8 +216,12 @@ def test_feedback_counts_by_its_trust_and_what_could_poison_is_held_back(home, v
 
 def test_a_retired_label_is_mapped_everywhere(home, tmp_path):
     file = file_of(tmp_path, [row for row in sentences(80, seed=31) if row["label"] != "food"])
-    request = Request(parse_sources(str(file), "topics", None), "scratch", {"travel": "journey"})
-    made = retrain("topics", home, request, TERMS)
+    request = Request(parse_sources(str(file), "topics", None), "scratch", {"travel": "journey", "trvel": "journey"})
+    told = []
+    made = retrain("topics", home, request, TERMS, lambda kind, **fields: told.append((kind, fields)))
+    assert [fields["message"] for kind, fields in told if kind == "warning" and "trvel" in fields["message"]] == [
+        "No row has the label 'trvel', which was to be replaced; rows have: money, travel."
+    ]
     labels = set(stored.read(made.dataset, "train")["label"]) | set(sets(made.dataset)["gold"]["label"])
     assert labels == {"money", "journey"}
     found = {entry["name"]: entry for entry in made.model.manifest["forgetting"]["labels"]}

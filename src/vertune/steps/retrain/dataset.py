@@ -37,6 +37,8 @@ from vertune.steps.retrain.reading import AT, AUTHOR, KEY, REVIEWED
 HELD = "held.jsonl"
 """The file of a dataset with the rows that were held back for review."""
 How = Literal["auto", "warm", "scratch"]
+_NAMED = 20
+"""Largest number of labels that a warning names."""
 _WITNESSES = 2000
 """Largest number of rows on which it is measured how far the live model is to be believed."""
 
@@ -161,6 +163,10 @@ def _renamed(
             log.note(Note(f"retrain {where}", what, int(changed.sum()), frame.height))
         return found
 
+    present = {label for frame in (new, old.gold, *old.splits.values()) for found in targets.labels_of(task, frame) for label in found}
+    for label in sorted(labels.keys() - present):
+        what_is = f"No row has the label '{label}', which was to be replaced; rows have: {', '.join(sorted(present)[:_NAMED])}."
+        log.progress("warning", message=what_is)
     splits = {name: replaced(name, frame) for name, frame in old.splits.items()}
     return replaced("new", new), Old(splits, replaced(GOLD, old.gold), old.shares)
 
