@@ -117,6 +117,27 @@ def test_what_a_server_can_not_watch_with_is_refused_at_its_start(home, tmp_path
             service.watching.start()
 
 
+def test_a_process_that_answers_nothing_knows_from_stored_requests_how_far_a_shadow_is(home, other) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from vertune.core.ids import first_id_of, time_ordered_id
+    from vertune.core.watch import WatchFile
+    from vertune.store import schema
+    from vertune.store.rollouts import Rollout, Rules
+
+    live, now = home.get("models", "intent@live").id, datetime.now(UTC)
+    first = first_id_of(now - timedelta(hours=1))
+    rollout = Rollout("intent", other, live, "shadow", 0.5, rules=Rules(), began="", first=first, actor="watch")
+    answer = {"number": 0, "vertical": "intent", "model": live, "record": None, "answer": "{}", "confidence": None}
+    about = {"at": "", "customer": "c", "resource": "predict", "status": 200, "seconds": 0.1, "records": 1, "tokens": 1, "cached_tokens": 0}
+    ids = [f"{first_id_of(now - timedelta(minutes=place))[:12]}{time_ordered_id()[12:]}" for place in range(40, 140)]
+    with closing(Database(home.folder / FILE)) as database:
+        with database.writing() as connection:
+            connection.execute(schema.requests.insert(), [{**about, "id": id} for id in ids])
+            connection.execute(schema.answers.insert(), [{**answer, "request": id} for id in ids])
+        assert Watching(home, database, WatchFile())._compared(rollout) == 10  # half of the 20 after the rollout began
+
+
 def test_work_is_put_into_the_queue_once(home, tmp_path) -> None:
     from vertune.core.watch import WatchFile
 

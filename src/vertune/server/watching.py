@@ -10,7 +10,7 @@ from typing import Any
 from vertune.core.artifact import Home
 from vertune.core.config import dump
 from vertune.core.errors import NotFound
-from vertune.core.ids import time_ordered_id
+from vertune.core.ids import first_id_of, time_ordered_id
 from vertune.core.watch import Watch, WatchFile
 from vertune.runtime.live import read_live
 from vertune.server.jobs import Jobs
@@ -24,6 +24,7 @@ from vertune.store.database import Database, format_time
 from vertune.store.jobs import Job, Kind
 from vertune.store.key import DEFAULT_CUSTOMER
 from vertune.store.rollouts import Rollout
+from vertune.store.windows import Stretch, count_answers
 
 STEP, DELIVERY, LEASE = 2.0, 1.0, 3.0
 """Seconds between two looks at what is due, at messages that wait, and between two extensions of the lease."""
@@ -42,8 +43,8 @@ class Watching:
     ) -> None:  # fmt: skip
         """`processes` runs jobs in this process; without it, retrainings wait for a server that runs jobs.
 
-        `rollouts` compares candidates in this process; without it, a server leads candidates on. `only` names the verticals to watch;
-        empty watches all that are live.
+        `rollouts` compares candidates in this process; without it, servers do, and how many requests a candidate in shadow got copies of
+        is known from those that they stored. `only` names the verticals to watch; empty watches all that are live.
         """
         self._database, self._home, self._rollouts = database, home, rollouts
         self._processes = processes or Jobs(database, home.folder, JobSettings(cores=1))
@@ -94,7 +95,11 @@ class Watching:
                 return None
 
     def _compared(self, rollout: Rollout) -> int | None:
-        comparison = None if self._rollouts is None else self._rollouts.comparisons.get(rollout.vertical)
+        if self._rollouts is None:
+            with self._database.reading() as connection:
+                stretch = Stretch(rollout.vertical, rollout.first, first_id_of(datetime.now(UTC)), rollout.live)
+                return int(count_answers(connection, stretch) * rollout.share)
+        comparison = self._rollouts.comparisons.get(rollout.vertical)
         if comparison is None or comparison.rollout.first != rollout.first or comparison.fails_more():
             return None
         return max(comparison.compared, comparison.answered())

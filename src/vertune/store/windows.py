@@ -94,6 +94,11 @@ def sampled_rows(connection: Connection, stretch: Stretch, number: int) -> list[
     return with_feedback(connection, stretch.vertical, _in_order([*rows, *some]))
 
 
+def count_answers(connection: Connection, stretch: Stretch) -> int:
+    """Return the number of answers of a stretch."""
+    return int(connection.scalar(select(func.count()).select_from(schema.answers).where(*_meant(stretch))) or 0)
+
+
 def counts_by_hour(connection: Connection, stretch: Stretch) -> list[tuple[float, int]]:
     """Return the beginning of each hour of a stretch, in seconds since 1970, and the number of answers to its vertical, of any model.
 
