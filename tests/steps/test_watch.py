@@ -434,6 +434,7 @@ def test_a_model_that_labels_can_not_judge_waits_for_a_person_or_a_newer_trainin
     around.end(leading.work, result=(made := undecided(home, None)))
     assert [leading(), leading()] == ["waiting", "waiting"]
     assert "labels would hardly decide" in written(runs(database)[0].why, "en")
+    assert told(database) == [("waiting", "[retraining] intent: a person has to decide")]
     with database.writing() as connection:
         newer = begin(connection, "intent", {"reason": "labels"}, "watch")
         assert begin(connection, "intent", {"reason": "labels"}, "watch") is None, "one that goes on is not replaced"

@@ -57,7 +57,8 @@ def of_retraining(event: Event, one: Retraining, why: str, made: Mapping[str, st
     `made` has the ids of the model and of the report of the gate, where there are any.
     """
     phrases = _phrases(language)
-    of_event, now = phrases["retraining"][event], format_time(datetime.now(UTC))
+    labels = (one.request.get("wait") or {}).get("labels")
+    of_event, now = phrases["retraining"]["undecided" if event == "waiting" and not labels else event], format_time(datetime.now(UTC))
     began = phrases["began"].format(time=_minute(one.at), lasting=_lasting(one.at, now, phrases))
     parts = [(phrases["happened"], written(stored(why), language)), (phrases["since"], began)]
     found = [f"{phrases['made'][name]}: {made[name]}" for name in phrases["made"] if made.get(name)]

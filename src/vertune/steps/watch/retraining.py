@@ -8,7 +8,7 @@ elsewhere: this module follows a job and a rollout.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,7 +89,8 @@ class _Lead:
             made = {name: about.get(name) or getattr(one, name) for name in _MADE}
             note(connection, ACTOR, f"retrain: {stage}", f"retraining {one.id}", {"vertical": one.vertical, **made})
             if event is not None:
-                written = messages.of_retraining(event, one, why, made, self.watch.language)
+                moved = replace(one, request=about.get("request", one.request))
+                written = messages.of_retraining(event, moved, why, made, self.watch.language)
                 deliveries.add_next(connection, one.id, [channel.called for channel in self.watch.channels], written.payload())
 
     def fail(self, why: str) -> None:
