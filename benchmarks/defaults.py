@@ -57,6 +57,17 @@ def choosing() -> str:
     return table(head, rows) + "\n" + figures_table(_choosing_figures()) + "\n" + machines(found) + "\n"
 
 
+def half() -> str:
+    """`method: auto` while other programs take half of the processors, beside the machine to itself."""
+    found = results("half")
+    rows = [
+        [f"`{name}`", one["metric"], f"{100 * one['alone']:.1f}", f"{100 * one['busy']:.1f}", "yes" if one["warned"] else "no"]
+        for name, one in found.get("rows", {}).items()
+    ]
+    head = ["data", "metric", "alone", "busy", "warned"]
+    return table(head, rows) + "\n" + figures_table(_half_figures()) + "\n" + machines(found) + "\n"
+
+
 def companion() -> str:
     """What the companion of words costs."""
     return figures_table(_companion_figures()) + "\n" + machines(results("companion")) + "\n"
@@ -81,6 +92,7 @@ def defaults_figures() -> Iterator[Figure]:
             yield Figure(f"calibration/{name}", f"Calibration error, `{name}`", f"{error:.3f}", f"≤ {bar}", error > bar)
     yield from _shots_figures()
     yield from _choosing_figures()
+    yield from _half_figures()
     yield from _companion_figures()
 
 
@@ -106,6 +118,12 @@ def _choosing_figures() -> Iterator[Figure]:
     for name, one in found.get("bars", {}).items():
         what = f"`method: auto` beyond the better of words and probe on {len(found['rows'])} data sets: {name}"
         yield Figure(f"choosing/{name}", what, f"{100 * one['figure']:+.1f}", f"≥ {100 * one['bar']:+.1f}", not one["met"])
+
+
+def _half_figures() -> Iterator[Figure]:
+    for name, one in results("half").get("rows", {}).items():
+        lost = 100 * (one["busy"] - one["alone"])
+        yield Figure(f"half/{name}", f"`{name}` with half of the processors", f"{lost:+.1f}", "≥ -1.0, or a warning", not one["met"])
 
 
 def _companion_figures() -> Iterator[Figure]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from chatted import chat_bars, chat_figures, chat_kills
-from defaults import calibration, choosing, companion, defaults_figures, shifts, shots
+from defaults import calibration, choosing, companion, defaults_figures, half, shifts, shots
 from labelled import labelling, labelling_bars, labelling_figures
 from monitored import estimated_accuracy, watching, watching_bars, watching_feedback, watching_figures
 from operating import killing, operating, operating_figures
@@ -382,6 +382,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
         calibration,
         shots,
         choosing,
+        half,
         companion,
         shifts,
         training,
