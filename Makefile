@@ -56,7 +56,7 @@ service: $(READY)  ## A pack to a customer service that chats, measured before i
 
 # each child process would compile all that it imports again, and each run the tests, if bytecode were not written
 test: $(READY)  ## Run the default tests, with sockets to the outside blocked
-	@echo "==> Running the default tests (two processes, no network)"
+	@echo "==> Running the default tests (three processes, no network)"
 	@env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 
 check: $(READY)  ## Lint, format, types, layers, README's twin, figures and links
