@@ -265,6 +265,28 @@ def test_a_record_that_the_model_cannot_read_has_no_vector(model):
     assert window.states([0, 1]) is None
 
 
+def test_a_target_that_is_none_of_the_task_says_nothing_of_an_answer(model):
+    reader, answer = Reader(model), {"label": "food", "probability": 0.9, "truncated": False}
+    record = {"text": "tell me"}
+    assert [reader.is_right(record, answer, {"label": label}) for label in ("food", "place")] == [1.0, 0.0]
+    for target in ({"kind": "food"}, {}, None):
+        assert np.isnan(reader.is_right(record, answer, target))
+    assert np.isnan(reader.is_right(None, None, {"label": "food"}))
+
+
+def test_any_accepted_answer_of_a_question_is_right(model):
+    from vertune.core.kinds import Task
+
+    reader = Reader(model)
+    reader.task = Task.model_validate({"name": "extract"})
+    answer = {"spans": [{"start": 0, "end": 4, "label": "answer"}], "text": "Oslo", "probability": 0.9, "truncated": False}
+    record = {"question": "Where?", "context": "Oslo, in Norway"}
+    accepted = [{"start": 9, "text": "Norway"}, {"start": 0, "text": "Oslo"}]
+    assert reader.is_right(record, answer, {"answers": accepted}) == 1.0
+    assert reader.is_right(None, answer, {"answers": accepted[:1]}) == 0.0  # texts are not kept
+    assert np.isnan(reader.is_right(record, answer, {"answers": "Oslo"}))
+
+
 def test_a_plan_follows_the_config():
     plan = Plan.of(Watch(reference="2030-01-01..2030-01-14", window="1d", column="region"))
     assert plan.span == (BEGIN, BEGIN + timedelta(days=14))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertune.core.artifact import Artifact
-from vertune.core.errors import MissingExtra, ModelError, NotFound, StorageError
+from vertune.core.errors import DataError, MissingExtra, ModelError, NotFound, StorageError
 from vertune.core.kinds import Encoder, Task
 from vertune.core.monitor import UNKNOWN, States, Window
 from vertune.core.records import Answer, Record
@@ -73,7 +73,7 @@ class Reader:
             return np.nan
         with suppress(KeyError, TypeError):  # the fields of a target need not be those of an answer
             return float(self.task.agrees(answer, cast(Answer, target)))
-        with suppress(AttributeError, KeyError, TypeError, ValueError):  # what is no answer or no target of the task, such as a word
+        with suppress(AttributeError, DataError, KeyError, TypeError, ValueError):  # no answer or no target of the task, such as a word
             scores = row_scores(self.task, [{**(record or {}), **target}], [answer], self.task.metrics[0])
             return float(bool(len(scores.right)) and bool(scores.right.all()))
         return np.nan
