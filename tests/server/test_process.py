@@ -25,10 +25,11 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 TELLING = """
 import runpy, signal, sys
 heavy = ("torch", "transformers", "sklearn", "onnx", "peft")
-signal.signal(signal.SIGUSR1, lambda *_: print("HEAVY", [name for name in heavy if name in sys.modules], file=sys.stderr, flush=True))
+loaded = lambda: [name for name in heavy if name in sys.modules]
+signal.signal(signal.SIGUSR1, lambda *_: print("HEAVY", loaded(), "SWITCH", sys.getswitchinterval(), file=sys.stderr, flush=True))
 runpy.run_module("vertune", run_name="__main__", alter_sys=True)
 """
-"""`python -m vertune`, which says at a signal what it has imported."""
+"""`python -m vertune`, which says at a signal what it has imported, and how long a thread may keep the interpreter."""
 
 
 class Process:
@@ -84,8 +85,8 @@ def test_the_first_start_prints_one_key_and_the_end_is_orderly(home, alone) -> N
             assert client.get("/v1/verticals/intent/versions").status_code == 200
 
             process.child.send_signal(signal.SIGUSR1)
-            until(lambda: "HEAVY" in process.said["err"])
-            assert "HEAVY []" in process.said["err"]
+            until(lambda: "SWITCH" in process.said["err"])
+            assert "HEAVY [] SWITCH 0.0005" in process.said["err"]
             with open(f"/proc/{process.child.pid}/maps") as maps:  # noqa: PTH123 - no file of ours
                 assert not [line for line in maps if "torch" in line]
 

@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -30,6 +31,11 @@ _DRAIN_TIMEOUT = 20.0
 """Maximum seconds that running requests may take after a signal to stop."""
 _CLOSE_TIMEOUT = 5.0
 """Maximum seconds that clients may take to read their responses at shutdown, after `_DRAIN_TIMEOUT`."""
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes lets another one go on.
+
+With Python's 5 ms, the event loop, which needs the interpreter for a moment each time, waits for all apps that think about a message.
+"""
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """Errors of the system when it can't accept a connection."""
 
@@ -41,6 +47,7 @@ def serve(service: Service, keys: Keys | None, started: Callable[[str], None]) -
     listens; models are loaded afterwards. Raises StorageError if the port is not available, and ConfigError if `keys` is None and the
     setting `open` is false.
     """
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signalled(service, keys, started))
 
