@@ -40,6 +40,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "cli/user.py::change": "likewise",
     "cli/app.py::run": "likewise",
     "cli/deploy.py::run": "likewise",
+    "cli/evaluate.py::run": "likewise",
     "cli/forget.py::run": "likewise",
     "cli/gate.py::run": "likewise",
     "cli/monitor.py::run": "likewise",

@@ -192,6 +192,29 @@ def test_evaluate_counts_the_rows_of_a_file_that_can_not_be_read(run, home, tmp_
     assert (json.loads(shown)["rows"], json.loads(shown)["rejected"]) == (2, 1)
 
 
+def test_evaluate_reads_the_columns_that_the_user_names(run, home, tmp_path):
+    file = tmp_path / "more.csv"
+    file.write_text("Question,Answer\ntell me of rome,place\ntell me of soup,food\n")
+    code, shown, said = run("evaluate", "support", "--data", file, "--text", "Question", "--label", "Answer", "--json")
+    assert code == 0, said
+    assert json.loads(shown)["rows"] == 2
+    assert "Name the column with the text: --text COLUMN." in run("evaluate", "support", "--data", file)[2]
+    missing = run("evaluate", "support", "--data", file, "--text", "Question")[2]
+    assert "no column 'kind' with the right answers; its columns are: Question, Answer. Name this column: --label COLUMN." in missing
+    assert "Did you mean 'Answer'?" in run("evaluate", "support", "--data", file, "--text", "Question", "--label", "Anser")[2]
+    assert "they name columns of a file" in run("evaluate", "support", "--label", "Answer")[2]
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_data_in_place_of_a_config_is_called_data(run, tmp_path, command):
+    (tmp_path / "rows.csv").write_text("text,label\na,b\n")
+    (tmp_path / "rows.json").write_text('[{"text": "a", "label": "b"}]')
+    for name in ("rows.csv", "rows.json"):
+        code, _, said = run(command, tmp_path / name)
+        assert code == 2
+        assert said.strip().endswith(f"vertune init {tmp_path / name}")
+
+
 def test_predict_a_text(run, model):
     code, shown, said = run("predict", "support", "tell me 3 of paris and rome")
     assert code == 0, said

@@ -19,6 +19,11 @@ def run(
     model: options.Model,
     split: options.Split = "test",
     data: Annotated[Path | None, typer.Option("--data", help="A file with labelled records to use instead of a split.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="COLUMN", help="The column of --data with the text; for a pair, write it twice, in order."),
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The column of --data with the right answer.")] = None,
     tests: Annotated[
         Path | None, typer.Option("--tests", help="Behaviour tests to run; see `vertune check`.", show_default="the saved ones")
     ] = None,
@@ -28,13 +33,19 @@ def run(
     """Measure a model and compare it with simple baselines."""
     from vertune.cli.progress import show_progress
     from vertune.core.artifact import Home
+    from vertune.core.errors import ConfigError
     from vertune.steps.evaluate import evaluate
-    from vertune.steps.predict import Inputs, read_rows
+    from vertune.steps.predict import Inputs, read_labelled
 
+    if data is None and (text or label):
+        raise ConfigError(
+            "--text and --label need --data: they name columns of a file. Name the file: "
+            f"vertune evaluate {model} --data rows.csv --text COLUMN --label COLUMN"
+        )
     store = Home(home)
     artifact = store.get("models", model)
     with show_progress("evaluate", quiet=json) as progress:
-        frame = read_rows(data, Inputs.of(artifact)) if data else None
+        frame = read_labelled(data, Inputs.of(artifact), text or [], label) if data else None
         report = evaluate(artifact, store, split, progress, frame, tests=tests)
     show(report, json)
     if not json:

@@ -151,9 +151,12 @@ def _answer_file(artifact: Artifact, file: Path, out: Path, texts: list[str]) ->
     if result.replaced:
         output.note(f"The file had the columns {', '.join(result.replaced)}, which the new predictions replace.", "yellow")
     if result.errors:
+        from vertune.reports.scales import plural
+
         row, reason = next(iter(result.errors.items()))
         output.note(
-            f"{len(result.errors)} rows could not be answered; see the column answer_error. The first, row {row + 1}: {reason}.", "yellow"
+            f"{plural(len(result.errors), 'row')} could not be answered; see the column answer_error. The first, row {row + 1}: {reason}.",
+            "yellow",
         )
 
 

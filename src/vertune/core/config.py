@@ -20,6 +20,8 @@ from vertune.core.spellings import log_notes, modernise, modernise_setting
 from vertune.core.watch import Watch
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_DATA_ENDINGS = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq", ".xlsx", ".xls", ".xlsm", ".ods", ".conll"})
+"""Endings of files that are data and never a config."""
 KeepText = Literal["no", "masked", "yes"]
 """How a server keeps the texts of requests: not at all, with placeholders for personal data, or as they are."""
 
@@ -279,10 +281,13 @@ def load(path: str | Path, settings: Sequence[str] = ()) -> Config:
     file = Path(path)
     if not file.exists():
         raise NotFound(f"There is no config file '{file}'. Write one with: vertune init DATA.csv")
+    if file.suffix.lower() in _DATA_ENDINGS or file.is_dir():
+        raise ConfigError(f"{file} is data, and no config. Write a config for it: vertune init {file}")
     value = read_yaml(file)
     if not isinstance(value, dict):
         raise ConfigError(
-            f"{file} contains a value of type {type(value).__name__}; expected a mapping, such as `task: classify`. Correct the file."
+            f"{file} contains a value of type {type(value).__name__}; expected a mapping, such as `task: classify`. Correct the file, "
+            f"or, if it is data, write a config for it: vertune init {file}"
         )
     value, notes = modernise(value)
     log_notes(f"{file}: {note}" for note in notes)

@@ -150,6 +150,31 @@ def read_rows(path: Path, inputs: Inputs | None = None) -> pl.DataFrame:
     return _read(path, inputs)[0]
 
 
+def read_labelled(path: Path, inputs: Inputs, texts: Sequence[str] = (), label: str | None = None) -> pl.DataFrame:
+    """Return all rows of a file with right answers, as `read_rows` does, with its columns under the names of the task's fields.
+
+    `texts` are the columns with the model's inputs and `label` is the one with the right answers, if they have other names than in the
+    training data. Raises UnknownName for a column that the file does not have, DataError if a column is missing.
+    """
+    rows = _read(path, None if texts else inputs)[0]
+    known = [name for name in rows.columns if name not in MARKS]
+    frame = _with_inputs(rows, inputs, texts, path)
+    target = next(iter(inputs.task.target_columns), None)
+    if target is None:
+        return frame
+    sources = inputs.sources(target.name)
+    if label is not None:
+        if label not in known:
+            raise UnknownName("column", label, known, str(path))
+        return without(frame, [target.name, *sources]).with_columns(rows[label].alias(target.name))
+    if target.required and target.name not in known and not {*sources} <= {*known}:
+        raise DataError(
+            f"{path} has no column '{' and '.join(sources)}' with the right answers; its columns are: {', '.join(known) or 'none'}. "
+            "Name this column: --label COLUMN."
+        )
+    return frame
+
+
 def _read(path: Path, inputs: Inputs | None) -> tuple[pl.DataFrame, Source]:
     """Return all rows of a file, and the source that reads it."""
     if not path.exists():
