@@ -66,6 +66,17 @@ def other_label(server, vertical, label):
     return next(one for one in server.service.answers.fleet.get(vertical).task.known_labels if one != label)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"score": True}, {"score": 2.0}, {"score": "2"}, {"trust": "1", "score": 2}, {"trust": True, "score": 2},
+        {"target": [{"start": -1, "end": 10**30, "label": "CITY"}]},
+    ],
+)  # fmt: skip
+def test_values_of_another_type_are_refused(give, odd) -> None:
+    problem(give(vertical="spans", text="rome", **odd), 422)
+
+
 def test_the_right_label_of_an_answer(server, asked, give) -> None:
     answer, id = asked("intent", TEXTS[0])
     right = other_label(server, "intent", answer["label"])

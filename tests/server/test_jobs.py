@@ -22,6 +22,7 @@ from tests.server.running import problem, until
 from vertune.client.client import Client
 from vertune.core import base as bases
 from vertune.core.errors import DataError
+from vertune.server import job_process, uploading
 from vertune.server import jobs as runner
 from vertune.server.settings import JobSettings
 from vertune.store import jobs
@@ -110,7 +111,9 @@ def test_rows_that_cannot_be_read_are_named(working) -> None:
     [(b"a,b\n1,2\n", "application/json", 415), (b"a,b\n", "text/csv", 422), (b"PAR1 nothing", "application/vnd.apache.parquet", 422)],
 )
 def test_what_is_no_table_is_refused_and_leaves_nothing(working, content, kind, status) -> None:
-    problem(working.ask.post("/v1/datasets", content=content, headers={"Content-Type": kind}), status)
+    said = problem(working.ask.post("/v1/datasets", content=content, headers={"Content-Type": kind}), status)
+    assert str(working.service.home.folder) not in said
+    assert ".csv" not in said
     folder = working.service.home.folder / "uploads"
     assert not folder.exists() or not list(folder.iterdir())
     assert working.ask.get("/v1/datasets").json()["datasets"] == []
@@ -342,6 +345,40 @@ def test_more_jobs_than_a_customer_may_have_are_refused(home, start, tiny_base, 
     assert float(refused.headers["retry-after"]) >= 1
     assert running.ask.post(f"/v1/jobs/{first['id']}/cancel").json()["state"] == "cancelled"
     assert running.ask.post("/v1/jobs", json=given).status_code == 201
+
+
+def test_a_repeated_request_is_answered_where_no_more_jobs_may_begin(home, start, monkeypatch) -> None:
+    monkeypatch.setattr(runner.Jobs, "take", lambda self: None)
+    running = start(home, admin(home), jobs=JobSettings(cores=1, per_customer=1))
+    given, key = {"kind": "compress", "model": "intent"}, {"Idempotency-Key": "once"}
+    first = running.ask.post("/v1/jobs", json=given, headers=key)
+    again = running.ask.post("/v1/jobs", json=given, headers=key)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    problem(running.ask.post("/v1/jobs", json={**given, "priority": 1}, headers=key), 409)
+    problem(running.ask.post("/v1/jobs", json=given), 429)
+    problem(running.ask.post("/v1/jobs", json={**given, "priority": 1}, headers={"Idempotency-Key": "other"}), 429)
+
+
+def test_no_task_is_guessed_from_a_very_wide_file(tmp_path) -> None:
+    pl.DataFrame({f"c{number}": ["a", "b"] for number in range(1001)}).write_parquet(tmp_path / "wide.parquet")
+    found = uploading.describe(tmp_path / "wide.parquet", "parquet")
+    assert (found["guess"], found["rows"], len(found["columns"])) == (None, 2, 1001)
+    assert any("1,001 columns" in note for note in found["notes"])
+
+
+def test_messages_of_jobs_name_no_folder_of_the_server(tmp_path) -> None:
+    home, file = str(tmp_path / "home"), str(tmp_path / "home" / "uploads" / ".1.csv")
+    request = {"home": home, "file": file}
+    assert job_process.without_folders(f"{file} has no rows.", request) == "The file has no rows."
+    assert job_process.without_folders(f"The header of {file} is bad.", request) == "The header of the file is bad."
+    assert job_process.without_folders(f"{home}/uploads/1.csv has no rows.", {"home": home}) == "uploads/1.csv has no rows."
+
+
+def test_the_name_of_a_dataset_has_no_character_0(working) -> None:
+    sent = working.ask.post("/v1/datasets", params={"name": "a\0"}, content=as_csv(), headers={"Content-Type": "text/csv"})
+    problem(sent, 422)
+    assert "character 0" in problem(working.ask.get("/v1/datasets/%00"), 404)
 
 
 def test_jobs_of_a_plan_are_used_up_and_billed(home, start, tmp_path, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from vertune.core.profile import Role
 
@@ -35,11 +36,18 @@ _WORDS: dict[Role, str] = {
         编号 序号 工单号 单号 行号 主键""",
 }  # fmt: skip
 _LISTS: dict[Role, tuple[str, ...]] = {role: tuple(words.split()) for role, words in _WORDS.items()}
+_LONGEST = 100
+"""Number of characters of a name up to which what it suggests is kept; longer ones are texts."""
 _CJK = re.compile("[\u3400-\u9fff]")
 
 
 def roles(name: str) -> dict[Role, float]:
     """Return what the name suggests: for each role, a number from 0 (nothing) to 1 (the most usual name of such a column)."""
+    return dict(_roles(name) if len(name) <= _LONGEST else _roles.__wrapped__(name))
+
+
+@lru_cache(maxsize=4096)
+def _roles(name: str) -> dict[Role, float]:
     plain = re.sub(r"[(\[（【].*?[)\]）】]", " ", name).strip() or name
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain).casefold()
     words = [word for word in re.split(r"[\W_]+", plain) if word]

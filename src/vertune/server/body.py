@@ -24,6 +24,8 @@ _MAX_OBJECTS = 100_000
 """Maximum number of objects in a body; checking the fields of more of them would block the server."""
 _MAX_DIGITS = 4300
 """Maximum number of digits of an integer in a body, which is the limit of Python."""
+_LEAST_INT, _GREATEST_INT = -(1 << 63), (1 << 64) - 1
+"""What tables, databases and the writer of JSON can hold."""
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 """Matches the escape sequence of one half of a character, which is valid only beside that of the other half."""
 _PLAIN = re.compile(rb'\{"\w+": ?\["[ !#-\[\]-~]*"(?:, ?"[ !#-\[\]-~]*")*\]\}')
@@ -176,13 +178,18 @@ def _check_float(text: str) -> None:
         raise DataError("A number in the body is too large for 64 bits; expected at most 1.7e308. Send a smaller number, or null.")
 
 
+def _check_int(text: str) -> None:
+    if not _LEAST_INT <= int(text) <= _GREATEST_INT:
+        raise DataError("An integer in the body is too large for 64 bits; expected at most 20 digits. Send it as a text in quotes.")
+
+
 def _refuse_constant(name: str) -> None:
     raise DataError(f"The body contains {name}, which is not valid JSON. Send null for a missing number.")
 
 
 def _decoder(check: Callable[[list[tuple[str, Any]]], None]) -> json.JSONDecoder:
     """Return a decoder that calls `check` with the fields of each object, and keeps no values."""
-    return json.JSONDecoder(object_pairs_hook=check, parse_float=_check_float, parse_constant=_refuse_constant)
+    return json.JSONDecoder(object_pairs_hook=check, parse_float=_check_float, parse_int=_check_int, parse_constant=_refuse_constant)
 
 
 _DECODER = _decoder(_check_object)

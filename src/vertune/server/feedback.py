@@ -53,11 +53,11 @@ class FeedbackRequest(BaseModel):
     new_labels: bool = False
     """Whether `target` may contain labels that the model does not know."""
     comment: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")] | None = None
-    score: Annotated[int, Field(ge=1, le=5)] | None = None
+    score: Annotated[int, Field(ge=1, le=5, strict=True)] | None = None
     """How satisfied the user is, from 1 (not at all) to 5."""
     author: Short | None = None
     """Who says so."""
-    trust: Annotated[float, Field(ge=0, le=1)] = 1.0
+    trust: Annotated[float, Field(ge=0, le=1, strict=True)] = 1.0
     """How much this feedback is to be believed, from 0 to 1; a source of training records can leave out what is below a limit."""
 
     @model_validator(mode="after")

@@ -70,12 +70,23 @@ def main() -> None:
     try:
         result = WORK[request["kind"]](request, Home(request["home"], request.get("customer")), output.progress)
     except VertuneError as error:
-        output.write({"error": {"code": type(error).__name__, "message": str(error)}})
+        output.write({"error": {"code": type(error).__name__, "message": without_folders(str(error), request)}})
     except Exception as error:
         message = stored(said("job.unexpected", error=type(error).__name__))
         output.write({"error": {"code": "internal", "message": message, "trace": trace_without_messages(error)}})
     else:
         output.write({"result": result})
+
+
+def without_folders(message: str, request: dict[str, Any]) -> str:
+    """Return a message of an error without the paths of the server, which are nothing to its customers.
+
+    The file of the request is called so, and others by their place in the home folder.
+    """
+    file = request.get("file")
+    if isinstance(file, str):
+        message = f"The file{message.removeprefix(file)}" if message.startswith(file) else message.replace(file, "the file")
+    return message.replace(f"{request['home']}{os.sep}", "")
 
 
 def _limit_memory(size: int | None) -> None:

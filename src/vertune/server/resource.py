@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vertune.core.errors import NotFound
 from vertune.server import problems
 from vertune.server.body import JSONResponse, check_headers, check_json, limited, read_json, repeated
 from vertune.store.key import Scope as KeyScope
@@ -73,6 +74,8 @@ class ScopedRoute(APIRoute):
         parameters = request.scope["path_params"]
         name = parameters.get("vertical", parameters.get("app"))
         request.app.state.access.authorize(request, self.required_scope, () if name is None else (name,))
+        if any("\0" in value for value in parameters.values() if isinstance(value, str)):  # which PostgreSQL can't compare with a text
+            raise NotFound("There is nothing at this address: it contains the character 0 (%00), which no name has. Correct the address.")
 
     def _statuses(self) -> Iterator[int]:
         """Yield the HTTP statuses of the errors that this route can send."""

@@ -26,6 +26,8 @@ _SECONDS = 300.0
 """How long reading a file may take."""
 Ask = Callable[[dict[str, Any], float], dict[str, Any]]
 """A function that does a piece of work in a process of its own: given a request and the longest time in seconds, it returns the result."""
+_MOST_GUESSED = 1000
+"""Number of columns above which no task is guessed, because each takes some hundredths of a second."""
 _SHOWN = 20
 """Number of unreadable rows that the report of a file names."""
 
@@ -80,6 +82,10 @@ def describe(path: Path, format: str) -> dict[str, Any]:
         why = str(bad["__error"][0]) if bad.height else "it has none"
         raise DataError(f"No row of the file can be read: {why}. Check how the file was written.")
     try:
+        if len(columns) > _MOST_GUESSED:
+            raise DataError(
+                f"The file has {len(columns):,} columns; a task is guessed from at most {_MOST_GUESSED:,}. Name the fields in the config."
+            )
         guess = guess_frame(good, "the file")
         guessed: dict[str, Any] | None = {"task": guess.task, "fields": guess.fields, "warnings": guess.warnings}
     except (DataError, NotFound) as error:

@@ -20,7 +20,7 @@ from vertune.core.errors import Conflict, NotFound
 from vertune.core.sentence import said, stored
 from vertune.store import schema
 from vertune.store.database import Database, format_time
-from vertune.store.once import add_once
+from vertune.store.once import add_once, find_repeated
 from vertune.store.usage import add_job
 
 Kind = Literal["prepare", "train", "fit", "evaluate", "compress", "share", "predict", "rank", "retrain"]
@@ -80,16 +80,25 @@ def add(database: Database, row: dict[str, Any], sent: str | None = None) -> tup
     had another `digest`, with the key as it was `sent`, and StorageError if the database can't be written.
     """
     row = {"state": "queued", "attempts": 0, "stop": 0, **row, "request": orjson.dumps(row["request"]).decode()}
-    conflict = (
-        f"The idempotency key '{(sent or '')[:80]}' was used for another job. Send a new key with a new job, and the same key only with "
-        "the same request."
-    )
 
     def counted(connection: Connection) -> None:
         add_job(connection, row["customer"], row.get("key"), row["vertical"])
 
-    stored, new = add_once(database, schema.jobs, row, conflict, counted)
+    stored, new = add_once(database, schema.jobs, row, _conflict(sent), counted)
     return _found(stored), new
+
+
+def repeated(database: Database, row: dict[str, Any], sent: str | None) -> Job | None:
+    """Return the job that the same request started before, None if there is none; raise Conflict as `add` does."""
+    stored = find_repeated(database, schema.jobs, row, _conflict(sent))
+    return None if stored is None else _found(stored)
+
+
+def _conflict(sent: str | None) -> str:
+    return (
+        f"The idempotency key '{(sent or '')[:80]}' was used for another job. Send a new key with a new job, and the same key only with "
+        "the same request."
+    )
 
 
 def unfinished(connection: Connection, customer: str, kind: Kind, vertical: str) -> Job | None:

@@ -32,7 +32,24 @@ def add_once(
             raise
         mine = (table.c.customer == row["customer"]) & (table.c.idempotency == row["idempotency"])
     with database.reading() as connection:
-        stored = connection.execute(select(table).where(mine)).one()
+        stored = _checked(connection.execute(select(table).where(mine)).one(), row, conflict)
+    return stored, bool(stored.id == row["id"])
+
+
+def find_repeated(database: Database, table: Table, row: dict[str, Any], conflict: str) -> Row[Any] | None:
+    """Return the row that the same request added before; None if it is new, or without an idempotency key.
+
+    Raises Conflict with the message `conflict` if a request with this key had another `digest`.
+    """
+    if row.get("idempotency") is None:
+        return None
+    mine = (table.c.customer == row["customer"]) & (table.c.idempotency == row["idempotency"])
+    with database.reading() as connection:
+        stored = connection.execute(select(table).where(mine)).one_or_none()
+    return None if stored is None else _checked(stored, row, conflict)
+
+
+def _checked(stored: Row[Any], row: dict[str, Any], conflict: str) -> Row[Any]:
     if bytes(stored.digest) != row["digest"]:
         raise Conflict(conflict)
-    return stored, bool(stored.id == row["id"])
+    return stored

@@ -102,28 +102,35 @@ def start_job(body: JobRequest, request: Request, response: Response, idempotenc
 
 def start(request: Request, response: Response, body: JobRequest, idempotency_key: str | None = None) -> JobInfo:
     """Put a job into the queue, and set the status of the response to 200 if the same request started it before."""
-    runner, database, access, call = jobs_of(request), database_of(request), request.app.state.access, call_of(request)
+    database, access, call = database_of(request), request.app.state.access, call_of(request)
     check_priority(body, access.administers(request))
     id = time_ordered_id()
     vertical, wanted = _work(body, request, id)
     access.authorize(request, "train", [vertical])
-    if (quotas := request.app.state.service.quotas) is not None:
-        quotas.check_jobs(call.customer, vertical)
     digest = hashlib.sha256(orjson.dumps(body.model_dump(), option=orjson.OPT_SORT_KEYS)).digest()
-    with database.reading() as connection:
-        if jobs.count(connection, call.customer) >= runner.settings.per_customer:
-            raise Busy(
-                f"{runner.settings.per_customer} jobs are queued or running, which is the maximum. Wait for some, or cancel some.", 30.0,
-                over_limit=True,
-            )  # fmt: skip
     row = {
         "id": id, "at": format_time(datetime.now(UTC)), "customer": call.customer, "key": call.key, "kind": body.kind, "vertical": vertical,
         "request": wanted, "priority": body.priority,
         "idempotency": idempotency_hash(idempotency_key, fingerprint_key(database)), "digest": digest,
     }  # fmt: skip
-    job, new = jobs.add(database, row, idempotency_key)
+    job, new = jobs.repeated(database, row, idempotency_key), False
+    if job is None:  # a repeated request starts nothing, so no limit refuses it
+        _check_limits(request, vertical)
+        job, new = jobs.add(database, row, idempotency_key)
     response.status_code = 201 if new else 200
     return info(job)
+
+
+def _check_limits(request: Request, vertical: str) -> None:
+    """Raise Busy if the customer has started as many jobs as it may in this month, or has too many that have not ended."""
+    customer, most = call_of(request).customer, jobs_of(request).settings.per_customer
+    if (quotas := request.app.state.service.quotas) is not None:
+        quotas.check_jobs(customer, vertical)
+    with database_of(request).reading() as connection:
+        if jobs.count(connection, customer) >= most:
+            raise Busy(
+                f"{most} jobs are queued or running, which is the maximum. Wait for some, or cancel some.", 30.0, over_limit=True
+            )  # fmt: skip
 
 
 def _work(body: JobRequest, request: Request, id: str) -> tuple[str, dict[str, Any]]:
