@@ -43,7 +43,7 @@ def _database(path):
         ),
         ("a.xml", lambda path: path.write_text("<rows><row>a</row></rows>"), "XML", "Save its records as a table"),
         ("a.yml", lambda path: path.write_text("nlu:\n- intent: a\n"), "YAML", "Save its records as a table"),
-        ("a.txt", lambda path: path.write_text("my card is lost\nit is too late\n"), "'my card is lost'", "`vertune label` asks for"),
+        ("a.log", lambda path: path.write_text("my card is lost\nit is too late\n"), "'my card is lost'", "one in each line"),
     ],
 )
 def test_a_file_that_no_source_reads_is_named_for_what_it_is(tmp_path, name, write, what, advice):

@@ -91,7 +91,7 @@ def _seems(file: Path) -> tuple[str, str]:
     shown = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
     return (
         f"text without columns, and its first line is '{shown}'",
-        f"{_TABLE}, such as text,label; texts without labels need only the column text, and `vertune label` asks for their labels",
+        f"{_TABLE}, such as text,label, or texts alone as .txt, one in each line",
     )
 
 

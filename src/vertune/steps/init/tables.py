@@ -48,7 +48,8 @@ def find_tables(path: Path) -> Tables:
     by_split = _by_split(entries)
     if "train" in by_split:
         return Tables(by_split, [f"{path} contains a {'folder' if by_split['train'].is_dir() else 'file'} for each split."])
-    files = [item for item in entries if item.is_file() and _is_readable(item)]
+    readable = [item for item in entries if item.is_file() and _is_readable(item)]
+    files = [item for item in readable if item.suffix.lower() != ".txt"] or readable  # a text beside a table is about it
     if len(files) == 1:
         return Tables({"train": files[0]})
     if any(item.is_dir() for item in entries):
