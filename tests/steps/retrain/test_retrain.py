@@ -229,6 +229,13 @@ def test_a_retired_label_is_mapped_everywhere(home, tmp_path):
     assert made.model.manifest["chosen"]["retrained"] == "trained from the pretrained model, because it was asked for"
 
 
+@pytest.mark.parametrize("trust", ["high", "85", "-0.5", "nan"])
+def test_a_trust_that_is_no_share_is_refused(home, tmp_path, trust):
+    rows = [{**row, "feedback_trust": value} for row, value in zip(sentences(2, seed=51), ("0.5", trust), strict=True)]
+    with pytest.raises(DataError, match=r"new\.csv, row 2: feedback_trust is .*; expected a number from 0 to 1"):
+        retrain("topics", home, Request(parse_sources(str(file_of(tmp_path, rows)), "topics", None)), TERMS)
+
+
 def test_nothing_new_is_an_error_that_says_what_became_of_the_rows(home, tmp_path, vertical):
     old = pl.read_csv(vertical[1] / "rows.csv").head(20)
     with pytest.raises(DataError, match=r"none of the 20 rows can be used \((\d+ gold|\d+ known)"):

@@ -74,7 +74,21 @@ def _marked(table: pl.DataFrame, about: Sequence[str]) -> pl.DataFrame:
         return found[0] if found else pl.lit(None, dtype=pl.String)
 
     given = _TRUST in about
+    if given:
+        _check_trust(table)
     reviewed = named(_ASKED).is_not_null() if _ASKED in about else pl.lit(not given)
     trust = pl.when(reviewed).then(1.0).otherwise(named(_TRUST).cast(pl.Float64).fill_null(1.0) if given else pl.lit(1.0))
     columns = [*(first(names).alias(name) for name, names in _KNOWN.items()), reviewed.alias(REVIEWED), trust.alias(TRUST)]
     return table.with_columns(columns).drop(about)
+
+
+def _check_trust(table: pl.DataFrame) -> None:
+    """Raise DataError for a trust that is no number from 0 to 1: it is the weight of its row in the loss."""
+    trust = named(_TRUST)
+    number = trust.cast(pl.Float64, strict=False)
+    wrong = table.filter(trust.is_not_null() & ~number.is_between(0, 1).fill_null(False))
+    if wrong.height:
+        raise DataError(
+            f"{wrong['__file'][0]}, row {wrong['__row'][0]}: {_TRUST} is {wrong[_TRUST][0]!r}; expected a number from 0 to 1. Correct "
+            f"{wrong.height:,} values, or leave the column out, which counts all rows as reviewed."
+        )
