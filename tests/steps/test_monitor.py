@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from sqlalchemy import select
 
 from tests import databases
 from tests.conftest import CITIES, FOODS
@@ -344,6 +345,18 @@ def test_looks_at_stored_traffic_are_kept(model, home, database):
     assert kept[-1].evidence[0].keys() == {"word", "share in the window", "share in the reference"}
     assert quality.value == pytest.approx(0.1, abs=0.06)
     assert quality.p is None
+
+
+def test_requests_that_a_canary_answers_are_no_fall_of_the_volume(model, home, database):
+    now = datetime.now(UTC) + timedelta(days=1)
+    store(database, model, requests(1600, 1600), now)
+    answers = schema.answers.c
+    with database.writing() as connection:  # of the last ones, a canary answers every second
+        late = sorted(connection.scalars(select(answers.request).where(answers.request > first_id_of(now + timedelta(minutes=900)))))
+        connection.execute(schema.answers.update().where(answers.request.in_(late[::2])).values(model="canary"))
+    (found,) = look({"support": Plan((build(Monitor, {"name": "volume"}),), None, 300)}, home, database, now + timedelta(minutes=1590))
+    assert found.verdict == "quiet"
+    assert found.finding.value == pytest.approx(60, rel=0.05)
 
 
 def test_no_transaction_is_open_while_a_model_computes(model, home, database, monkeypatch):

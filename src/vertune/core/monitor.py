@@ -69,7 +69,7 @@ class Window:
     hours: Sequence[tuple[float, int]] = ()
     """When each complete hour of the stretch began, with the number of its requests, where the records are a sample; else empty."""
     total: int = 0
-    """Number of requests in the stretch, where the records are a sample; else 0."""
+    """Number of requests in the stretch, where there are more than records, which are a sample or those of one model; else 0."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -115,7 +115,7 @@ class Window:
         rows = np.arange(len(self))[positions]
         lists: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in ("records", "answers", "targets", "shadow")}
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("confidences", *_MISSING)}
-        taken = replace(self, **lists, **arrays)
+        taken = replace(self, **lists, **arrays, hours=(), total=0)  # which are those of all records
         if self.states is no_states:
             return taken
         states = self.states

@@ -21,7 +21,7 @@ from vertune.core.monitor import Window
 from vertune.steps.monitor.reader import Reader
 from vertune.steps.monitor.reference import MOST
 from vertune.store.rollouts import running
-from vertune.store.windows import Row, Stretch, counts_by_hour, first_rows, labelled_rows, last_rows, sampled_rows
+from vertune.store.windows import Row, Stretch, count_answers, counts_by_hour, first_rows, labelled_rows, last_rows, sampled_rows
 
 _SAMPLED = 5000
 """Largest number of requests of a window that is a time; of more, a sample of all hours."""
@@ -41,7 +41,7 @@ class Rows:
     hours: Sequence[tuple[float, int]] = ()
     """When each complete hour of the stretch began, with the true number of its requests, where the rows are a sample; else empty."""
     total: int = 0
-    """Number of requests in the stretch, where the rows are a sample; else 0."""
+    """Number of requests in the stretch, where there are more than rows, which are a sample or those of one model; else 0."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,9 +78,19 @@ class Traffic:
     def window(self, length: int | timedelta) -> Rows:
         """Return the last requests: so many answers, or those of the last time of this length."""
         if isinstance(length, int):
-            return Rows(last_rows(self.connection, self._stretch(""), length))
+            rows = last_rows(self.connection, self._stretch(""), length)
+            others = self._of_other_models(rows)
+            return Rows(rows, total=len(rows) + others if others else 0)
         stretch = self._stretch(first_id_of(self.now - length))
         return self._counted(sampled_rows(self.connection, stretch, _SAMPLED), stretch)
+
+    def _of_other_models(self, rows: Sequence[Row]) -> int:
+        """Return how many requests between the first and the last row were answered by other models, such as a canary."""
+        if not rows:
+            return 0
+        ends = rows[0].request, rows[-1].request
+        every, mine = (count_answers(self.connection, Stretch(self.vertical, *ends, model)) for model in (None, self.model.id))
+        return every - mine
 
     def reference(self, span: tuple[datetime, datetime]) -> Rows:
         """Return the requests between two times, a sample of `MOST` if there are more."""
