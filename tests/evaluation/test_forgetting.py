@@ -1,5 +1,7 @@
 """What a retrained model has forgotten, by slice and label."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,15 @@ def test_an_answer_with_a_label_that_the_new_task_does_not_know_counts_as_wrong(
     records = [{"text": "1", "label": "a"}, {"text": "2", "label": "a"}]
     found = forgetting(Classify(labels=["a", "b"]), records, (answers(["retired", "a"]), answers(["a", "a"])), {"all": np.arange(2)})
     assert (found["slices"][0]["before"], found["slices"][0]["after"]) == (0.5, 1.0)
+
+
+def test_one_row_has_no_interval_that_a_manifest_could_not_hold():
+    records = [{"text": str(number), "score": float(number)} for number in range(4)]
+    before, after = ([{"score": number + error, "truncated": False} for number in range(4)] for error in (1.0, 1.5))
+    found = forgetting(Regress(mean=0.0, deviation=1.0), records, (before, after), {"first": np.arange(3), "round 1": np.arange(3, 4)})
+    assert (found["slices"][1]["low"], found["slices"][1]["high"]) == (None, None)
+    assert found["slices"][1]["change"] == pytest.approx(0.5)
+    json.dumps(found, allow_nan=False)
 
 
 def test_errors_of_numbers_are_shown_as_they_are():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,8 @@ def forgetting(
 
     `answers` are those of the live model and of the retrained one, whose task is `task`; `slices` has the indices of the records of each
     slice. The result has the `metric` of single rows, and two lists, `slices` and `labels`, of mappings with `name`, `rows`, `before`,
-    `after`, `change` and the ends `low` and `high` of its 95 % interval. Both are empty for a ranking, in which rows have no score.
+    `after`, `change` and the ends `low` and `high` of its 95 % interval, None where one row does not tell. Both lists are empty for a
+    ranking, in which rows have no score.
     """
     named = {label for said in answers for answer in said for label in task.named(answer)}
     judge = rows.knowing(task, sorted(named))
@@ -43,7 +45,7 @@ def forgetting(
 def _compared(name: str, before: NDArray[np.float64], after: NDArray[np.float64], sign: float) -> dict[str, Any]:
     """Return the mean scores of two models on the same rows, and their difference with its interval."""
     found = paired.interval(sign * (after - before), _SIDE)
-    low, high = sorted((sign * found.low, sign * found.high))
+    low, high = (end if math.isfinite(end) else None for end in sorted((sign * found.low, sign * found.high)))
     return {
         "name": name, "rows": len(before), "before": float(before.mean()), "after": float(after.mean()), "change": sign * found.value,
         "low": low, "high": high,
