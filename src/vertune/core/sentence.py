@@ -1,7 +1,8 @@
 """Sentences with figures that can be written in another language: the key of a pattern and what is put into it; knows no monitor.
 
-The patterns of each language are a file in `sentences/`, and a test checks that none lacks one. A text without a key, as a monitor of
-another package may give it, stays as it is in all languages.
+The patterns of each language are a file in `sentences/`, and a test checks that none lacks one. A text of an error has no key: it is found
+by the pattern from which it was written (`error_texts.py`). Any other text without a key, as a person or a monitor of another package may
+give it, stays as it is in all languages.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
+
+from vertune.core.error_texts import translated
 
 Language = Literal["en", "zh"]
 FOLDER = Path(__file__).with_name("sentences")
@@ -47,9 +50,18 @@ def stored(sentence: str) -> str:
 
 
 def written(text: str, language: Language) -> str:
-    """Return a stored sentence in a language; in English if this version has no pattern for it, and a text without a key as it is."""
+    """Return a stored sentence or a text of an error in a language; in English if there is no pattern for it, and another text as it is."""
     found = _read(text)
-    return text if found is None else _shown(found, language)
+    return _shown(text if found is None else found, language)
+
+
+def written_error(error: str, language: Language) -> str:
+    """Return what an error says in a language; a text without a pattern, such as that of another library, is quoted as an English one."""
+    kept = stored(error)
+    found = written(kept, language)
+    if language == "en" or not kept or found != kept:
+        return found
+    return written(stored(said("error.untranslated", text=kept)), language)
 
 
 def titled(rows: Sequence[Mapping[str, Any]], language: Language) -> list[dict[str, Any]]:
@@ -101,7 +113,7 @@ def _shown(value: Any, language: Language) -> str:
             return str(value["text"])
     if isinstance(value, list | tuple):
         return _patterns(language)[_AND].join(_shown(one, language) for one in value)
-    return str(value)
+    return translated(value, language) or value if isinstance(value, str) else str(value)
 
 
 def _filled(key: str, figures: Mapping[str, Any], language: Language) -> str:

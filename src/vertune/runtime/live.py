@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import VertuneError
+from vertune.core.errors import StorageError, VertuneError
 
-_REASON_CHARACTERS = 400
-"""Maximum length of a reason that is shown to users."""
+_REASON_CHARACTERS = 1_000
+"""Maximum length of a reason that is shown to users. One that is cut is not found among the texts of errors, which have translations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,14 @@ def read_live(home: Home) -> LiveModels:
 
 def reason(error: BaseException, model: Artifact) -> str:
     """Return why a model can't be served, in one line; `error` is the exception that was raised while it was loaded."""
-    if isinstance(error, VertuneError):
-        return shorten(str(error))
-    return shorten(
-        f"The files of the model {model.id} can't be used ({type(error).__name__}: {error}). Restore them, or train the model again."
-    )
+    if not isinstance(error, VertuneError):
+        about = f"{type(error).__name__}: {error}"[: _REASON_CHARACTERS // 2]
+        error = StorageError(f"The files of the model {model.id} can't be used ({about}). Restore them, or train the model again.")
+    return shorten(str(error))
 
 
 def shorten(text: str) -> str:
-    """Return a text in one line of printable characters, cut after a few hundred."""
+    """Return a text in one line of printable characters, cut after so many that every text of an error of ours is complete."""
     line = " ".join(text.split())
     line = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
     return line if len(line) <= _REASON_CHARACTERS else line[: _REASON_CHARACTERS - 1] + "…"

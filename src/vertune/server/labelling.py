@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vertune.core.errors import Conflict, VertuneError
+from vertune.core.errors import Conflict, NotFound, VertuneError
 from vertune.core.format import Labelled
 from vertune.core.ids import time_ordered_id
 from vertune.core.kinds import Task
@@ -80,12 +80,12 @@ def store(database: Database, project: Project, annotator: str, sent: Sequence[A
     for number in saved.unknown:
         refused[number] = _missing(number)
     for number in saved.taken:
-        refused[number] = f"Enough others have the record {number}, which you skipped. Label another one."
+        refused[number] = str(Conflict(f"Enough others have the record {number}, which you skipped. Label another one."))
     return Outcome(saved.stored, saved.stale, refused)
 
 
 def _missing(number: int) -> str:
-    return f"There is no record {number} in this project; it may have been deleted. Label another one."
+    return str(NotFound(f"There is no record {number} in this project; it may have been deleted. Label another one."))
 
 
 def _target(task: Task, sent: Answered, fields: Mapping[str, Any]) -> dict[str, Any] | None:

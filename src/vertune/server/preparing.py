@@ -16,6 +16,7 @@ from typing import IO, Literal
 
 from vertune.core.artifact import Artifact, Home
 from vertune.core.documents import lines
+from vertune.core.sentence import said
 from vertune.runtime.live import shorten
 
 _FIRST_WAIT, _LONGEST_WAIT = 30.0, 3600.0
@@ -133,10 +134,8 @@ class Preparations:
         overdue = now - child.progress > self.limit
         if not ended and not overdue and remaining:
             return
-        if ended:
-            why = f"Its preparation ended without success: {_error_message(child.output)}"
-        else:
-            why = f"Its preparation took longer than {self.limit:g} s and was stopped. Run `vertune share` by hand to see why."
+        slow = said("unserved.slow", limit=f"{self.limit:g}")
+        why = said("unserved.unprepared", error=_error_message(child.output)) if ended else slow
         self._stop_child()
         for model in remaining:
             self._fail(model, why, alone=len(remaining) == 1, now=now)
@@ -146,7 +145,7 @@ class Preparations:
         earlier = self._failures.get(model)
         attempts = (earlier.attempts if earlier else 0) + 1
         wait = waiting_time(attempts, _FIRST_WAIT, _LONGEST_WAIT) if alone else 0.0
-        self._failures[model] = _Failure(attempts, now + wait, shorten(why))
+        self._failures[model] = _Failure(attempts, now + wait, why)
 
     def _start(self, new: Sequence[str], now: float) -> None:
         """Start a process for all new models or, if there are none, for the one model for which the next attempt is due first."""
@@ -158,7 +157,7 @@ class Preparations:
             self._child = start(self.home, models, now, repeated=not new)
         except OSError as error:
             for model in models:
-                self._fail(model, f"Its preparation could not be started: {error}. Check the machine.", alone=True, now=now)
+                self._fail(model, said("unserved.unstarted", error=shorten(str(error))), alone=True, now=now)
 
     def _stop_child(self) -> None:
         if self._child is not None:
@@ -216,4 +215,4 @@ def _error_message(output: IO[bytes]) -> str:
     text = _ESCAPES.sub("", output.read().decode(errors="replace"))
     _, found, message = text.rpartition("Error: ")
     printed = lines((message if found else text).strip())
-    return (" ".join(printed[:5]) if found else " ".join(printed[-3:])) or "it printed no message."
+    return shorten(" ".join(printed[:5]) if found else " ".join(printed[-3:])) or said("unserved.silent")

@@ -28,6 +28,7 @@ PHRASES = {
     "en": {"hello": "Hello", "person": "Talk to a person", "end": "End chat", "rate": "Send", "thanks": "Thank you"},
     "zh": {"hello": "您好", "person": "转人工", "end": "结束对话", "rate": "发送", "thanks": "感谢"},
 }
+NO_ENTRY = {"en": "There is no entry 'gift'.", "zh": "没有名为“gift”的条目。"}
 DESK = {"en": {"close": "Close", "return": "Return to the machine"}, "zh": {"close": "结束对话", "return": "交还机器"}}
 
 
@@ -272,9 +273,14 @@ def test_an_entry_takes_the_place_of_the_answer_that_is_chosen(chromium, server,
     chromium.click("main header button")
     chromium.type("dialog select", wrapping.title[language])
     assert chromium.until("document.querySelector('dialog [role=status].hint')?.textContent").endswith("It is free now.")
+    monkeypatch.delitem(product.pack.faq, "gift")
+    chromium.type("dialog input", "And this one?")
+    chromium.type("dialog textarea", "No.")
+    chromium.click("dialog button.primary")
+    assert chromium.until("document.querySelector('.toast.bad p')?.textContent").startswith(NO_ENTRY[language])
     chromium.press("Escape")
     assert server.ask.delete(f"/v1/apps/{NAME}/entries/{entry['id']}").status_code == 204
-    assert chromium.complaints(lambda message: "/v1/session" in message) == []
+    assert chromium.complaints(lambda message: "/v1/session" in message or "422" in message) == []
 
 
 def test_what_is_written_without_a_connection_is_sent_once_and_in_order(chromium, server, site) -> None:

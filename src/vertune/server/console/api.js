@@ -1,5 +1,6 @@
 /** Requests to the REST API of this server: session token, errors with their messages, and repetition where it is harmless. */
 
+import { language } from "./phrases.js";
 import { signal } from "./signals.js";
 
 /** The token that requests with changes must send, from the session. */
@@ -58,7 +59,7 @@ export function send(method, path, body, options = {}) {
 export async function download(path) {
   let response;
   try {
-    response = await fetch(path, { credentials: "same-origin" });
+    response = await fetch(path, { credentials: "same-origin", headers: { "Accept-Language": language } });
   } catch {
     online.value = false;
     throw new ApiError(0, "Offline", "");
@@ -97,7 +98,7 @@ async function request(method, path, body, { attempts = 1, signal: stop, headers
 }
 
 async function once(method, path, body, { stop, headers, keepalive }) {
-  const sent = { Accept: "application/json", ...headers };
+  const sent = { Accept: "application/json", "Accept-Language": language, ...headers };
   const raw = body instanceof Blob;
   if (body !== undefined && !raw) sent["Content-Type"] = "application/json";
   if (method !== "GET" && token) sent["X-CSRF-Token"] = token;

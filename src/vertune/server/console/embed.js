@@ -9,7 +9,8 @@ const name = decodeURIComponent(location.pathname.split("/").pop());
 const key = new URLSearchParams(location.hash.slice(1)).get("key");
 
 async function request(path, body) {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const headers = { "Accept-Language": language };
+  if (key) headers.Authorization = `Bearer ${key}`;
   if (body) headers["Content-Type"] = "application/json";
   const options = { method: body ? "POST" : "GET", headers, credentials: "omit", body: body ? JSON.stringify(body) : undefined };
   const response = await fetch(path, options);

@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from vertune.core.errors import ConfigError, NotFound
 from vertune.core.kinds import Format
 from vertune.core.parse import build
+from vertune.core.sentence import written_error
 from vertune.server import labelling, problems
 from vertune.server.access import call_of
 from vertune.server.label_training import train_if_due
@@ -332,9 +333,9 @@ def put_labels(project: str, body: GivenLabels, request: Request) -> SavedLabels
     meant = open_project_of(request, project)
     found = labelling.store(database_of(request), meant, _annotator(request), sent)
     train_if_due(request.app.state.service, meant, call_of(request).key)
-    return SavedLabels(
-        stored=found.stored, stale=found.stale, refused=[Refused(record=number, why=why) for number, why in found.refused.items()]
-    )
+    language = problems.language_of(request.scope)
+    refused = [Refused(record=number, why=written_error(why, language)) for number, why in found.refused.items()]
+    return SavedLabels(stored=found.stored, stale=found.stale, refused=refused)
 
 
 @resource.get("/v1/projects/{project}/labels", scope="label")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from vertune.core.artifact import Artifact, check_name
 from vertune.core.errors import ConfigError, NotFound, StorageError
 from vertune.core.regular import is_present, regular_file
-from vertune.core.sentence import Language, stored, written
+from vertune.core.sentence import Language, stored, written, written_error
 from vertune.evaluation.recorded import evaluations, intervals_by_split, metrics_by_split
 from vertune.server.prediction import find_deployments
 from vertune.server.preparing import State
@@ -225,13 +225,13 @@ def _info(request: Request, name: str, language: Language = "en") -> VerticalInf
         info.fields = {column.name: column.about for column in task.input_columns}
         info.optional = [column.name for column in task.input_columns if not column.required]
         info.labels = list(task.known_labels) or None
-        info.fault = deployment.health.fault or None
+        info.fault = written_error(deployment.health.fault, language) or None
     comparison = None if service.rollouts is None else service.rollouts.comparisons.get(name)
     info.candidate = None if comparison is None else comparison.rollout.model
     pending = service.aliases.pending.get(name)
     if pending is not None:
         # an error names files of the server, which concern its operators alone
-        why = pending.why if request.app.state.access.administers(request) else ""
+        why = written_error(pending.why, language) if request.app.state.access.administers(request) else ""
         seconds = None if pending.retry_at is None else round(max(0.0, pending.retry_at - time.monotonic()), 1)
         info.coming = PendingModel(
             model=pending.model, state=pending.state, why=why, attempts=pending.attempts, retry_seconds=seconds

@@ -45,7 +45,7 @@ async function everything(signal) {
   };
   const jobs = { jobs: [] };
   const [{ verticals }, queued, running, failed, { projects }, { alerts }] = await Promise.all([
-    ask(may("predict"), "/v1/verticals", {}, { verticals: [] }),
+    ask(may("predict"), "/v1/verticals", { language }, { verticals: [] }),
     ask(may("train"), "/v1/jobs", { state: "queued", limit: 10 }, jobs),
     ask(may("train"), "/v1/jobs", { state: "running", limit: 10 }, jobs),
     ask(may("train"), "/v1/jobs", { state: "failed", limit: 5, language }, jobs),

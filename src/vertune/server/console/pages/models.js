@@ -2,13 +2,13 @@
 
 import { at, get } from "../api.js";
 import { h } from "../dom.js";
-import { t } from "../phrases.js";
+import { language, t } from "../phrases.js";
 import { link } from "../router.js";
 import { may } from "../session.js";
 import { mainMetric, metricLine, taskName, verticalBadge } from "../serving/metrics.js";
 
 export default async function models({ root, signal }) {
-  const { verticals } = await get("/v1/verticals", {}, { signal });
+  const { verticals } = await get("/v1/verticals", { language }, { signal });
   const train = may("train") && h("a", { class: "button primary", href: link("/train") }, t("home.train"));
   root.append(h("header", {}, h("h1", {}, t("models.title")), train || ""));
   if (!verticals.length) {

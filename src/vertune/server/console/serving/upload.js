@@ -1,7 +1,7 @@
 /** Sends a file with records to the server, and tells how much of it is sent. */
 
 import { ApiError, csrfToken, withQuery } from "../api.js";
-import { t } from "../phrases.js";
+import { language, t } from "../phrases.js";
 
 /** The media types of the endings of files that the server reads. */
 export const MEDIA = {
@@ -27,6 +27,7 @@ export function uploadFile(file, progress, signal) {
     request.open("POST", withQuery("/v1/datasets", { name: file.name.slice(0, 120) }));
     request.setRequestHeader("Content-Type", type);
     request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Accept-Language", language);
     if (csrfToken()) request.setRequestHeader("X-CSRF-Token", csrfToken());
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.upload.onload = () => progress(null);
