@@ -86,6 +86,8 @@ def test_rows_that_a_model_was_trained_on_are_left_out(pair):
     content = read_json(report.folder / FILE)
     assert 20 <= report.manifest["rows"]["gold"] < 50  # validation rows train no model here
     assert "left out, because one of the models was trained on them" in content["notes"][0]
+    with_empty = pl.concat([fresh(20), trained]).with_columns(pl.lit(None, pl.String).alias("text_pair"))
+    assert gate(candidate, live, home, {"gold": with_empty}, QUICK).manifest["rows"] == report.manifest["rows"]
     with pytest.raises(DataError, match="no gold row"):
         gate(candidate, live, home, {"gold": trained.head(0)}, QUICK)
 

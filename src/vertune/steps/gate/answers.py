@@ -52,7 +52,7 @@ class Side:
         dataset = of_model(self.model.manifest, self.home)
         splits = ("train", "validation") if self.model.refitted else ("train",)
         frames = [] if dataset is None else [find(dataset, split) for split in splits]
-        found = [content.of_inputs(frame, names) for frame in frames if frame is not None]
+        found = [_input_keys(frame, names) for frame in frames if frame is not None]
         return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 
@@ -136,8 +136,7 @@ class Pair:
         """Return the rows that neither model was trained on, and the number of the others."""
         if not cleaned.height:
             return cleaned, 0
-        inputs = [column.name for column in self.task.input_columns if column.name in cleaned.columns]
-        seen = np.isin(content.of_inputs(cleaned, inputs), self._trained_on)
+        seen = np.isin(_input_keys(cleaned, [column.name for column in self.task.input_columns]), self._trained_on)
         return cleaned.filter(~pl.Series(seen)), int(seen.sum())
 
     def _answered(self, name: str, frame: pl.DataFrame, cleaned: pl.DataFrame) -> Answered:
@@ -169,6 +168,12 @@ class Pair:
         valid = table.filter(pl.col("__error").is_null()) if "__error" in table.columns else table
         cleaned = self.task.clean(valid)
         return cleaned.frame, table.height - cleaned.frame.height
+
+
+def _input_keys(frame: pl.DataFrame, names: Sequence[str]) -> NDArray[np.uint64]:
+    """Return a hash of the inputs of each row; a column that the frame lacks is an empty one, as an optional second text may be either."""
+    missing = [pl.lit(None, dtype=pl.String).alias(name) for name in names if name not in frame.columns]
+    return content.of_inputs(frame.with_columns(missing), names)
 
 
 def _present(one: Answer | None) -> Answer:
