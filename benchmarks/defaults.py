@@ -37,11 +37,11 @@ def calibration() -> str:
 
 
 def _calibration_errors() -> Iterator[tuple[str, int, float]]:
-    """Each row whose error was measured, with its number of test rows and the mean error over its seeds."""
+    """Each row whose error was measured, with its number of test rows and the mean error over the seeds of which it is known."""
     for file in sorted((RESULTS / "accuracy").glob("*.json")):
         seeds = list(results(f"accuracy/{file.stem}")["seeds"].values())
-        errors = [seed.get("calibration_error") for seed in seeds]
-        if None not in errors:
+        errors = [error for seed in seeds if (error := seed.get("calibration_error")) is not None]
+        if errors:
             yield file.stem, seeds[0]["rows"]["test"], sum(errors) / len(errors)
 
 
