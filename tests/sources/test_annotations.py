@@ -158,6 +158,23 @@ def test_tokens_with_tags_of_each_scheme(tmp_path, scheme, tokens, tags):
     assert frame["id"].to_list() == ["7", "7"]
 
 
+@pytest.mark.parametrize("tags", ["tags", "labels", "word_labels"])
+def test_a_text_and_one_text_with_its_tags(tmp_path, tags):
+    rows = [
+        ("Anna Smith lives in Paris", "B-PER I-PER O O B-LOC"),
+        ("Nobody came", "O O"),
+        ("李娜住在波士顿", "B-PER I-PER O O B-LOC I-LOC I-LOC"),
+    ]
+    path = tmp_path / "rows.csv"
+    path.write_text(f"sentence,{tags}\n" + "".join(f"{text},{tag}\n" for text, tag in rows), encoding="utf-8")
+    assert Annotations.recognises(path)
+    assert _rows(_read(path)) == [
+        (rows[0][0], [(0, 10, "PER"), (20, 25, "LOC")]), (rows[1][0], []), (rows[2][0], [(0, 2, "PER"), (4, 7, "LOC")]),
+    ]  # fmt: skip
+    path.write_text(f"sentence,{tags}\n" + "".join(f"a bike of type {place},B-{place % 3}\n" for place in range(9)))
+    assert not Annotations.recognises(path)
+
+
 def test_numbers_of_tags_are_named_by_the_option_the_file_or_their_order(tmp_path):
     names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
     rows = [{"tokens": TOKENS, "ner_tags": [names.index(tag) for tag in BIO]}] * 3

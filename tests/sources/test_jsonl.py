@@ -221,6 +221,18 @@ def test_nested_objects_become_columns_but_parts_of_texts_do_not(read):
     assert read(json.dumps({"context": "my card", "answers": answers}) + "\n" + json.dumps({"context": "b"}))["answers"][0] == answers
 
 
+def test_what_each_role_says_is_a_column(read):
+    def talk(*said):
+        return json.dumps({"messages": [{"role": role, "content": text} for role, text in said]}) + "\n"
+
+    frame = read(talk(("user", "my card"), ("assistant", "card")) + talk(("user", "too high"), ("assistant", "rate")))
+    assert frame["messages.user"].to_list() == ["my card", "too high"]
+    assert frame["messages.assistant"].to_list() == ["card", "rate"]
+    longer = read(talk(("user", "my card"), ("assistant", "which?"), ("user", "the red one")) + talk(("user", "too high")))
+    assert longer.columns[0] == "messages"
+    assert "messages.user" not in longer.columns
+
+
 @pytest.mark.parametrize(
     "row",
     [

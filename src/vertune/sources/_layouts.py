@@ -27,6 +27,8 @@ _PLACES = frozenset({"start", "end", "start_offset", "end_offset", "answer_start
 """Keys of an object that is a part of a text, which a task reads as it is."""
 _MOST_KEYS = 50
 """Number of keys above which objects are mappings from one thing to another, and no records."""
+_CONVERSATIONS = (("role", "content"), ("from", "value"))
+"""The keys of who speaks and of what is said, in the messages of a conversation."""
 _DEEPEST = 5
 """Number of levels of objects that become columns."""
 _SPLITS = frozenset(word for words in SPLIT_WORDS.values() for word in words)
@@ -50,8 +52,13 @@ def rows(values: Iterable[_Value]) -> tuple[Iterator[_Value], str | None]:
 
 
 def flattened(table: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """Add to each column of objects a column for each of their keys, such as `data.text`; not for parts of texts and large mappings."""
+    """Add to each column of objects a column for each of their keys, such as `data.text`; not for parts of texts and large mappings.
+
+    A column of conversations, in which each role says one thing, gets a column for each role, such as `messages.user`.
+    """
     found = dict(table)
+    for name, values in table.items():
+        found |= {key: said for key, said in _said(name, values).items() if key not in found}
     names = list(table)
     for _ in range(_DEEPEST):
         added: dict[str, list[Any]] = {}
@@ -62,6 +69,20 @@ def flattened(table: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         found |= added
         names = list(added)
     return found
+
+
+def _said(name: str, values: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return what each role says in a column of conversations; empty if it contains other values, or longer conversations."""
+    known = [value for value in values if value is not None]
+    for role, content in _CONVERSATIONS:
+        if known and all(
+            isinstance(value, list) and all(isinstance(one, dict) and {role, content} <= set(one) for one in value) for value in known
+        ):
+            turns = [{str(one[role]): one[content] for one in value or ()} for value in values]
+            if all(len(turn) == len(value or ()) for turn, value in zip(turns, values, strict=True)):
+                roles_found = dict.fromkeys(key for turn in turns for key in turn)
+                return {f"{name}.{key}": [turn.get(key) for turn in turns] for key in roles_found} if len(roles_found) <= _MOST_KEYS else {}
+    return {}
 
 
 def _keys(values: Iterable[Any]) -> list[str]:

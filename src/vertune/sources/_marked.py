@@ -2,7 +2,7 @@
 
 Each form of a record has one function, which returns None for a record of another form:
 
-- `of_tokens`: a list of tokens and a list of their tags, as in data sets of the Hugging Face hub;
+- `of_tokens`: a list of tokens and a list of their tags, as in data sets of the Hugging Face hub; or a text and one text with its tags;
 - `_of_task`: a task of Label Studio with its annotations (JSON export);
 - `_of_paragraphs`: a document in the JSON format of spaCy 2;
 - `_of_pair`: a list of a text and its entities, as in the training data of spaCy;
@@ -24,7 +24,7 @@ from vertune.sources import _answered, conll
 _TEXTS = ("text", "raw", "sentence", "content", "document", "data", "文本", "内容")
 _SPANS = ("spans", "entities", "label", "labels", "annotations", "annotation", "ner", "entity", "标注", "实体")
 _TOKENS = ("tokens", "words", "token", "chars", "text", "sentence")
-_TAGS = ("ner_tags", "tags", "ner", "labels", "label", "bio", "bio_tags", "tag")
+_TAGS = ("ner_tags", "tags", "ner", "labels", "label", "bio", "bio_tags", "tag", "word_labels")
 _STARTS = ("start", "start_offset", "begin", "start_idx", "start_pos", "startOffset")
 _ENDS = ("end", "end_offset", "stop", "end_idx", "end_pos", "endOffset")
 _LABELS = ("label", "labels", "type", "entity_group", "tag", "entity", "entity_type", "category")
@@ -116,7 +116,7 @@ def of_tokens(value: Any, names: Sequence[str] = ()) -> list[Marked] | None:
     """Convert a record with a list of tokens and a list of their tags; return None if it has no two such lists."""
     found = _tokens(value)
     if found is None:
-        return None
+        return _of_words(value)
     tokens, tags, used = found
     others = _others(value, *used)
     wrong = next((tag for tag in tags if not isinstance(tag, str) and not 0 <= tag < len(names)), None)
@@ -125,6 +125,20 @@ def of_tokens(value: Any, names: Sequence[str] = ()) -> list[Marked] | None:
     if not all(token.strip() for token in tokens):
         return [Marked(None, None, "has an empty token", others)]
     return [_tagged([token.strip() for token in tokens], [tag if isinstance(tag, str) else names[tag] for tag in tags], others)]
+
+
+def _of_words(value: Any) -> list[Marked] | None:
+    """Convert a text and the tags of its words, or of its characters, that are one text, such as `O B-PER O`; else return None."""
+    texts = {key: one for key, one in value.items() if isinstance(one, str)} if isinstance(value, dict) else {}
+    for other in _TAGS:
+        tags = texts.get(other, "").split()
+        if len(tags) < 2 or not all(tag == "O" or conll.is_tag(tag) for tag in tags):
+            continue
+        for key in _TOKENS:
+            for tokens in (texts.get(key, "").split(), list("".join(texts.get(key, "").split()))):
+                if key != other and len(tokens) == len(tags):
+                    return [_tagged(tokens, tags, _others(value, key, other), texts[key])]
+    return None
 
 
 def _tagged(tokens: Sequence[str], tags: Sequence[str], others: dict[str, Any], raw: str | None = None) -> Marked:

@@ -25,8 +25,8 @@ from vertune.sources.parquet import Parquet
 _WRAPPERS = ("annotations", "data", "examples", "documents")
 """Keys of the list of records, in files that are one JSON object."""
 _HEAD_RECORDS = 50
-_CSV_MARKS = (b'"start', b"[[", b'"choices')
-"""One of these is in every table whose cells contain spans or choices as JSON."""
+_CSV_MARKS = (b'"start', b"[[", b'"choices', b"B-", b"S-", b"U-")
+"""One of these is in every table whose cells contain spans or choices as JSON, or the tags of words."""
 _Value = tuple[Any, str | None]
 
 
