@@ -1,6 +1,7 @@
 """A retraining from feedback, labels and files to the verdict of the gate, on a tiny vertical."""
 
 import json
+import shutil
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -48,8 +49,6 @@ def vertical(tmp_path_factory):
 @pytest.fixture
 def home(vertical, tmp_path, monkeypatch):
     """A copy of that home."""
-    import shutil
-
     monkeypatch.delenv("VERTUNE_DATABASE", raising=False)
     shutil.copytree(vertical[0].folder, tmp_path / "home")
     return Home(tmp_path / "home")
@@ -74,8 +73,6 @@ def feedback(home, rows):
 @pytest.fixture(scope="module")
 def retrained(vertical, tmp_path_factory):
     """What a retraining with a new label made, from the live model; and what it told."""
-    import shutil
-
     home = Home(tmp_path_factory.mktemp("retrained") / "home")
     shutil.copytree(vertical[0].folder, home.folder)
     new = file_of(home.folder, sentences(160, seed=7))
@@ -145,8 +142,6 @@ def labelled(home, rows):
 
 
 def test_another_look_counts_labels_that_came_later_as_gold_rows_and_no_row_twice(retrained, tmp_path):
-    import shutil
-
     made = retrained[1]
     home = Home(shutil.copytree(retrained[0].folder, tmp_path / "home"))
     candidate = home.get("models", made.model.id)
@@ -234,6 +229,20 @@ def test_a_trust_that_is_no_share_is_refused(home, tmp_path, trust):
     rows = [{**row, "feedback_trust": value} for row, value in zip(sentences(2, seed=51), ("0.5", trust), strict=True)]
     with pytest.raises(DataError, match=r"new\.csv, row 2: feedback_trust is .*; expected a number from 0 to 1"):
         retrain("topics", home, Request(parse_sources(str(file_of(tmp_path, rows)), "topics", None)), TERMS)
+
+
+def test_a_compressed_model_is_trained_again_from_the_model_that_it_was_made_of(home):
+    trained = home.get("models", "topics")
+    lineage = Lineage.of(trained, home)
+    parents, config = [trained.id, lineage.dataset.id], trained.manifest["config"]
+    run = home.begin("models", "topics", step="compress", asked={"config": config, "parents": parents}, parents=parents, config=config)
+    compressed = home.finish(run)
+    found = Lineage.of(compressed, home)
+    assert (found.live.id, found.trained.id, found.dataset.id) == (compressed.id, trained.id, lineage.dataset.id)
+    assert found.config == lineage.config
+    shutil.rmtree(trained.folder)
+    alone = Lineage.of(compressed, home)
+    assert (alone.trained.id, alone.dataset.id, alone.config.data.source) == (compressed.id, lineage.dataset.id, lineage.config.data.source)
 
 
 def test_nothing_new_is_an_error_that_says_what_became_of_the_rows(home, tmp_path, vertical):

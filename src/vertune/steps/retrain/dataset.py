@@ -71,18 +71,23 @@ class Lineage:
     @classmethod
     def of(cls, live: Artifact, home: Home) -> Lineage:
         """Find what a model was made from; raise NotFound if its dataset is not in the home."""
-        trained: Artifact | None = live
-        while trained is not None:
-            found = of_model(trained.manifest, home)
-            if found is not None:
-                asked = trained.manifest.get("asked") or trained.manifest["config"]
-                return cls(live, trained, found, build(Config, asked))
-            parents = (home.find("models", parent) for parent in trained.parents)
-            trained = next((parent for parent in parents if parent is not None), None)
+        line = [live]  # a compressed model has the model that it was made of, and the dataset of both, as parents
+        while parent := next((one for one in (home.find("models", parent) for parent in line[-1].parents) if one is not None), None):
+            line.append(parent)
+        for trained in reversed(line):
+            if (found := of_model(trained.manifest, home)) is not None:
+                return cls(live, trained, found, asked_config(trained))
         raise NotFound(
             f"The dataset that {live.id} was trained on is not in {home.folder}, but retraining needs its rows. "
             "Restore it from a backup, or train a new model on all rows: vertune fit run.yaml"
         )
+
+
+def asked_config(model: Artifact) -> Config:
+    """Return the config as it was asked for when a model was trained; that of the result for a model whose training is not in the home."""
+    manifest = model.manifest
+    trained = manifest.get("step") != "compress"
+    return build(Config, (manifest.get("asked") if trained else None) or manifest["config"])
 
 
 def make(lineage: Lineage, home: Home, request: Request, progress: Progress | None = None) -> Artifact:

@@ -11,11 +11,11 @@ from vertune.core.artifact import Artifact
 from vertune.core.config import Config
 from vertune.core.errors import DataError
 from vertune.core.kinds import Source, Task
-from vertune.core.parse import build
 from vertune.data import dataset as stored
 from vertune.data.chain import ChainLog
 from vertune.data.dataset import GOLD, SPLITS
 from vertune.steps.retrain import reading, targets
+from vertune.steps.retrain.dataset import asked_config
 from vertune.steps.retrain.reading import REVIEWED
 
 
@@ -24,7 +24,7 @@ def labelled_since(model: Artifact, dataset: Artifact, on: Sequence[Source]) -> 
 
     Raises DataError if there is none.
     """
-    config = build(Config, model.manifest.get("asked") or model.manifest["config"])
+    config = asked_config(model)
     frames = [frame for frame in (_read(source, config) for source in on) if frame is not None and frame.height]
     if frames:
         found = pl.concat(frames, how="diagonal_relaxed")
