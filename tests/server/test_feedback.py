@@ -70,11 +70,23 @@ def other_label(server, vertical, label):
     "odd",
     [
         {"score": True}, {"score": 2.0}, {"score": "2"}, {"trust": "1", "score": 2}, {"trust": True, "score": 2},
-        {"target": [{"start": -1, "end": 10**30, "label": "CITY"}]},
+        {"target": [{"start": -1, "end": 10**30, "label": "CITY"}]}, {"target": [{"start": 1, "end": 2**63, "label": "CITY"}]},
+        {"target": {}},
     ],
 )  # fmt: skip
 def test_values_of_another_type_are_refused(give, odd) -> None:
     problem(give(vertical="spans", text="rome", **odd), 422)
+
+
+def test_a_number_that_is_no_class_is_refused(give) -> None:
+    assert "64 bits" in problem(give(vertical="intent", text="rome", target=1e308), 422)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_times_out_of_the_range_of_utc_are_refused(server, by, time) -> None:
+    problem(by("bank", "GET", "/v1/feedback", params={"since": time}), 422)
+    problem(server.ask.post("/v1/deletions", json={"vertical": "intent", "before": time}), 422)
+    problem(server.ask.post("/v1/keys", json={"name": "late", "scopes": ["predict"], "expires": time}), 422)
 
 
 def test_the_right_label_of_an_answer(server, asked, give) -> None:

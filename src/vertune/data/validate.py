@@ -51,6 +51,8 @@ def checked_target(task: Task, record: Mapping[str, Any], target: Mapping[str, A
     Raises DataError if the task does not accept it, for example because a span lies outside of the text.
     """
     names = [column.name for column in task.target_columns]
+    if not target:
+        raise DataError(f"The target is an object without fields; expected {' and '.join(names)}. Send them, or no target.")
     if unknown := sorted(target.keys() - set(names)):
         raise DataError(f"The target has the field '{unknown[0][:80]}'; expected {' and '.join(names)}. Send one of these.")
     cleaned = task.clean(frame_of_records([{**record, **target}]).with_row_index("__row", offset=0))

@@ -24,7 +24,7 @@ _MAX_OBJECTS = 100_000
 """Maximum number of objects in a body; checking the fields of more of them would block the server."""
 _MAX_DIGITS = 4300
 """Maximum number of digits of an integer in a body, which is the limit of Python."""
-_LEAST_INT, _GREATEST_INT = -(1 << 63), (1 << 64) - 1
+_LEAST_INT, _GREATEST_INT = -(1 << 63), (1 << 63) - 1
 """What tables, databases and the writer of JSON can hold."""
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 """Matches the escape sequence of one half of a character, which is valid only beside that of the other half."""
@@ -180,7 +180,7 @@ def _check_float(text: str) -> None:
 
 def _check_int(text: str) -> None:
     if not _LEAST_INT <= int(text) <= _GREATEST_INT:
-        raise DataError("An integer in the body is too large for 64 bits; expected at most 20 digits. Send it as a text in quotes.")
+        raise DataError("An integer in the body is too large for 64 bits; expected at most 18 digits. Send it as a text in quotes.")
 
 
 def _refuse_constant(name: str) -> None:

@@ -6,10 +6,12 @@ It knows no resource.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Query
+from pydantic import AfterValidator
 from starlette.requests import Request
 
 from vertune.core.errors import ConfigError
@@ -23,6 +25,19 @@ from vertune.store.key import Scope
 
 In = Annotated[Language, Query(description="The language of the texts.")]
 """The language in which a request wants to read sentences that are stored with their figures."""
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Return a time as it is; raise ValueError where it has another time zone than UTC and is out of range there."""
+    try:
+        time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("expected a time in the years 1 to 9999 of UTC") from error
+    return time
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+"""A time in a request."""
 
 
 def database_of(request: Request) -> Database:

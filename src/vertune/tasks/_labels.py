@@ -22,6 +22,8 @@ _PARTS = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 """What divides the words of a name: characters that are no letters or digits, and the place before a capital in `OrderStatus`."""
 _MEANING = re.compile(r"[^\W\d_]{3}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff]")
 """What a name needs to say something: three letters in a row, or a character of a script in which one character is a word."""
+_TOO_LARGE = 2.0**63
+"""Size of a number from which it is no integer of 64 bits."""
 MOST_PROBABILITIES = 20
 """Number of probabilities that an answer keeps in a file, so that files do not grow with the number of labels."""
 
@@ -104,6 +106,11 @@ def _as_whole(frame: pl.DataFrame, name: str, known: Sequence[str]) -> pl.DataFr
             "`task: {name: classify, labels: [...]}`."
         )
     if column.dtype.is_float():
+        if not (fits := parsed.is_between(-_TOO_LARGE, _TOO_LARGE, closed="none")).all():
+            raise DataError(
+                f"The column '{name}' must contain classes, but it contains numbers such as {filled.filter(~fits)[0]}, which have more "
+                "than 64 bits. To use them as names of classes, write them as texts."
+            )
         return frame.with_columns(numbers.cast(pl.Int64).alias(name))
     return frame
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -16,7 +16,7 @@ from vertune.runtime.predictor import Predictor
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
 from vertune.server.searching import searcher
-from vertune.server.stored import actor_of, database_of
+from vertune.server.stored import Moment, actor_of, database_of
 from vertune.steps.forget import forget
 from vertune.store.audit import AuditEntry, entries
 from vertune.store.deletion import Deletion
@@ -33,7 +33,7 @@ class DeletionRequest(BaseModel):
     key: Short | None = None
     """The id of an API key."""
     customer: Short | None = None
-    before: datetime | None = None
+    before: Moment | None = None
     text: str | None = None
     """A text, exactly as it was sent. It is found although it is stored masked or not at all."""
     record: dict[str, Any] | None = None

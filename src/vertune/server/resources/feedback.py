@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Query, Response
@@ -19,7 +18,7 @@ from vertune.server.access import call_of
 from vertune.server.feedback import FeedbackBox, FeedbackRequest, Sender, Short
 from vertune.server.prediction import find_deployments
 from vertune.server.resource import Resource
-from vertune.server.stored import actor_of, database_of
+from vertune.server.stored import Moment, actor_of, database_of
 from vertune.server.tables import csv_lines
 from vertune.server.texts import as_json, masked_name
 from vertune.store.audit import note
@@ -89,8 +88,8 @@ class FeedbackQuery(BaseModel):
     vertical: Short | None = None
     verdict: Verdict | None = None
     author: Short | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     after: Annotated[str, Field(max_length=32, pattern=r"^[0-9a-f]*$")] = ""
     """The id after which the list begins, from `next` of the previous page."""
     limit: Annotated[int, Field(ge=1, le=_MAX_LISTED)] = 100
@@ -118,7 +117,7 @@ class ExportQuery(BaseModel):
     """JSON Lines, or a table in which lists and objects are JSON."""
     usable: bool = True
     """Whether feedback without a right answer, or without a text, is left out."""
-    since: datetime | None = None
+    since: Moment | None = None
 
 
 @resource.get("/v1/feedback", scope="feedback")

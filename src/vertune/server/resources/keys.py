@@ -13,7 +13,7 @@ from vertune.core.errors import ConfigError
 from vertune.server import problems
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
-from vertune.server.stored import actor_of
+from vertune.server.stored import Moment, actor_of
 from vertune.store.key import Key, Scope, bound_to, new_key
 from vertune.store.keys import Keys
 
@@ -31,7 +31,7 @@ class NewKeyRequest(BaseModel):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=20)]
     verticals: Annotated[list[Short], Field(min_length=1, max_length=1000)] | None = None
     """The names of the models that the key may use; null allows all."""
-    expires: datetime | None = None
+    expires: Moment | None = None
     """When the key ends, with a time zone; null means never."""
     rate: Short | None = None
     """Rate limit, such as 600/minute; null uses that of the server."""

@@ -18,11 +18,13 @@ from vertune.server import problems
 from vertune.server.feedback import Short
 from vertune.server.prediction import find_deployments
 from vertune.server.resource import Resource
-from vertune.server.stored import customer_of, database_of
+from vertune.server.stored import Moment, customer_of, database_of
 from vertune.store.series import MOST_STEPS, Step, read_series, window_of
 
 resource = Resource("traffic")
 _STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+_YEARS = (1970, 9998)
+"""The first and the last year in which a time may end; steps after it would be out of range."""
 _LABELS = 8
 """Number of labels whose shares are listed."""
 _SLOW = 0.95
@@ -34,9 +36,9 @@ class TrafficQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     vertical: Short
-    since: datetime | None = None
+    since: Moment | None = None
     """The beginning; null means 24 steps before the end."""
-    until: datetime | None = None
+    until: Moment | None = None
     """The end; null means now."""
     step: Literal["minute", "hour", "day"] = "hour"
 
@@ -94,6 +96,8 @@ def traffic(request: Request, query: Annotated[TrafficQuery, Query()]) -> Traffi
         find_deployments(request, [query.vertical])
     deployment = service.answers.fleet.deployments.get(query.vertical)
     step, until = _STEPS[query.step], _utc(query.until) or datetime.now(UTC)
+    if not _YEARS[0] <= until.year <= _YEARS[1]:
+        raise DataError(f"The time ends in the year {until.year}; expected one from {_YEARS[0]} to {_YEARS[1]}. Choose another time.")
     since = _utc(query.since) or until - 24 * step
     if not timedelta(0) < until - since <= (MOST_STEPS - 1) * step:
         raise DataError(
