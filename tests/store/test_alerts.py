@@ -1,15 +1,20 @@
 """Alerts with their messages, measurements and retrainings: rows as they are written, found, and deleted; in both databases."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from vertune.core.errors import Conflict, NotFound
 from vertune.core.ids import time_ordered_id
+from vertune.core.parse import build
+from vertune.core.watch import Watch
+from vertune.steps.alert import decide, raise_alerts
 from vertune.store import alerts, deletion, deliveries, measurements, retrainings
 from vertune.store.alerts import Alert, Filter, Memory, Silence
 from vertune.store.database import format_time
 from vertune.store.deletion import Deletion
+from vertune.store.leases import WATCH, Lease
 from vertune.store.measurements import Measurement
 from vertune.store.retention import Retention
 
@@ -192,3 +197,34 @@ def test_measurements_and_alerts_are_kept_as_long_as_requests(filled):
     rules, series, _ = left(filled)
     assert len(rules) == 4
     assert len(series) == 2
+
+
+def test_what_a_person_decides_is_not_overwritten_by_the_process_that_watches(database, monkeypatch):
+    lease, one, has_read, goes_on = Lease(database, WATCH), alert(), threading.Event(), threading.Event()
+    assert lease.renew()
+    with database.writing() as connection:
+        alerts.add(connection, one)
+        measurements.add(connection, [measured()])
+
+    def silences(*given, real=alerts.silences):
+        has_read.set()  # the alerts and what the rules remember
+        goes_on.wait(5)
+        return real(*given)
+
+    def person():
+        with database.writing() as connection:
+            decide(connection, one, "false", "ann", "")
+
+    monkeypatch.setattr(alerts, "silences", silences)
+    watching = threading.Thread(target=raise_alerts, args=(database, "intent", build(Watch, {"rules": [{"name": "drift"}]}), lease.check))
+    deciding = threading.Thread(target=person)
+    watching.start()
+    assert has_read.wait(5)
+    deciding.start()
+    deciding.join(0.3)
+    goes_on.set()
+    for thread in (watching, deciding):
+        thread.join(10)
+    with database.reading() as connection:
+        assert alerts.get(connection, one.id).state == "false"
+        assert alerts.memories(connection, "intent")["drift"].weight < 1

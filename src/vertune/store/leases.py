@@ -20,6 +20,8 @@ from vertune.core.errors import Conflict
 from vertune.store import schema
 from vertune.store.database import Database, format_time, insert
 
+WATCH = "watch"
+"""The work of whoever runs monitors, raises alerts and leads retrainings."""
 LEASE = timedelta(seconds=15)
 """How long work stays with a process that gives no sign."""
 

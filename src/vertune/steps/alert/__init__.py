@@ -19,7 +19,7 @@ from vertune.core.errors import VertuneError
 from vertune.core.sentence import said, stored
 from vertune.core.watch import Rule, Watch
 from vertune.steps.alert import messages, rules
-from vertune.store import alerts, deliveries, measurements
+from vertune.store import alerts, deliveries, leases, measurements
 from vertune.store.alerts import Alert, Memory, Silence
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
@@ -129,6 +129,7 @@ def decide(
 
     Raises Conflict if the alert is resolved already, or was called false.
     """
+    leases.is_held(connection, leases.WATCH)  # the process that watches writes alerts and memories as it read them, so it waits meanwhile
     alerts.decide(connection, alert, state, actor, comment)
     details: dict[str, object] = {"vertical": alert.vertical, "rule": alert.rule}
     if state == "false":

@@ -29,11 +29,11 @@ from vertune.store import alerts, deliveries, retrainings
 from vertune.store.alerts import Memory
 from vertune.store.audit import note
 from vertune.store.database import Database, format_time
-from vertune.store.leases import Lease
+from vertune.store.leases import WATCH, Lease
 from vertune.store.retrainings import Retraining
 
 _log = logging.getLogger("vertune")
-NAME = "watch"
+NAME = WATCH
 """The name of the lease."""
 SCHEDULE = ":schedule"
 """What stands for the schedule of a vertical among its rules; no rule can be called so."""
