@@ -288,6 +288,36 @@ def test_not_that_offers_something_else(chat):
     assert "intent:payment" not in [one.value for one in reply.choices]
 
 
+@pytest.mark.parametrize("reply", ["the first one", "1", "第一个", "title"])
+def test_a_button_is_meant_by_its_place_or_title(chat, app, words, reply):
+    offered = chat.say("return card open").choices
+    pressed = Chat(app, words, chat.state.model_copy(deep=True)).say(choice=offered[0].value)
+    assert chat.say(offered[0].title if reply == "title" else reply).text == pressed.text
+
+
+@pytest.mark.parametrize("reply", ["the ninth one", "the first time I asked", "one more question"])
+def test_what_is_no_place_of_a_button_is_read_as_a_message(chat, reply):
+    offered = chat.say("return card open")
+    assert offered.action == "clarify"
+    chat.say(reply)
+    assert chat.state.answered is None
+
+
+def test_a_detail_in_place_of_another_one_does_not_leave_the_flow(chat):
+    chat.say(TRACK)
+    assert chat.say("not this one, AB1234").slots == {"order": "AB1234"}
+    chat.state.end()
+    chat.say(TRACK)
+    chat.say("not that, I lost my card")
+    assert chat.state.frame is None
+
+
+def test_what_asks_again_repeats_and_a_question_does_not(chat):
+    chat.say(TRACK)
+    assert chat.say("what?").reasons == ["repeated"]
+    assert chat.say("what is that").reasons != ["repeated"]
+
+
 def test_none_of_what_was_offered(chat):
     chat.say("return card open")
     reply = chat.say(choice="none")

@@ -465,6 +465,9 @@ CONFIRMED = "Transfer $200 to Oscar from checking"
         ("换成李雷", "to", "李雷"),
         ("not checking", "account", "savings"),
         ("不是活期，另一个", "account", "savings"),
+        ("not Oscar, Nadia", "to", "Nadia"),
+        ("200 is wrong, 90", "amount", "90.00 USD"),
+        ("给李雷吧", "to", "李雷"),
     ],
 )
 def test_a_correction_says_only_the_new_value(text: str, name: str, value: str) -> None:
@@ -475,7 +478,20 @@ def test_a_correction_says_only_the_new_value(text: str, name: str, value: str) 
 
 
 @pytest.mark.parametrize(
-    "text", ["is it 2 days?", "I called 3 times", "does that take 5 minutes", "转3笔行吗", "50 or 60", "改成明天", "no, 300 times no"]
+    "text",
+    [
+        "the fee is 5 dollars?",
+        "手续费5美元吗",
+        "is Nadia the right one?",
+        "I have 2 accounts",
+        "is it 2 days?",
+        "I called 3 times",
+        "does that take 5 minutes",
+        "转3笔行吗",
+        "50 or 60",
+        "改成明天",
+        "no, 300 times no",
+    ],
 )
 def test_a_number_of_something_else_corrects_nothing(text: str) -> None:
     talk = Talk()
@@ -489,6 +505,7 @@ def test_a_number_of_something_else_corrects_nothing(text: str) -> None:
     [
         "yes or no?", "what happens if I say yes?", "ok but how much does it cost?", "sure?", "is that ok?", "好的，但是多少钱",
         "对了，你们几点下班", "可以撤回吗", "可以多久到账", "absolutely not", "definitely not", "不确定", "maybe", "好好想想", "对吗",
+        "if it's free, yes", "好的话什么时候能到", "not sure yet",
     ],
 )  # fmt: skip
 def test_what_only_contains_a_yes_confirms_nothing(text: str) -> None:
@@ -504,7 +521,7 @@ def test_a_yes_in_other_words_confirms(text: str) -> None:
     assert talk.expect(text).action == "act" or text.startswith("make")
 
 
-@pytest.mark.parametrize("text", ["不转了", "别转账", "先不转账了", "我不想转账了"])
+@pytest.mark.parametrize("text", ["不转了", "钱不够，不转了", "别转账", "先不转账了", "我不想转账了"])
 def test_the_negated_title_of_a_flow_leaves_it(text: str) -> None:
     talk = Talk("zh")
     talk.say(CONFIRMED, intent="transfer")
@@ -543,6 +560,15 @@ def test_an_amount_without_a_currency_counts_behind_its_cue(text: str, amount: s
     step = advance(_sending(), LEXICON, Conversation(), Turn(text, "en", NOW, intent="transfer"))
     assert step is not None
     assert step.slots.get("amount") == amount
+
+
+@pytest.mark.parametrize(
+    ("reply", "name"), [("是王芳", "王芳"), ("名字是王芳", "王芳"), ("her name is Nadia", "Nadia"), ("王芳吧", "王芳")]
+)
+def test_a_name_is_taken_without_what_stands_in_front_of_it(reply: str, name: str) -> None:
+    talk = Talk()
+    talk.say("transfer 5 dollars from savings", intent="transfer")
+    assert talk.expect(reply).slots["to"] == name
 
 
 @pytest.mark.parametrize("reply", ["what?", "I don't know", "不知道", "好的", "why do you ask?", "可以不说吗？", "忘了"])
@@ -588,6 +614,7 @@ def test_a_text_with_a_check_is_the_part_that_fulfils_it(reply: str) -> None:
         ("新地址是世纪大道100号", "世纪大道100号"), ("收货地址改成世纪大道100号", "世纪大道100号"),
         ("My new address is 5 High Street", "5 High Street"),
         ("世纪大道100号是我家", "世纪大道100号是我家"),
+        ("你好，亲水湾小区88号，谢谢", "亲水湾小区88号"),
     ],
 )  # fmt: skip
 def test_a_text_is_taken_without_its_title(reply: str, address: str) -> None:

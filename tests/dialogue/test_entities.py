@@ -72,6 +72,9 @@ def values(kind: str, text: str, **options: Any) -> list[Any]:
         ("Friday, 4 December", "2026-12-04"),
         ("12月4日（周五）", "2026-12-04"),
         ("Wednesday the 25th", "2026-11-25"),
+        ("Friday next week", "2026-12-04"),
+        ("last week Tuesday", "2026-11-17"),
+        ("周5", "2026-11-27"),
     ],
 )
 def test_days_are_read_as_people_write_them(text: str, day: str) -> None:
@@ -102,6 +105,10 @@ def test_ordinals_and_wishes_are_no_days(text: str) -> None:
         ("3号到5号", ["2026-12-03", "2026-12-05"]),
         ("fri or sat", ["2026-12-04", "2026-12-05"]),
         ("3号楼到5号楼", []),
+        ("Mon-Wed", ["2026-11-30", "2026-12-02"]),
+        ("下周六至周一", ["2026-12-05", "2026-12-07"]),
+        ("超过7天", []),
+        ("每周3次", []),
     ],
 )
 def test_both_ends_of_a_range_are_days(text: str, days: list[str]) -> None:
@@ -167,6 +174,8 @@ def test_tomorrow_depends_on_the_time_zone() -> None:
         ("ten thirty am", "10:30"),
         ("at 7 tonight", "19:00"),
         ("at 9 tomorrow morning", "09:00"),
+        ("at 5:15 this afternoon", "17:15"),
+        ("half seven pm", "19:30"),
         ("14h30", "14:30"),
         ("晚上12点", "00:00"),
         ("明晚七点", "19:00"),
@@ -190,7 +199,15 @@ def test_what_is_no_time_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "times"), [("9am-5pm", ["09:00", "17:00"]), ("上午十点到下午两点", ["10:00", "14:00"]), ("the 9-17 shift", [])]
+    ("text", "times"),
+    [
+        ("9am-5pm", ["09:00", "17:00"]),
+        ("上午十点到下午两点", ["10:00", "14:00"]),
+        ("下午2:00-4:00", ["14:00", "16:00"]),
+        ("between 2 and 4pm", ["14:00", "16:00"]),
+        ("2 and 4pm", ["16:00"]),
+        ("the 9-17 shift", []),
+    ],
 )
 def test_both_ends_of_a_range_are_times(text: str, times: list[str]) -> None:
     assert values("time", text) == times
@@ -378,6 +395,7 @@ def test_order_numbers_are_read_in_groups_and_in_chinese(text: str) -> None:
         ("(212) 736-5000", "+12127365000"),
         ("幺三八一二三四五六七八", "+8613812345678"),
         ("86-13812345678", "+8613812345678"),
+        ("(86)13812345678", "+8613812345678"),
     ],
 )
 def test_telephone_numbers_are_international(text: str, number: str) -> None:
@@ -385,7 +403,9 @@ def test_telephone_numbers_are_international(text: str, number: str) -> None:
 
 
 def test_mail_addresses_are_read_with_blanks_and_a_chinese_full_stop() -> None:
-    assert values("mail", "me @ example.com") == values("mail", "me@example。com") == ["me@example.com"]
+    assert (
+        values("mail", "me @ example.com") == values("mail", "me@example。com") == values("mail", "me(at)example.com") == ["me@example.com"]
+    )
 
 
 def test_mail_addresses_are_in_lower_case() -> None:

@@ -23,6 +23,8 @@ _SHORT_WORDS, _SHORT_CHARACTERS = 3, 30
 """Size of a reply up to which it is a detail although it does not look like one."""
 _BEGINS = re.compile(r"(?:^|[.!?;:]\s*)$")
 """What stands in front of the first word of a sentence."""
+_SHORTEST_NAME = 2
+"""Number of characters of a text behind a cue up to which a last particle belongs to it."""
 _LONGEST_TEXT = 1_000
 """Number of characters of a text that is taken as a detail."""
 _BARE = frozenset({"amount", "card_ending", "date"})
@@ -34,6 +36,8 @@ _BESIDE = re.compile(
     r"|[过但可说写填转付打汇用从改只就行够才来着错多少点元号账卡这个到是不好然后等等哎噢咳]"
 )
 """Other words that may."""
+_NO_NUMBERS = frozenset({"one", "a", "an", "一"})
+"""Numbers that rather point at something, as in `the right one`."""
 _ENDS_AMOUNT = re.compile(
     r"\s*$|\s*[,.;!?，。；！？、)）\n]|\s*[给到去吧过了元往向至用从]|\s+(?:to|from|for|using|with|please|now|today|tomorrow|by|into|as|and|via|out|or)(?![a-z])"
 )
@@ -53,6 +57,8 @@ _LONGEST_QUESTION = 60
 _NAME = re.compile(r"[a-z]{3,}")
 _PARTICLES = " \t\n吧呀啊哦。.!！,，"
 _LEADS = re.compile(r"^\W*(?:请|就|那就|帮我|把)?(?:改成|改为|改到|换成|更正为|change it to|change to|make it|put)\s*[:：]?\s*")
+_CALLED = re.compile(r"(?:收款人|对方|名字|姓名|他|她)*(?:是|叫|名叫)|(?:his|her|their|the)\s+name\s+is\s")
+"""What stands in front of a name."""
 _SAYS = r"\s*(?:应该|就)?\s*(?:is|are|should be|to|是|为|叫|改成|改为|改到|换成|写|填|[:：])\s*[:：]?\s*"
 """What stands between the name of a detail and the detail."""
 
@@ -117,7 +123,7 @@ class Reader:
         folded = plain(self.text)
         for slot in flow.slots:
             if slot.kind == "text":
-                yield from ((slot, found) for found in self._behind_cue(slot, slot.name in corrected))
+                yield from ((slot, found) for found in self._behind_cue(slot, corrected.get(slot.name)))
             elif slot.announced or slot.name == asked:
                 found = self._meant(slot, slot.name == asked)
                 if not is_open(folded, found, ranges=not any(slot is not other and alike(slot, other) for other in flow.slots)):
@@ -128,7 +134,7 @@ class Reader:
         found = find(slot.kind, self.text, self.at, self.options(slot, asked))
         if slot.kind == "yes_no":
             return found
-        left = meant(plain(self.text), found)
+        left = meant(plain(self.text), found, refusable=slot.kind != "choice")
         if slot.kind == "choice" and found and not left:
             others = [option for option in self.choices(slot) if option.value not in {one.value for one in found}]
             return [found[0]._replace(value=others[0].value)] if len(others) == 1 else []
@@ -148,6 +154,7 @@ class Reader:
             if slot.kind not in _BARE or slot.name == asked or (slot.name in known and not corrects):
                 continue
             found = [one for one in find(slot.kind, self.text, self.at, self.options(slot, True)) if not _overlaps(one, places)]
+            found = [one for one in found if plain(one.raw) not in _NO_NUMBERS]
             left = meant(folded, found)
             if not left or is_open(folded, left, ranges=True):
                 continue
@@ -181,24 +188,32 @@ class Reader:
             _SEGMENT[0].search(self.text[: found.start]) and _SEGMENT[1].match(self.text, found.end)
         )
 
-    def _behind_cue(self, slot: Slot, corrected: bool) -> Iterator[Found]:
-        """Yield what stands behind a cue of a text and matches its pattern, as it is written; in a correction also behind its words."""
+    def _behind_cue(self, slot: Slot, corrected: str | None) -> Iterator[Found]:
+        """Yield what stands behind a cue of a text and matches its pattern, as it is written.
+
+        In a correction of a value, words that correct are cues too, and so is that value if it is negated.
+        """
         if not slot.announced or slot.pattern is None:
             return
         folded = plain(self.text)
         cues = [(*match.span(), False) for match in any_of(pick_words(slot.cues)).finditer(folded)]
-        if corrected:
+        if corrected is not None:
+            old = plain(str(corrected))
+            cues += [
+                (place.start(), place.end(), True) for place in re.finditer(re.escape(old), folded) if is_negated(folded, *place.span())
+            ]
             cues += [(found.start, found.end, True) for found in self.lexicon.find("correct", folded)]
             cues += [(*match.span(), True) for match in _REPLACES.finditer(folded)]
         for start, end, corrects in cues:
             place = end + len(folded[end:]) - len(folded[end:].lstrip(" ,，:：" if corrects else None))
             match = re.compile(slot.pattern).match(self.text, place)
-            if not match or not match.group() or is_negated(folded, start, start) or is_negated(folded, end, end):
+            if not match or not match.group() or (not corrects and is_negated(folded, start, start)) or is_negated(folded, end, end):
                 continue
             if corrects and any(other == place for other, _, _ in cues):
                 continue  # behind `should be` stands `for`, and behind this the text
             if not corrects or not any(find(kind, match.group(), self.at) for kind in _TYPED):
-                yield Found(match.start(), match.end(), match.group(), match.group())
+                value = match.group().rstrip("吧呀啊哦") if len(match.group()) > _SHORTEST_NAME else match.group()
+                yield Found(match.start(), match.start() + len(value), value, value)
 
     def _by_cue(self, options: list[tuple[Slot, Found]], taken: Mapping[str, Found]) -> Slot | None:
         """Return the slot whose cue stands nearest in front of a detail; None if none does."""
@@ -212,7 +227,7 @@ class Reader:
         slot = flow.slot(asked) if asked else None
         if slot is None or slot.kind != "text" or slot.name in taken or (corrects and taken):
             return {}
-        reply = self.rest or self.text
+        reply = self._reply()
         if self._is_no_text(reply) or (taken and not self.says_more(flow, [(found.start, found.end) for found in taken.values()])):
             return {}
         value = self._without_lead(slot, reply)[:_LONGEST_TEXT]
@@ -221,6 +236,14 @@ class Reader:
         written = _fitting(slot, value)
         start = max(0, self.text.find(value))
         return {slot.name: Found(start, start + len(value), written, value)} if value else {}
+
+    def _reply(self) -> str:
+        """Return the message from the first to the last word that isn't courtesy, with what stands between as it was written."""
+        words = self.rest.split()
+        if not words:
+            return self.text
+        start, end = self.text.find(words[0]), self.text.rfind(words[-1])
+        return self.text[start : end + len(words[-1])] if 0 <= start <= end else self.rest
 
     def _is_no_text(self, reply: str) -> bool:
         """Return whether a reply asks back, agrees, or says that its customer doesn't know, instead of giving a text."""
@@ -234,7 +257,7 @@ class Reader:
         """Return a reply without words that only say which detail it is: `the address is …`, 改成…, and the cues of the slot."""
         folded = plain(reply)
         cue = any_of(pick_words(slot.cues)).match(folded)
-        lead = cue or _LEADS.match(folded) or _lead(slot).match(folded)
+        lead = cue or (_CALLED.match(folded) if slot.pattern else None) or _LEADS.match(folded) or _lead(slot).match(folded)
         return reply[lead.end() if lead else 0 :].strip() or reply.strip()
 
     def _matching(self, slot: Slot, reply: str) -> str | None:

@@ -37,6 +37,8 @@ _WISHES = re.compile(r"^(?:(?:i|want|would|'d|like|to|no|ok|okay|well|just|let's
 _QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
 _DOUBTS = re.compile(r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not)|还是不|but|though|however|if|但是?|不过|可是|只是)(?![a-z])")
 """What follows a yes that is none."""
+_CHANGE = re.compile(r"(?<![a-z])(?:change|correct|edit|update|different|another|replace)(?![a-z])|改|换|修正|更正|变更")
+_CONDITION = re.compile(r"(?<![a-z])(?:if|unless|as long as|provided)(?![a-z])|如果|要是|假如|的话|除非|只要")
 _MODAL = frozenset({"可以", "可", "要", "需要", "是", "行", "对", "好", "确定", "确认", "必须", "继续", "提交"})
 """Words for yes that are also verbs of questions."""
 _MODAL_ASKS = re.compile(r"(?=[^\W\da-z_])[^，。,.!！;；\n]*(?:什么|怎么|多少|多久|哪|几|谁|为何|[?？吗么呢]\s*(?:$|[，。,.]))")
@@ -51,6 +53,7 @@ _REFUSED = re.compile(
     r"\W*(?:我|那|就|先|还是|都|这个?|暂时|现在)*(?:不|别|甭)(?:要|用|想|必|再|需要)?(?P<what>[\u3400-\u9fff]{1,4}?)(?:了|啦|吧|先)*\W*"
 )
 """How a wish is negated in Chinese."""
+_CLAUSES = re.compile(r"[，,。.；;！!\s]+")
 _SHORT = 30
 """Number of characters up to which a message with a word for cancelling cancels the flow at hand."""
 _LONGEST_VALUE = 500
@@ -129,6 +132,16 @@ def begin(flows: Flows, lexicon: Lexicon, state: Conversation, turn: Turn) -> St
     return _Run(flows, lexicon, state, turn, turn.reading or read(turn.text, lexicon)).begin(flow)
 
 
+def gives_details(flows: Flows, lexicon: Lexicon, state: Conversation, turn: Turn) -> bool:
+    """Return whether a message contains a detail of the flow at hand, besides a text that any reply would be."""
+    frame = state.frame
+    flow = flows.flow(frame.flow) if frame else None
+    if frame is None or flow is None:
+        return False
+    details = _Run(flows, lexicon, state, turn, turn.reading or read(turn.text, lexicon)).details(flow, frame)
+    return any(slot.kind != "text" for slot in flow.slots if slot.name in details)
+
+
 def resume(flows: Flows, lexicon: Lexicon, state: Conversation, language: str) -> Step | None:
     """Return the question with which the flow at hand goes on after something else was replied; None if there is no flow."""
     frame = state.frame
@@ -161,7 +174,7 @@ class _Run:
         frame = self.state.begin(flow.name)
         known = {slot.name: self.turn.known[slot.known] for slot in flow.slots if slot.known and slot.known in self.turn.known}
         frame.slots = {**known, **slots}
-        return self._take(flow, frame, self._details(flow, frame))
+        return self._take(flow, frame, self.details(flow, frame))
 
     def _taken_over(self, flow: Flow) -> dict[str, Any]:
         """Leave the flow at hand if this one is meant instead of it, and return the details that this one needs too."""
@@ -176,7 +189,7 @@ class _Run:
     def go_on(self, flow: Flow, frame: Frame) -> Step | None:
         """Read a message while a flow is at hand."""
         asked = flow.slot(frame.asked) if frame.asked else None
-        details = self._details(flow, frame)
+        details = self.details(flow, frame)
         if self._leaves(flow, frame, replaces=any(frame.slots.get(name) != found.value for name, found in details.items())):
             return self._cancelled(flow)
         if self._agrees(frame) and all(frame.slots.get(name) == found.value for name, found in details.items()):
@@ -224,7 +237,7 @@ class _Run:
         text = fill(self._said(flow.confirm), self.reader.shown(flow, frame.slots, self.turn.language))
         return Step("ask", flow.name, text, values=self._titles(flow), slots=dict(frame.slots), buttons=("yes", "no"), reason="confirm")
 
-    def _details(self, flow: Flow, frame: Frame) -> dict[str, Found]:
+    def details(self, flow: Flow, frame: Frame) -> dict[str, Found]:
         """Return the details of the message by slot: of its button, or by rules, or else as a model tagged them."""
         asked = flow.slot(frame.asked) if frame.asked and frame.stage == "collect" else None
         choice = self.turn.choice
@@ -234,6 +247,10 @@ class _Run:
             found = [one for one in find(asked.kind, choice, self.turn.at, self.reader.options(asked, True)) if one.raw == choice.strip()]
             return {asked.name: found[0]} if found else {}
         corrects = self.reading.has("correct") or frame.stage != "collect"
+        if frame.stage == "confirm" and _QUESTION.search(plain(self.turn.text)) and not self.reading.has("correct"):
+            asks = self.reader.details(flow, frame.slots, None, True)
+            if self.reader.says_more(flow, [(found.start, found.end) for found in asks.values()]):
+                return {}  # a question about a fee of 5 dollars is no correction
         details = self.reader.details(flow, frame.slots, asked.name if asked else None, corrects)
         for name, tagged in self.turn.tags.items():
             slot = flow.slot(name)
@@ -296,7 +313,7 @@ class _Run:
         if reply is None and frame.stage == "confirm" and self._repeats_wish(flow):
             reply = True
         slot = self._named(flow)
-        if slot is not None and reply is not True:
+        if slot is not None and reply is not True and (frame.stage == "change" or self._changes(flow)):
             frame.slots.pop(slot.name, None)
             return self._take(flow, frame, {})
         if reply is None:
@@ -319,7 +336,7 @@ class _Run:
         text = plain(self.turn.text)
         begins = not any(map(str.isalnum, text[: said[0].start]))
         asks = _DOUBTS.match(text, said[0].end) or (text[said[0].start : said[0].end] in _MODAL and _MODAL_ASKS.match(text, said[0].end))
-        if said[0].value and (asks or (not begins and _QUESTION.search(text))):
+        if said[0].value and (asks or _CONDITION.search(text) or (not begins and _QUESTION.search(text))):
             return None
         return bool(said[0].value)
 
@@ -329,7 +346,9 @@ class _Run:
         words = [word for title in flow.title.values() for word in _TITLE_WORD.findall(plain(title))]
         left = _URGING.sub(" ", text)
         said = _TITLE_WORD.findall(left)
-        return bool(said) and not _QUESTION.search(text) and all(any(one == word or _is_part(one, word) for word in words) for one in said)
+        if not said or _QUESTION.search(text):
+            return False
+        return all(any(one == word or _is_part(one, word) for word in words) for one in said)
 
     def _leaves(self, flow: Flow, frame: Frame, replaces: bool) -> bool:
         """Return whether the message leaves the flow: by a button or a phrase, by a short `cancel the transfer`, or by a negated wish.
@@ -354,9 +373,10 @@ class _Run:
         return bool(verbs) and verbs[0] not in titles
 
     def _refuses_wish(self, flow: Flow) -> bool:
-        """Return whether the message negates what the flow does, and says nothing else: 不挂了 in a flow whose title is 挂失银行卡."""
-        refused = _REFUSED.fullmatch(plain(self.turn.text))
-        return refused is not None and any(refused["what"] in plain(title) for title in flow.title.values())
+        """Return whether the message negates what the flow does, in its last clause: 不挂了 in a flow whose title is 挂失银行卡."""
+        refused = [_REFUSED.fullmatch(clause) for clause in _CLAUSES.split(plain(self.turn.text)) if clause.strip()]
+        last = refused[-1] if refused else None
+        return last is not None and any(last["what"] in plain(title) for title in flow.title.values())
 
     def _agrees(self, frame: Frame) -> bool:
         """Return whether a message begins with a yes to what is to be confirmed, whatever follows: `yes, cancel it` or a question."""
@@ -364,6 +384,15 @@ class _Run:
             return False
         said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
         return self._yes_or_no() is True and not any(map(str.isalnum, self.turn.text[: said[0].start]))
+
+    def _changes(self, flow: Flow) -> bool:
+        """Return whether the message says that something is wrong or to be changed, or nothing besides the name of a detail."""
+        text = plain(self.turn.text)
+        return (
+            bool(_CHANGE.search(text))
+            or any(self.lexicon.find(kind, text) for kind in ("correct", "deny"))
+            or not self.reader.says_more(flow, ())
+        )
 
     def _called_wrong(self, flow: Flow, frame: Frame) -> Slot | None:
         """Return the slot with a value that the message calls wrong, and nothing else: 收款人不对."""
@@ -437,7 +466,7 @@ class _Run:
 
 def _is_part(said: str, word: str) -> bool:
     """Return whether Chinese characters are a part of a word, such as the verb of a title."""
-    return not said.isascii() and len(said) > 1 and said in word
+    return not said.isascii() and (said in word if len(said) > 1 else word.startswith(said))
 
 
 _YES_OR_NO = Slot(name="reply", kind="yes_no", title={"en": "reply"}, ask={"en": "?"})

@@ -84,6 +84,7 @@ class Lexicon(Section):
     greeting: Phrases = Phrases()
     greeting_alone: Phrases = Phrases()
     goodbye: Phrases = Phrases()
+    goodbye_alone: Phrases = Phrases()
     not_that: Phrases = Phrases()
     """Something else was meant than what was answered."""
     correct: Phrases = Phrases()

@@ -23,9 +23,9 @@ _EMPTY = ("thanks", "greeting", "goodbye", "courtesy")
 """Patterns whose words say nothing about what is wanted."""
 _ALONE = frozenset({"small_talk", "affirm", "deny", "unsure"})
 """Kinds that count only if they are the complete message, apart from words that say nothing."""
-_MORE_ALONE = ("human", "cancel", "repeat", "greeting")
+_MORE_ALONE = ("human", "cancel", "repeat", "greeting", "goodbye")
 """Kinds that have further words which count only if they are the complete message."""
-_NOTHING_BESIDE = frozenset({"repeat", "greeting"})
+_NOTHING_BESIDE = frozenset({"repeat", "greeting", "goodbye"})
 """Those of which even fillers change the meaning: `what` asks again, and `what is that` does not."""
 _EVERYWHERE = frozenset({"not_that", "angry", "deny", "unsure", "correct", "cancel", "leave"})
 """Kinds that are looked for in negated clauses too."""
@@ -47,7 +47,7 @@ _ABOUT = frozenset({"correct", "sensitive", "leave"})
 """Kinds whose words are about what is wanted."""
 _FILLER = re.compile(
     r"[\s,.!?;:~…，。！？；：、～\-'\"“”()（）]+|(?<![a-z])(?:so|well|oh|um|uh|hmm|and|but|then|just|now|i|me|to|my|want|would like|like"
-    r"|need|let|can|could|may|get|have|speak|talk|with|you|your|do|it|that|this|the|a|is|be|for|here|there|again|all|very|much|now|please|am|are|will"
+    r"|sorry|need|let|can|could|may|get|have|speak|talk|with|you|your|do|it|that|this|the|a|is|be|for|here|there|again|all|very|much|now|please|am|are|will"
     r"|'m|'d|'ll|'s|guys|team|everyone|dear|sir|madam)(?![a-z])|[我你您的了吧呢啊呀哦嗯那就请吗嘛啦哈想要给帮找个人位一下都很还再先]+"
 )
 """What may stand beside a pattern in a message that is nothing but the pattern."""
@@ -84,9 +84,10 @@ _NEGATED = (
 """How clauses are negated; `what` is what the customer doesn't want."""
 _STILL = re.compile(r"any\s?more|any\s+longer|no\s+longer|twice|again\b|不想?要了$|[了吗么]$")
 """What makes a negated clause a wish of its own: `I don't want my card any more`, 我不想要了, 我不是付过了吗."""
-_POINTS = re.compile(r"\W*|(?:that|this|it|these|those|them|one|that one|this one|here|yet|sure|really|这个?|那个?|这样|这些|那些|的|了)")
+_POINT = r"(?:that|this|it|these|those|them|one|that one|this one|here|yet|sure|really|now|这个?|那个?|这样|这些|那些|的|了)"
+_POINTS = re.compile(rf"\W*|{_POINT}(?:\s+{_POINT})*")
 """What a negation of the last reply negates, rather than a wish."""
-_ENDS = re.compile(r"\W*$|\s*[,.;!?，。；！？]|\s*(?:please|then|now|thanks|and|but|i|what|how|吧|了|啊|我|谢谢)")
+_ENDS = re.compile(r"\W*$|\s*[,.;!?，。；！？]|\s*(?:please|then|now|thanks|and|but|i|what|how|吧|了|啊|我|谢谢|不|先|别)")
 """What follows a word for cancelling that has no object: not `cancel that transfer`."""
 _LEADING = re.compile(r"^(?:(?:but|and|so|then)\s+|(?:但是?|而是|那么?)(?=.{2}))", re.IGNORECASE)
 _QUESTION = re.compile(r"\s*[?？]")

@@ -21,7 +21,8 @@ from vertune.apps.customer_service.searching import Found
 from vertune.apps.customer_service.understanding import OFFERED, Learnt, Understood, tagged, understand
 from vertune.core.app import Action, Ask, Attachment, Evidence, Hit, Reply
 from vertune.dialogue import engine
-from vertune.dialogue.flows import fill
+from vertune.dialogue.entities import Options, find
+from vertune.dialogue.flows import Option, fill
 from vertune.dialogue.patterns import Reading, read
 
 _COURTESIES = ("thanks", "goodbye", "greeting")
@@ -35,6 +36,8 @@ _MOST_OFFERED = 6
 _EVEN = 0.5
 """Probability below which a message rather belongs to an intent than to none."""
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_LONGEST_CHOICE = 80
+"""Number of characters up to which a message may mean a button."""
 _SILENT = 2
 """After how many silences in a row nothing more is asked."""
 
@@ -101,6 +104,9 @@ class Turn(Wording):
 
     def _message(self) -> Reply:
         state = self.state
+        meant = self._button_meant() if self.request.choice is None else None
+        if meant is not None:
+            self.request = replace(self.request, choice=meant, text="")
         chosen = self._chosen(self.request.choice)
         if chosen is not None:
             return chosen
@@ -136,10 +142,11 @@ class Turn(Wording):
         return self._with_offers(self._outside_flows(reading, understood), understood)
 
     def _reject(self, reading: Reading) -> None:
-        """Note that what was answered last, or the flow that has just begun, was not meant."""
+        """Note that what was answered last was not meant, or the flow that has just begun; a detail, as in `not this one, AB12`, is."""
         state, frame = self.state, self.state.frame
         gone = [state.answered] if state.answered else []
-        if frame is not None and frame.stage == "collect" and reading.rest:
+        corrects = engine.gives_details(self.know.flows, self.know.lexicon, state, self._turn(None, reading))
+        if frame is not None and frame.stage == "collect" and reading.rest and not corrects:
             flow = self.know.flows.flow(frame.flow)
             gone += flow.intents if flow is not None else []
             state.end()
@@ -226,6 +233,20 @@ class Turn(Wording):
             return None
         answer = pick(known.answer, self.language, 0)
         return self._found(Found(Hit(entry, self.know.entry_title(known, self.language), answer, 1.0, url=known.url, answer=answer), 1.0))
+
+    def _button_meant(self) -> str | None:
+        """Return the button that a message means instead of pressing it: by its title, its place, or a yes if there is no other one."""
+        last = self.state.last or {}
+        shown = [one for one in last.get("choices", []) if str(one["value"]).startswith((ASK_INTENT, ASK_ENTRY))]
+        text = self.request.text.strip()
+        if last.get("action") != "clarify" or not shown or not text or len(text) > _LONGEST_CHOICE:
+            return None
+        buttons = [Option(value=str(one["value"])[:200], title={"en": str(one["title"])}) for one in shown]
+        found = find("choice", text, self.request.at, Options(choices=buttons, asked=True))
+        if len(found) == 1 and not any(map(str.isalnum, text[: found[0].start] + text[found[0].end :])):
+            return str(found[0].value)
+        reading = read(text, self.know.lexicon)
+        return buttons[0].value if len(buttons) == 1 and reading.has("affirm") and not reading.rest else None
 
     def _title_of(self, choice: str | None) -> str:
         """Return what was written on the button that was pressed."""

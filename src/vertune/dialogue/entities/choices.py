@@ -16,6 +16,8 @@ _TYPO_FROM, _TYPOS_AT = 5, 1
 _WORDS = re.compile(r"[a-z]{5,}")
 _HAN, _PARTICLES = re.compile(r"[\u3400-\u9fff]"), frozenset("的啊呀吧了嘛哦呢哈我")
 """Chinese characters, of which a short word for yes or no isn't a part, and those that may stand beside it."""
+_AGREEING = frozenset("对好嗯行是")
+"""Characters behind which a longer word for yes may stand without a mark."""
 _START = " ,.!?;，。！？；、~我那嗯"
 
 
@@ -93,7 +95,7 @@ def _alone(text: str, match: re.Match[str], value: bool) -> bool:
     before, after = text[: match.start()][-1:], text[match.end() :][:1]
     begins = not _HAN.match(before) or before in _PARTICLES
     if len(word) > 1:
-        return begins or not value
+        return begins or not value or before in _AGREEING
     return begins and (not _HAN.match(after) or after in _PARTICLES)
 
 

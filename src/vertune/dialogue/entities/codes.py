@@ -41,7 +41,10 @@ _MOST_GROUPS = 6
 _CHINESE_DIGITS = re.compile(r"[零〇一二三四五六七八九幺]{6,40}")
 _GLUED = r"(?:(?<![a-z0-9])|(?<=order)|(?<=number)|(?<=no))"
 """What may stand in front of an order number: nothing, or a word for it without a space."""
-_MAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64} ?@ ?(?:[a-z0-9](?:[a-z0-9-]{0,62})[.。]){1,8}[a-z]{2,24}(?![a-z0-9-])", re.ASCII)
+_MAIL = re.compile(
+    r"(?<![\w.+%-])[\w.+%-]{1,64}(?: ?@ ?| ?[(\[]at[)\]] ?)(?:[a-z0-9](?:[a-z0-9-]{0,62})[.。]){1,8}[a-z]{2,24}(?![a-z0-9-])", re.ASCII
+)
+_AT = re.compile(r" ?(?:@|[(\[]at[)\]]) ?")
 _PHONE = re.compile(r"(?<![a-z0-9_.,/$€£¥-])(?:\+|00 ?)?\(?\d(?:[ ().-]{0,3}\d){6,16}(?![a-z0-9_%])(?![.,:]\d)")
 _CHINESE_PHONE = re.compile(r"\(?0|1[3-9]|400")
 _PACKAGE = "phonenumbers"
@@ -105,7 +108,7 @@ def _grouped(text: str, pattern: re.Pattern[str]) -> Iterator[Found]:
 def mails(text: str, _: float, __: Options) -> Iterator[Found]:
     """Yield the mail addresses in a plain text."""
     for match in _MAIL.finditer(text):
-        yield Found(match.start(), match.end(), match.group().replace(" ", "").replace("。", "."), match.group())
+        yield Found(match.start(), match.end(), _AT.sub("@", match.group()).replace("。", "."), match.group())
 
 
 def phones(text: str, _: float, options: Options) -> Iterator[Found]:
@@ -131,7 +134,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 @functools.lru_cache(maxsize=4096)
 def _phone(written: str, country: str) -> str | None:
     library = _library()
-    number = re.sub(r"^00 ?|^(?=86[ -]?1[3-9]\d{9}$)", "+", written)
+    number = re.sub(r"^00 ?|^\(?(?=86\)?[ -]?1[3-9]\d{9}$)", "+", written)
     if country == "CN" and not number.startswith("+") and not _CHINESE_PHONE.match(written):
         return None  # landlines are valid without their leading zero, but nobody writes them so, and American numbers look alike
     try:

@@ -18,7 +18,12 @@ _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_nam
 _MONTHS |= {name[:3]: number for name, number in _MONTHS.items()} | {"sept": 9}
 _DAYS = {name.lower(): number for number, name in enumerate(calendar.day_name)}
 _DAYS |= {name[:3]: number for name, number in _DAYS.items()} | {"tues": 1, "thur": 3, "thurs": 3}
-_CHINESE_DAYS = {**{character: number for number, character in enumerate("一二三四五六日")}, "天": 6, "末": 5}
+_CHINESE_DAYS = {
+    **{str(number + 1): number for number in range(7)},
+    **{character: number for number, character in enumerate("一二三四五六日")},
+    "天": 6,
+    "末": 5,
+}
 _RELATIVE = {
     "day before yesterday": -2, "yesterday": -1, "today": 0, "tonight": 0, "day after tomorrow": 2, "tomorrow": 1,
     "tomorow": 1, "tommorow": 1, "tommorrow": 1, "tmrw": 1, "tmr": 1, "tmw": 1, "2moro": 1,
@@ -73,7 +78,11 @@ def dates(text: str, at: float, options: Options) -> Iterator[Found]:
             if day is not None:
                 found.append((Found(match.start(), match.end(), day.isoformat(), match.group()), read))
     others = [one for one, read in found if read not in _WEEKDAYS]
-    yield from (one for one, read in found if read not in _WEEKDAYS or not _explains(text, one, others))
+    yield from others
+    days = sorted(one for one, read in found if read in _WEEKDAYS and not _explains(text, one, others))
+    for before, one in zip([None, *days], days, strict=False):
+        week = before is not None and one.value < before.value and _RANGE.fullmatch(text, before.end, one.start)
+        yield one._replace(value=(date.fromisoformat(one.value) + timedelta(days=7)).isoformat()) if week else one
     yield from _ranges(text, context)
 
 
@@ -207,6 +216,13 @@ def _weekday(match: re.Match[str], context: _Context) -> date | None:
     return context.today + timedelta(days=(number - context.today.weekday()) % 7)
 
 
+def _weekday_of_week(match: re.Match[str], context: _Context) -> date | None:
+    """Read `Friday next week` and `last week Tuesday`."""
+    monday = context.today - timedelta(days=context.today.weekday())
+    weeks = {"last": -1, "next": 1}.get(match["which"], 0)
+    return monday + timedelta(days=7 * weeks + _DAYS[match["name"]])
+
+
 def _chinese_weekday(match: re.Match[str], context: _Context) -> date | None:
     number, which = _CHINESE_DAYS[match["name"]], match["which"] or ""
     monday = context.today - timedelta(days=context.today.weekday())
@@ -297,6 +313,7 @@ def _form(expression: str) -> re.Pattern[str]:
 _YEARS = {"前年": -2, "去年": -1, "今年": 0, "明年": 1, "后年": 2}
 _DIGITS_ALONE = _form(r"(?<![\d.-])(?P<year>20\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>[0-3]\d)(?![\d-])")
 _AMONG_DAYS = re.compile(rf"(?:(?<![a-z])(?:{_DAY})\s*(?:or|and|to|-|/|,)|(?<![a-z])(?:on|by|until|till|before))\s*$")
+_RANGE = re.compile(r"\s*(?:[-–~—到至]|to|through|until)\s*")
 _BESIDE = re.compile(r"[\s,(（]*(?:(?:on|the)\s+)?")
 _WEEKDAYS: frozenset[object] = frozenset({_weekday, _chinese_weekday})
 _RANGES = (
@@ -343,7 +360,7 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
         ),
         _weeks_from,
     ),
-    (_form(rf"(?P<count>(?<=过){_COUNT})\s?个?(?P<unit>天|日|周|星期|礼拜|月)(?!了|前|后)"), _after),
+    (_form(rf"(?P<count>(?<=过)(?<![超经不通]过){_COUNT})\s?个?(?P<unit>天|日|周|星期|礼拜|月)(?!了|前|后)"), _after),
     (_form(rf"(?<![月\d一二三四五六七八九十第])(?P<day>{_N})\s?[日号](?![楼线店门院座机卡])"), _day_of_month),
     (
         _form(
@@ -352,8 +369,11 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
         _relative,
     ),
     (_form(r"(?P<word>大前天|大后天|前天|后天(?![性形])|后[儿日]|昨[天日晚儿]|今[天日晚儿早]|明[天日晚儿早])"), _relative),
+    (_form(rf"(?<![a-z])(?P<name>{_DAY})\s+(?:of\s+)?(?P<which>this|next|last)\s+week(?![a-z])"), _weekday_of_week),
+    (_form(rf"(?<![a-z])(?P<which>this|next|last)\s+week,?\s+(?:on\s+)?(?P<name>{_DAY})(?![a-z])"), _weekday_of_week),
     (_form(rf"(?<![a-z])(?:(?P<which>this|next|last|past|coming)\s+)?(?P<name>{_DAY})(?![a-z])"), _weekday),
-    (_form(r"(?P<which>上+|下+|这|本)?个?(?:周|星期|礼拜)(?P<name>[一二三四五六日天末])(?![天个年月愉快])"), _chinese_weekday),
+    (_form(r"(?P<which>上+|下+|这|本)?个?(?<!每)(?:周|星期|礼拜)(?P<name>[一二三四五六日天末1-7])(?![天个年月愉快次\d.])"),
+     _chinese_weekday),
     (
         _form(
             rf"(?<![a-z\d])(?:in\s+(?P<count>{_WORDS})\s+(?P<unit>day|week|month|fortnight)s?(?:['’]?\s+time)?)(?![a-z])"

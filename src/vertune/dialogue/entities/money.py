@@ -46,7 +46,9 @@ _CENTS = re.compile(rf"\s+(?:and\s+)?({_SMALL_WORDS})\s+(?:cents?|pence)(?![a-z]
 _CENTS_ALONE = re.compile(rf"(?<![a-z\d.,-])({_SMALL_WORDS})\s?(?:cents?|pence|(?<=\d)p)(?![a-z])")
 _AND_CENTS = re.compile(rf"\s+({_SMALL_WORDS})(?=\s*(?:$|[,.;!?])|\s+(?:for|to|from|and|please|back|at)(?![a-z]))")
 """What may follow dollars and is cents although it has no unit: `a dollar fifty`, `20 dollars 50`."""
-_ONE = re.compile(r"(?<![a-z])an?\s+(dollar|buck|euro|pound(?=\s+(?:fifty|\d\d)))(?![a-z])(?!\s+(?:store|shop|sign|bill|note))")
+_ONE = re.compile(
+    r"(?<![a-z])an?\s+(dollar|buck|euro|pound(?=\s+(?:fifty|\d\d)))(?![a-z])(?!\s+(?:store|shop|sign|bill|note|amount|figure|value))"
+)
 _GRAND = re.compile(
     rf"(?<![a-z\d.])(?P<count>half\s+a|an?|a\s+couple(?:\s+of)?|\d+(?:\.\d+)?|{_SMALL_WORDS})\s+grand"
     r"(?=\s*(?:$|[,.;!?])|\s+(?:to|from|for|in|into|please|and|or|today|tomorrow|now|by|is|was|on|at|of)(?![a-z]))"

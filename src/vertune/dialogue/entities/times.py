@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vertune.dialogue.entities.found import Found, Options
+from vertune.dialogue.entities.found import Found, Options, longest
 from vertune.dialogue.entities.numerals import chinese, english
 
 _HOURS = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
@@ -27,16 +27,25 @@ _LATER = re.compile(
 )
 """An hour in front of a part of a certain day, which isn't a part of the time, because it says the day too."""
 _HOURLY = re.compile(rf"{_APART}{_HOUR}(?:\s+o'?\s?clock)?{_HALF}|{_APART}(?P<bare>\d{{1,2}}|{_HOURS})\s+o'?\s?clock")
-_PAST = re.compile(rf"(?<![a-z])(?P<part>half|(?:a\s+)?quarter|ten|five|twenty)\s+(?P<side>past|to)\s+{_HOUR}{_HALF}?(?![a-z\d])")
+_PAST = re.compile(
+    rf"(?<![a-z])(?:(?P<part>half|(?:a\s+)?quarter|ten|five|twenty)\s+(?P<side>past|to)\s+|(?P<british>half)\s+(?={_HOURS})){_HOUR}{_HALF}?(?![a-z\d])"
+)
+_UNTIL = re.compile(
+    rf"(?<![\w.:/-])(?:(?P<hour>\d{{1,2}}|{_HOURS})(?::(?P<minute>[0-5]\d))?)"
+    rf"(?=\s*(?P<joint>-|–|to|till|until|and)\s*(?:\d{{1,2}}|{_HOURS})(?::[0-5]\d)?{_HALF})"
+)
+"""The first hour of a range whose second one says the half of the day."""
+_RANGE = re.compile(r"\s*(?:[-–~—到至]|to|until)\s*")
 _PARTS = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20}
 _NAMED = {"noon": "12:00", "midday": "12:00", "midnight": "00:00", "正午": "12:00", "午夜": "00:00", "零点": "00:00"}
 _NAME = re.compile(r"(?<![a-z])(?:noon|midday|midnight)(?![a-z])|正午|午夜|零点(?![\d一二三四五六七八九十半])")
 _ASKED = re.compile(rf"^\W*(?:(?:at|around|about|by)\s+)?(?P<hour>\d{{1,2}}|{_HOURS})\W*$")
-_PERIOD = (
-    r"(?P<period>凌晨|早上|早晨|清晨|上午|中午|下午|傍晚|晚上|夜里|(?<![今明昨])晚|(?<=今晚)|(?<=明晚)|(?<=昨晚)|(?<=今早)|(?<=明早))?"
-)
+_PARTS_OF_DAY = "凌晨|早上|早晨|清晨|上午|中午|下午|傍晚|晚上|夜里|(?<![今明昨])晚"
+_IN_THE_DAY = "(?<=今晚)|(?<=明晚)|(?<=昨晚)|(?<=今早)|(?<=明早)"
+"""Words for a part of a certain day, which are that day's, so that only their last character says the part."""
+_PERIOD = rf"(?:(?P<period>{_PARTS_OF_DAY}|{_IN_THE_DAY})\s?)?"
 _CHINESE = re.compile(
-    rf"(?<!第){_PERIOD}\s?(?P<hour>\d{{1,2}}|[一二三四五六七八九十两]{{1,3}})\s?(?:点钟?|时|:(?=\d\d))"
+    rf"(?<!第){_PERIOD}(?P<hour>\d{{1,2}}|[一二三四五六七八九十两]{{1,3}})\s?(?:点钟?|时|:(?=\d\d))"
     r"(?!\s?(?:建议|意见|问题|要求|疑问|想法|原因|说明|理由|不满|好处|坏处|不足|感受|希望|补充|需求|请求|质疑))"
     r"(?P<rest>半|一刻|三刻|整|零?[一二三四五六七八九十]{1,3}分?|\d{1,2}分?)?"
 )
@@ -44,27 +53,49 @@ _A_BIT = re.compile(r"(?:有|早|快|差|慢|晚|再|多|少|便宜|好|大|小|
 """Characters after which 一点 means a bit."""
 _AFTERNOON = frozenset({"下午", "傍晚", "晚上", "夜里", "晚"})
 
+_SAYS_HALF = re.compile(r"[apm午早晚晨夜]")
 _NIGHT = frozenset({"凌晨", "晚上", "夜里", "晚"})
 """Parts of the day of which twelve is midnight."""
 
 
 def times(text: str, _: float, options: Options) -> Iterator[Found]:
-    """Yield the times in a plain text; values such as `15:30`. Without a part of the day, an hour below 13 is taken as it is written."""
+    """Yield the times in a plain text; values such as `15:30`.
+
+    Without a part of the day, an hour below 13 is taken as it is written, except for the end of a range, which isn't before its beginning.
+    """
+    found = longest(list(_single(text, options)))
+    for before, one in zip([None, *found], found, strict=False):
+        yield _later(text, before, one) if before is not None else one
+
+
+def _later(text: str, before: Found, one: Found) -> Found:
+    """Return the end of a range in the afternoon if its beginning is there: 下午2:00-4:00."""
+    hour, minute = map(int, one.value.split(":"))
+    joined = _RANGE.fullmatch(text, before.end, one.start) is not None
+    if joined and not _SAYS_HALF.search(one.raw) and one.value < before.value < f"{hour + 12:02}:{minute:02}" and hour < 12:
+        return one._replace(value=f"{hour + 12:02}:{minute:02}")
+    return one
+
+
+def _single(text: str, options: Options) -> Iterator[Found]:
+    for match in _LATER.finditer(text):
+        half = f"in the {match['part'] or 'night'}" if _whole(match["hour"]) <= 12 else None
+        yield from _found(match, _hour(match["hour"], half), int(match["minute"] or 0))
+    for match in _UNTIL.finditer(text):
+        if match["joint"] != "and" or text[: match.start()].rstrip().endswith("between"):
+            yield from _found(match, _hour(match["hour"], match["half"]), int(match["minute"] or 0))
     for match in _CLOCK.finditer(text):
         written = match["hour"] or match["hour24"] or match["hour_h"]
         yield from _found(match, _hour(written, match["half"]), int(match["minute"] or match["minute24"] or match["minute_h"]))
     for match in _HOURLY.finditer(text):
         yield from _found(match, _hour(match["hour"] or match["bare"], match["half"]), 0)
     for match in _PAST.finditer(text):
-        hour, part = _hour(match["hour"], match["half"]), _PARTS[match["part"].split()[-1]]
+        hour, part = _hour(match["hour"], match["half"]), _PARTS[(match["part"] or match["british"]).split()[-1]]
         if hour is not None:
-            minutes = hour * 60 + (part if match["side"] == "past" else -part)
+            minutes = hour * 60 + (-part if match["side"] == "to" else part)
             yield from _found(match, minutes // 60 % 24, minutes % 60)
     for match in _WORDS.finditer(text):
         yield from _found(match, _hour(match["hour"], match["half"]), english(match["minute"]) or 0)
-    for match in _LATER.finditer(text):
-        half = f"in the {match['part'] or 'night'}" if _whole(match["hour"]) <= 12 else None
-        yield from _found(match, _hour(match["hour"], half), int(match["minute"] or 0))
     for match in _NAME.finditer(text):
         yield Found(match.start(), match.end(), _NAMED[match.group()], match.group())
     yield from _chinese(text)
