@@ -11,6 +11,7 @@ from vertune.core.errors import ConfigError, Conflict, NotFound
 from vertune.core.files import write_json
 from vertune.core.sentence import said
 from vertune.steps.deploy import Versions
+from vertune.store import rollouts
 from vertune.store.database import Database
 
 
@@ -71,6 +72,24 @@ def test_the_reasons_of_a_server_are_written_in_words(run, home):
         Versions(Home(home), database, "this server").deploy("support", model(2), said("rollout.promoted", answers=1000))
     assert json.loads(run("history", "support", "--json")[1])[0]["reason"] == "Nothing spoke against the candidate in 1000 answers."
     assert "Nothing spoke" in run("history", "support")[1]
+
+
+def test_of_two_servers_that_decide_at_the_same_time_one_ends_a_rollout(run, home, live, monkeypatch):
+    run("deploy", "support", model(1))
+    run("deploy", "support", model(2), "--canary", "5%")
+    with closing(Database.of_home(home)) as database:
+        with database.reading() as connection:
+            (rollout,) = rollouts.running(connection).values()
+        monkeypatch.setattr(rollouts, "running", lambda connection: {"support": rollout})  # as both read it before one ended it
+        Versions(Home(home), database, "one server").promote("support", expected=rollout)
+        other = Versions(Home(home), database, "another server")
+        assert not other.cancel(rollout, "it is worse")
+        with pytest.raises(NotFound):
+            other.promote("support", expected=rollout)
+        with pytest.raises(Conflict, match="has just ended"):
+            other.roll_back("support")
+    assert live() == model(2)
+    assert [one["action"] for one in json.loads(run("history", "support", "--json")[1])] == ["promote", "canary", "deploy"]
 
 
 def test_a_canary_is_promoted_or_taken_back(run, live):

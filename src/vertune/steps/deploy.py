@@ -82,11 +82,11 @@ class Versions:
         """
         with self.database.writing() as connection:
             rollout = rollouts.running(connection).get(name)
-            if rollout is None or (expected is not None and rollout.first != expected.first):
+            is_meant = rollout is not None and (expected is None or rollout.first == expected.first)
+            if rollout is None or not is_meant or not rollouts.end(connection, name, rollout.first):
                 raise NotFound(
                     f"'{name}' has no candidate that could become live. Begin a rollout: vertune deploy {name} MODEL --canary 10%"
                 )
-            rollouts.end(connection, name)
             said = {"actor": self.actor, "reason": reason, "evidence": evidence or {}}
             rollouts.note(connection, name, "promote", rollout.model, previous=rollout.live, **said)
             self.home.alias(f"{name}@live", rollout.model)
@@ -98,8 +98,7 @@ class Versions:
             rollout = rollouts.running(connection).get(expected.vertical)
             if rollout is None or rollout.first != expected.first:
                 return False
-            self._cancel(connection, rollout, reason, evidence)
-        return True
+            return self._cancel(connection, rollout, reason, evidence)
 
     def roll_back(self, name: str, reason: str = "", evidence: Mapping[str, object] | None = None) -> tuple[str, str | None]:
         """End the rollout of a vertical, or without one let the model be live again that was live before.
@@ -110,7 +109,8 @@ class Versions:
         with self.database.writing() as connection:
             rollout = rollouts.running(connection).get(name)
             if rollout is not None:
-                self._cancel(connection, rollout, reason, evidence)
+                if not self._cancel(connection, rollout, reason, evidence):
+                    raise Conflict(f"The rollout of '{name}' has just ended. Look at its history, and decide again: vertune history {name}")
                 return rollout.model, current
             previous = _before(rollouts.history(connection, name), current)
             if current is None or previous is None:
@@ -124,10 +124,13 @@ class Versions:
             self.home.alias(f"{name}@live", previous)
         return current, previous
 
-    def _cancel(self, connection: Connection, rollout: Rollout, reason: str, evidence: Mapping[str, object] | None) -> None:
-        rollouts.end(connection, rollout.vertical)
+    def _cancel(self, connection: Connection, rollout: Rollout, reason: str, evidence: Mapping[str, object] | None) -> bool:
+        """End a rollout, and return whether it was still running when this transaction could end it."""
+        if not rollouts.end(connection, rollout.vertical, rollout.first):
+            return False
         said = {"actor": self.actor, "reason": reason, "evidence": evidence or {}}
         rollouts.note(connection, rollout.vertical, "cancel", rollout.model, previous=rollout.live, **said)
+        return True
 
 
 def _before(entries: list[rollouts.Version], current: str | None) -> str | None:

@@ -71,9 +71,11 @@ def start(connection: Connection, rollout: Rollout) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[schema.rollouts.c.vertical], set_=row))
 
 
-def end(connection: Connection, vertical: str) -> None:
-    """Delete the rollout of a vertical, if it has one."""
-    connection.execute(schema.rollouts.delete().where(schema.rollouts.c.vertical == vertical))
+def end(connection: Connection, vertical: str, first: str | None = None) -> bool:
+    """Delete the rollout of a vertical, or this one alone, and return whether there was one: of several servers, one ends it."""
+    table = schema.rollouts.c
+    meant = [table.vertical == vertical, *([] if first is None else [table.first == first])]
+    return bool(connection.execute(schema.rollouts.delete().where(*meant)).rowcount)
 
 
 def running(connection: Connection) -> dict[str, Rollout]:
