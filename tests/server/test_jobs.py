@@ -360,6 +360,20 @@ def test_a_repeated_request_is_answered_where_no_more_jobs_may_begin(home, start
     problem(running.ask.post("/v1/jobs", json={**given, "priority": 1}, headers={"Idempotency-Key": "other"}), 429)
 
 
+def test_a_model_is_evaluated_on_its_own_rows_by_their_customer_alone(home, start, monkeypatch) -> None:
+    """The report shows some of the test rows."""
+    monkeypatch.setattr(runner.Jobs, "take", lambda self: None)
+    running = start(home, admin(home), jobs=JobSettings(cores=1))
+    secret, _ = Keys(running.database).create("bank", ["train"], customer="bank")
+    headers = {"Authorization": f"Bearer {secret}"}
+    given = {"kind": "evaluate", "model": "intent"}
+    assert "test rows" in problem(running.stranger.post("/v1/jobs", json=given, headers=headers), 403)
+    sent = running.stranger.post("/v1/datasets", content=as_csv(), headers={"Content-Type": "text/csv", **headers})
+    mine = {**given, "dataset": sent.json()["id"]}
+    assert running.stranger.post("/v1/jobs", json=mine, headers=headers).status_code == 201
+    assert running.ask.post("/v1/jobs", json=given).status_code == 201
+
+
 def test_no_task_is_guessed_from_a_very_wide_file(tmp_path) -> None:
     pl.DataFrame({f"c{number}": ["a", "b"] for number in range(1001)}).write_parquet(tmp_path / "wide.parquet")
     found = uploading.describe(tmp_path / "wide.parquet", "parquet")

@@ -197,5 +197,22 @@ def check_rows(sent: str, model: Artifact, home: Home, customer: str | None) -> 
     name = str(model.manifest_or_empty.get("name"))
     if home.aliases().get(f"{name}@live") != model.id:
         raise NotFound(f"The model '{sent[:80]}' is not live, but training goes on from live models. Send a vertical's name.")
-    if customer is not None and model.manifest_or_empty.get("customer") != customer:
+    if not _owns_rows(model, customer):
         raise AccessError(f"The rows that '{name}' was trained on are not those of this customer. Ask the administrator to train it again.")
+
+
+def check_test_rows(model: Artifact, customer: str | None) -> None:
+    """Raise AccessError if the test rows of a model belong to another customer, because the report of an evaluation shows some.
+
+    With None, all may be seen.
+    """
+    if not _owns_rows(model, customer):
+        name = str(model.manifest_or_empty.get("name"))
+        raise AccessError(
+            f"The test rows of '{name}' are not those of this customer, and the report would show some. Send a 'dataset' of this customer, "
+            "or ask the administrator."
+        )
+
+
+def _owns_rows(model: Artifact, customer: str | None) -> bool:
+    return customer is None or model.manifest_or_empty.get("customer") == customer

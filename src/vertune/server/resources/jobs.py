@@ -22,7 +22,7 @@ from vertune.core.regular import is_present, regular_file
 from vertune.core.sentence import Language, written
 from vertune.server import problems
 from vertune.server.access import call_of
-from vertune.server.job_requests import JobRequest, check_priority, check_rows, work
+from vertune.server.job_requests import JobRequest, check_priority, check_rows, check_test_rows, work
 from vertune.server.resource import Resource
 from vertune.server.service import Service
 from vertune.server.stored import In, Readable, actor_of, customer_of, database_of, jobs_of
@@ -135,15 +135,17 @@ def _check_limits(request: Request, vertical: str) -> None:
 
 def _work(body: JobRequest, request: Request, id: str) -> tuple[str, dict[str, Any]]:
     """Return the vertical that a job is about, and what its process reads."""
-    service, access, runner, may = request.app.state.service, request.app.state.access, jobs_of(request), Readable(request)
+    service, runner, may = request.app.state.service, jobs_of(request), Readable(request)
     if body.config is not None:
         config = service.sources.config(body.config, may.upload, may.customer)
         return config.name, {"config": work(config, runner.threads), "accept": body.accept}
     model = _model(request, str(body.model))
     vertical = str(model.manifest["name"])
     if body.on is not None:
-        check_rows(str(body.model), model, service.home, None if access.administers(request) else call_of(request).customer)
+        check_rows(str(body.model), model, service.home, customer_of(request))
         return vertical, {"vertical": vertical, "on": service.sources.new_rows(body.on, may.upload, may.customer), "how": "auto"}
+    if body.kind == "evaluate" and body.dataset is None:
+        check_test_rows(model, customer_of(request))
     wanted: dict[str, Any] = {"model": model.id, "accept": body.accept}
     wanted |= {} if body.dataset is None else {"file": str(may.upload(body.dataset))}
     wanted |= {"output": str(runner.home / OUTPUTS / f"{id}.jsonl")} if body.kind == "predict" else {}
