@@ -394,8 +394,10 @@ def test_it_says_what_is_missing(tmp_path):
         init(tmp_path / "nothing.csv")
     with pytest.raises(UnknownName, match="Did you mean 'intent'"):
         guess_frame(CASES["classify"][0], "the data", label="intnt")
-    with pytest.raises(DataError, match=r"No columns of the data look like .* of any task; its columns are: text \(text of"):
-        guess_frame(frame(text=text), "the data")
+    with pytest.raises(DataError, match=r"No columns of the data look like .* of any task; its columns are: id \(a .*; text \(text of"):
+        guess_frame(frame(id=str, text=text), "the data")
+    with pytest.raises(DataError, match=r"There is only one column: if a character divides it into several"):
+        guess_frame(frame(label=text), "the data")
     with pytest.raises(DataError, match="of the task 'tag'"):
         guess_frame(CASES["classify"][0], "the data", task="tag")
 

@@ -57,13 +57,13 @@ def is_text(path: Path) -> bool:
 def unread(path: str, sources: Iterable[str]) -> str:
     """Return the message for a file that no source reads: what it seems to be, and what to do. `sources` are the names of all sources."""
     file = Path(path).expanduser()
-    named = f"name the data source in the config: `source: {{name: NAME, path: {path}}}`, where NAME is one of: {', '.join(sources)}."
     if not file.is_file():
+        named = f"name the data source in the config: `source: {{name: NAME, path: {path}}}`, where NAME is one of: {', '.join(sources)}."
         return (
             f"No source reads files such as '{path}': there is none, and its ending is that of no known format. Check the path, or {named}"
         )
     what, advice = _seems(file)
-    return f"No source reads '{path}': it is {what}. {advice}, or {named}"
+    return f"No source reads '{path}': it is {what}. {advice}."
 
 
 def _seems(file: Path) -> tuple[str, str]:

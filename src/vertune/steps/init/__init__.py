@@ -256,7 +256,15 @@ def _nothing_found(table: TableProfile, where: str, tasks: Sequence[Task]) -> st
 
 
 def _why_no_label(table: TableProfile) -> str | None:
-    """Return a sentence about what keeps the column with the name of a label from being one; None if there is no such column."""
+    """Return a sentence about what keeps the column with the name of a label from being one; None if there is no such column.
+
+    If the table has only one column, the sentence says how it may be divided.
+    """
+    if len(table.columns) == 1:
+        return (
+            "There is only one column: if a character divides it into several, name this character in a config: "
+            "`source: {name: csv, path: FILE, delimiter: CHARACTER}`."
+        )
     named = max(table.columns, key=lambda column: column.role("label"), default=None)
     if named is None or named.role("label") < _NAMED_LABEL:
         return None
