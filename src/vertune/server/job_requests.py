@@ -26,7 +26,8 @@ _PATHS = frozenset({"path", "paths", "file", "files", "folder", "home", "url", "
 """Options of parts that name what is not the customer's: files, machines and models."""
 _OPERATORS = ("channels", "retrain")
 """Options of the section `watch` that the operator alone sets."""
-Name = Annotated[str, Field(min_length=1, max_length=120)]
+Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00]*$")]
+"""PostgreSQL can't compare a text that contains the character 0."""
 
 
 class JobRequest(BaseModel):
@@ -140,7 +141,7 @@ class Sources:
         options = dict(value) if isinstance(value, dict) else {}
         kind = next((one for one in kinds if one in options), "")
         name = options.pop(kind, None)
-        chosen = kinds[kind](name) if kind and isinstance(name, str) else None
+        chosen = kinds[kind](name) if kind and isinstance(name, str) and "\0" not in name else None
         if chosen is None or options:
             raise ConfigError(
                 "A source of a job must be a dataset that was uploaded, feedback, the labels of a project, or a declared source; paths are "
