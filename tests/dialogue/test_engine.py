@@ -466,6 +466,11 @@ CONFIRMED = "Transfer $200 to Oscar from checking"
         ("not checking", "account", "savings"),
         ("不是活期，另一个", "account", "savings"),
         ("not Oscar, Nadia", "to", "Nadia"),
+        ("Nadia, not Oscar", "to", "Nadia"),
+        ("No, Nadia", "to", "Nadia"),
+        ("不，李雷", "to", "李雷"),
+        ("三百，不是二百", "amount", "300.00 USD"),
+        ("给李雷，不是奥斯卡", "to", "李雷"),
         ("200 is wrong, 90", "amount", "90.00 USD"),
         ("给李雷吧", "to", "李雷"),
     ],
@@ -505,6 +510,8 @@ def test_a_number_of_something_else_corrects_nothing(text: str) -> None:
     [
         "yes or no?", "what happens if I say yes?", "ok but how much does it cost?", "sure?", "is that ok?", "好的，但是多少钱",
         "对了，你们几点下班", "可以撤回吗", "可以多久到账", "absolutely not", "definitely not", "不确定", "maybe", "好好想想", "对吗",
+        "yes or maybe no", "ok wait", "yeah no", "yes, the other card", "好的，等一下", "对，是另一张",
+        "确定不了", "No, Thanks",
         "if it's free, yes", "好的话什么时候能到", "not sure yet",
     ],
 )  # fmt: skip
@@ -631,6 +638,14 @@ def test_a_detail_that_is_called_wrong_is_asked_for_again_while_others_are_colle
     talk.say("transfer $200 to Oscar", intent="transfer")
     assert talk.expect("wrong amount").text == "How much?"
     assert talk.expect("70").slots == {"amount": "70.00 USD", "to": "Oscar"}
+
+
+@pytest.mark.parametrize("text", ["取消要钱吗", "is there a fee if I cancel", "取消要多久"])
+def test_a_question_about_cancelling_cancels_nothing(text: str) -> None:
+    talk = Talk("zh")
+    talk.say("transfer $200 to Oscar", intent="transfer")
+    talk.say(text)
+    assert talk.state.frame is not None
 
 
 def test_an_option_is_meant_by_its_place_and_a_negated_one_is_not() -> None:

@@ -23,6 +23,7 @@ _SHORT_WORDS, _SHORT_CHARACTERS = 3, 30
 """Size of a reply up to which it is a detail although it does not look like one."""
 _BEGINS = re.compile(r"(?:^|[.!?;:]\s*)$")
 """What stands in front of the first word of a sentence."""
+_NO_NAMES = ("thanks", "goodbye", "greeting", "affirm", "deny", "cancel", "cancel_alone", "correct")
 _SHORTEST_NAME = 2
 """Number of characters of a text behind a cue up to which a last particle belongs to it."""
 _LONGEST_TEXT = 1_000
@@ -204,6 +205,7 @@ class Reader:
             ]
             cues += [(found.start, found.end, True) for found in self.lexicon.find("correct", folded)]
             cues += [(*match.span(), True) for match in _REPLACES.finditer(folded)]
+            yield from self._named_alone(slot, str(corrected))
         for start, end, corrects in cues:
             place = end + len(folded[end:]) - len(folded[end:].lstrip(" ,，:：" if corrects else None))
             match = re.compile(slot.pattern).match(self.text, place)
@@ -214,6 +216,16 @@ class Reader:
             if not corrects or not any(find(kind, match.group(), self.at) for kind in _TYPED):
                 value = match.group().rstrip("吧呀啊哦") if len(match.group()) > _SHORTEST_NAME else match.group()
                 yield Found(match.start(), match.start() + len(value), value, value)
+
+    def _named_alone(self, slot: Slot, old: str) -> Iterator[Found]:
+        """Yield the text of a message that says no more than it, a no, and the negated old value: `no, Ann` and `Ann, not Bob`."""
+        named = rf"(?P<named_alone>{slot.pattern})"
+        for form in (rf"\s*(?:[Nn]o|[Nn]ope|不)\s*[,，]\s*{named}\W*", rf"\s*{named}\s*[,，]\s*(?:not|不是)\s*{re.escape(old)}\W*"):
+            match = re.fullmatch(form, self.text)
+            value = match["named_alone"] if match else ""
+            cued = any_of(pick_words(slot.cues)).match(plain(value)) or any(find(kind, value, self.at) for kind in _TYPED)
+            if match and not cued and not any(self.lexicon.find(kind, plain(value)) for kind in _NO_NAMES):
+                yield Found(match.start("named_alone"), match.end("named_alone"), value, value)
 
     def _by_cue(self, options: list[tuple[Slot, Found]], taken: Mapping[str, Found]) -> Slot | None:
         """Return the slot whose cue stands nearest in front of a detail; None if none does."""

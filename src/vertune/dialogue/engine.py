@@ -35,7 +35,10 @@ _COVERED = 0.5
 _WISHES = re.compile(r"^(?:(?:i|want|would|'d|like|to|no|ok|okay|well|just|let's)(?![a-z])[\s,]*|[我想要请帮把还那就是先吧，, ]+)+")
 """What may stand in front of the verb of a wish."""
 _QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
-_DOUBTS = re.compile(r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not)|还是不|but|though|however|if|但是?|不过|可是|只是)(?![a-z])")
+_DOUBTS = re.compile(
+    r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not|maybe)|but|though|however|if|wait|hold\s+on|hang\s+on|nope|maybe|the\s+other|another"
+    r"|no(?!\s+(?:problem|worries|doubt)))(?![a-z])|[\s,，了啊呀嘛]*(?:但|不过|可是|只是|还是不|先别|先不|先等|别|等|稍等|是?另|不[^客错过好])"
+)
 """What follows a yes that is none."""
 _CHANGE = re.compile(r"(?<![a-z])(?:change|correct|edit|update|different|another|replace)(?![a-z])|改|换|修正|更正|变更")
 _CONDITION = re.compile(r"(?<![a-z])(?:if|unless|as long as|provided)(?![a-z])|如果|要是|假如|的话|除非|只要")
@@ -53,6 +56,8 @@ _REFUSED = re.compile(
     r"\W*(?:我|那|就|先|还是|都|这个?|暂时|现在)*(?:不|别|甭)(?:要|用|想|必|再|需要)?(?P<what>[\u3400-\u9fff]{1,4}?)(?:了|啦|吧|先)*\W*"
 )
 """How a wish is negated in Chinese."""
+_ASKS_ABOUT = re.compile(r"[钱费]|怎么|多少|多久|(?<![a-z])(?:fees?|costs?|how)(?![a-z])")
+"""What a question about cancelling contains, which cancels nothing."""
 _CLAUSES = re.compile(r"[，,。.；;！!\s]+")
 _SHORT = 30
 """Number of characters up to which a message with a word for cancelling cancels the flow at hand."""
@@ -369,6 +374,8 @@ class _Run:
         if len(wish) > _SHORT or any(map(str.isdigit, wish)):
             return False
         titles = " ".join(map(plain, flow.title.values()))
+        if _ASKS_ABOUT.search(wish):
+            return False
         verbs = [wish[found.start : found.end] for found in self.lexicon.find("cancel_alone", wish) if found.start == 0]
         return bool(verbs) and verbs[0] not in titles
 
