@@ -15,5 +15,7 @@ NOT_NAMES = frozenset(_LISTS["not_names"])
 """Words that begin with a surname."""
 ENDS_LIKE_A_NAME = frozenset(_LISTS["ends"])
 """Words that end with a surname, and begin with a character after which a name may stand."""
+THINGS = frozenset(_LISTS["things"])
+"""What has a name and is no person, before `name:`, in lower case."""
 NO_ENGLISH_NAMES = frozenset(_LISTS["english"])
 """What stands after a title or a phrase and is no name, in lower case."""

@@ -9,7 +9,9 @@ from typing import ClassVar
 from vertune.core.kinds import Mask
 from vertune.masking.checks import digits_of, luhn, of_a_thing
 
-_RUN = re.compile(r"(?=\d)(?<![\d.,+-])(?<!\d )(?:\d{4}(?:\.\d{4}){3}(?:\.\d{1,3})?|\d(?:[ -]{0,3}\d){11,18})(?![\d%A-Za-z])(?!\.\d)")
+_RUN = re.compile(
+    r"(?=\d)(?<![\d.,+-])(?:(?<!\d )|(?<=\d{12} ))(?:\d{4}(?:\.\d{4}){3}(?:\.\d{1,3})?|\d(?:[ -]{0,3}\d){11,18})(?![\d%A-Za-z])(?!\.\d)"
+)
 _GROUP = re.compile(r"\d+")
 _SHORTEST = 4
 """Number of digits of the groups of a card number, except the last one."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from vertune.core.kinds import Mask
-from vertune.masks._names import DOUBLE_SURNAMES, ENDS_LIKE_A_NAME, NO_ENGLISH_NAMES, NOT_NAMES, RARELY_ALONE, SURNAMES
+from vertune.masks._names import DOUBLE_SURNAMES, ENDS_LIKE_A_NAME, NO_ENGLISH_NAMES, NOT_NAMES, RARELY_ALONE, SURNAMES, THINGS
 
 _UPPER, _LETTER = r"[A-Z\u00c0-\u00de\u0100-\u024f]", r"[A-Za-z\u00c0-\u024f]"
 _WORD = rf"{_UPPER}{_LETTER}*(?:['-]{_UPPER}?{_LETTER}+)*"
@@ -26,8 +26,7 @@ _MISSED = "(?<!I )(?<!to )(?<!ll )(?<![Ww]e )(?<!you )(?<!they )(?<![Nn]ear )(?<
 """What stands before the verb: I miss, to miss, will miss, near miss."""
 _PHRASES = (
     r"[Mm]y (?:full |first |last |family |given )?name(?: is|'s)"
-    r"|(?:(?<![A-Za-z] )(?<![A-Za-z]_)|(?<= (?:is|it|or|by|my) )|(?<= (?:and|the|use|her|his) ))[Nn]ame:"
-    r"|(?:[Ff]irst|[Ll]ast|[Ff]ull|[Ss]ur|[Ff]amily|[Gg]iven|[Cc]ustomer|[Cc]lient|[Pp]atient|[Hh]older|[Gg]uest|[Pp]assenger)[ _]?name:"
+    r"|(?:[Ss]ur)?[Nn]ame:"
     r"|[Ss]igned(?:,| by)|[Yy]ours sincerely,|(?:[Kk]ind|[Bb]est) regards,|[Tt]his is|[Ii] am called"
 )
 _ENGLISH = re.compile(
@@ -53,6 +52,7 @@ _KINDS_OF_PEOPLE = frozenset("人员生族粉户者级版区店痴")
 _LONGEST = 4
 _HAN = "[\u4e00-\u9fff]"
 _SURNAME = rf"(?:{'|'.join(sorted(DOUBLE_SURNAMES))}|[{''.join(sorted(SURNAMES))}])"
+_WORD_BEFORE, _LONGEST_WORD = re.compile(r"([A-Za-z]+) $"), 24
 _LATIN = re.compile("[A-Za-z]")
 _FIELDS = "我叫|名字是|名字叫|(?:姓名|联系人|收件人|收货人|寄件人|持卡人|户名|开户人|乘客|患者)[:是为]? ?"
 _GOES_ON = "[想要在是的住我他她你]|今年|手机|电话|身份证|来自|之前|昨天|今天"
@@ -82,7 +82,9 @@ class Person(Mask):
         for pattern in (*((_ENGLISH,) if _LATIN.search(text) else ()), *((_FIELD,) if chinese else ())):
             for match in pattern.finditer(text):
                 name = match.group(match.lastindex or 0)
-                if name.split()[0].lower() not in _NO_NAMES and (not chinese or _is_name(name, match.group())):
+                if name.split()[0].lower() in _NO_NAMES or (match.group()[:5].lower() == "name:" and _is_of_a_thing(text, match.start())):
+                    continue
+                if not chinese or _is_name(name, match.group()):
                     yield match.span(match.lastindex or 0)
         for match in _TITLE.finditer(text) if chinese else ():
             if length := _length_of_name(text, match.start()):
@@ -96,6 +98,12 @@ class Person(Mask):
             ("请联系王小明先生", "王小明"),
             ("我叫欧阳娜，卡丢了", "欧阳娜"),
         )
+
+
+def _is_of_a_thing(text: str, start: int) -> bool:
+    """Return whether the word before `name:` says that a thing has this name."""
+    word = _WORD_BEFORE.search(text, max(0, start - _LONGEST_WORD), start)
+    return word is not None and word.group(1).lower() in THINGS
 
 
 def _is_name(name: str, phrase: str) -> bool:

@@ -71,8 +71,9 @@ class Phone(Mask):
                 start = match.start() + match.group().index(number)
                 if self._is_phone(number, text, start):
                     position = start + len(number)
-                    extension = _EXTENSION.match(text, position)
-                    yield start, extension.end() if extension else position
+                    if extension := _EXTENSION.match(text, position):
+                        position = extension.end()
+                    yield start, position
                     break
 
     def _is_phone(self, number: str, text: str, start: int) -> bool:

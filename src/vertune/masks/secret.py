@@ -26,6 +26,8 @@ _NAMED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _BEARER = re.compile(r"\b(?i:Bearer|Basic) (?=[A-Za-z0-9._~+/=-]{0,199}?(?:\d|=|[a-z][A-Z]))([A-Za-z0-9._~+/=-]{16,})", re.ASCII)
+_NO_WORD = re.compile(r"[0-9!@#$%^&*_]")
+"""What a password contains that no word does."""
 _END = re.compile(r"(?:[.,;:!?]|\*\*)+$")
 """What ends a sentence, or bold letters in Markdown, is no part of a password."""
 
@@ -48,7 +50,7 @@ class Secret(Mask):
         for pattern in (_NAMED, _BEARER):
             for match in pattern.finditer(text):
                 secret = _END.sub("", match.group(1))
-                if not secret.isalpha():
+                if pattern is _BEARER or _NO_WORD.search(secret):
                     yield match.start(1), match.start(1) + len(secret)
 
     def examples(self) -> tuple[tuple[str, str], ...]:
