@@ -23,6 +23,8 @@ NAMED = {"UnknownName", "MissingExtra"}
 """Errors whose text is written in core/errors.py; their first argument is a part."""
 PREFIXES = {"_collect_errors": 2}
 """By function of ours: the number of the argument that it puts before texts of errors."""
+COUNTS = {"plural"}
+"""Functions that write a number with what it counts."""
 _DEPTH = 5
 _LEAST = 8
 """Fixed characters of a text of an error; one with fewer is what another error says."""
@@ -51,13 +53,12 @@ class _Reader:
         self.constants: dict[tuple[str, str], ast.expr] = {}
         self.names = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.VertuneError)}
         self.found = Patterns()
-        self.calls: defaultdict[tuple[str, str], list[ast.Call]] = defaultdict(list)
-        """By file and by the name of a function or a method of the same object: the calls."""
+        self.calls: defaultdict[str, list[tuple[str, ast.Call, ast.AST | None]]] = defaultdict(list)
+        """By the name of a function or a method: the calls, with their files and the functions in which they stand."""
         for file, tree in self.trees.items():
+            self._note_calls(file, tree, None)
             for node in ast.walk(tree):
-                if isinstance(node, ast.Call):
-                    self.calls[file, _called(node)].append(node)
-                elif isinstance(node, ast.FunctionDef):
+                if isinstance(node, ast.FunctionDef):
                     self.functions[node.name].append((file, node))
                 elif isinstance(node, ast.ClassDef) and self.names & {one.id for one in node.bases if isinstance(one, ast.Name)}:
                     self.names.add(node.name)
@@ -66,6 +67,14 @@ class _Reader:
                     self.constants[file, one.targets[0].id] = one.value
                 elif isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and one.value is not None:
                     self.constants[file, one.target.id] = one.value
+
+    def _note_calls(self, file: str, node: ast.AST, function: ast.AST | None) -> None:
+        for child in ast.iter_child_nodes(node):
+            inner = child if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
+            if isinstance(child, ast.Call):
+                name = child.func.attr if isinstance(child.func, ast.Attribute) else getattr(child.func, "id", "")
+                self.calls[name].append((file, child, inner))
+            self._note_calls(file, child, inner)
 
     def read(self) -> Patterns:
         """Return the patterns of all errors that a server may show."""
@@ -115,17 +124,19 @@ class _Reader:
                 if depth < _DEPTH:
                     self._add_parts(inner, there, line, depth + 1)
 
-    def _leaves(self, node: ast.expr, place: _Place, depth: int = 0) -> Iterator[tuple[ast.expr, _Place]]:
+    def _leaves(self, node: ast.expr, place: _Place, seen: set[int] | None = None) -> Iterator[tuple[ast.expr, _Place]]:
         """Yield what an expression can be: the branches of conditions, what was assigned to names, what functions of ours return."""
-        if depth > _DEPTH:
+        seen = set() if seen is None else seen
+        if id(node) in seen:
             return
+        seen.add(id(node))
         if isinstance(node, ast.IfExp):
             further = [(node.body, place), (node.orelse, place)]
         elif isinstance(node, ast.BoolOp):
             further = [(one, place) for one in (node.values[-1:] if isinstance(node.op, ast.And) else node.values)]
         elif isinstance(node, ast.Name):
-            further = [(one, place) for one in self._assigned(node.id, place)]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            further = [(one, place) for one in self._assigned(node.id, place)] or self._given(node.id, place)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in COUNTS:
             further = self._returned(node.func.id, place)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "' '.join" and isinstance(node.args[0], ast.GeneratorExp):
             further = [(node.args[0].elt, place)]
@@ -133,7 +144,7 @@ class _Reader:
             yield node, place
             return
         for one, there in further:
-            yield from self._leaves(one, there, depth + 1)
+            yield from self._leaves(one, there, seen)
 
     def _assigned(self, name: str, place: _Place) -> list[ast.expr]:
         found: list[ast.expr] = []
@@ -148,19 +159,25 @@ class _Reader:
                     found += [value for one, value in pairs if isinstance(one, ast.Name) and one.id == name]
         if not found and (place.file, name) in self.constants:
             found = [self.constants[place.file, name]]
-        return found or self._given(name, place)
+        return found
 
-    def _given(self, name: str, place: _Place) -> list[ast.expr]:
-        """Return what calls in the same file give for a parameter."""
+    def _given(self, name: str, place: _Place) -> list[tuple[ast.expr, _Place]]:
+        """Return what calls give for a parameter: those in its file, and the phrases of those elsewhere."""
         function = place.function
         if not isinstance(function, ast.FunctionDef) or name not in (names := [one.arg for one in function.args.args]):
             return []
         number = names.index(name) - (names[0] in ("self", "cls"))
-        found = []
-        for node in self.calls[place.file, function.name]:
-            found += [one.value for one in node.keywords if one.arg == name]
-            found += node.args[number : number + 1]
-        return [one for one in found if not isinstance(one, ast.Starred)]
+        alone, module = len(self.functions[function.name]) == 1, Path(place.file).stem
+        found: list[tuple[ast.expr, _Place]] = []
+        for file, call, inner in self.calls[function.name]:
+            owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+            for one in [one.value for one in call.keywords if one.arg == name] or call.args[number : number + 1]:
+                phrase = self.constants.get((file, one.id)) if isinstance(one, ast.Name) else one
+                is_phrase = isinstance(phrase, ast.Constant | ast.JoinedStr) and " " in _pattern(phrase)[0]
+                near = file == place.file and owner in ("", "self", "cls")
+                if (near and not isinstance(one, ast.Starred)) or (is_phrase and (alone or owner == module)):
+                    found.append((one, _Place(file, inner)))
+        return found
 
     def _returned(self, name: str, place: _Place) -> list[tuple[ast.expr, _Place]]:
         known = self.functions[name]
@@ -190,13 +207,6 @@ def _pattern(node: ast.expr) -> tuple[str, list[ast.expr]]:
     return written(node), values
 
 
-def _called(call: ast.Call) -> str:
-    """Return the name of a function, or of a method of the same object; empty for a method of another one."""
-    if isinstance(call.func, ast.Attribute):
-        return call.func.attr if isinstance(call.func.value, ast.Name) and call.func.value.id == "self" else ""
-    return call.func.id if isinstance(call.func, ast.Name) else ""
-
-
 def _has_text(node: ast.expr) -> bool:
     """Return whether a sum joins texts, and not numbers."""
     return any(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in ast.walk(node))
@@ -204,7 +214,7 @@ def _has_text(node: ast.expr) -> bool:
 
 def _is_technical(key: str) -> bool:
     """Return whether a part is the same in all languages: a command, or the name of an option or a file."""
-    return bool(re.match(r"vertune |--", key)) or (" " not in key and bool(re.search(r"[./_0-9-]|^[A-Z]+$", key)))
+    return "\n" in key or bool(re.match(r"vertune |--", key)) or (" " not in key and bool(re.search(r"[./_0-9-]|^[A-Z]+$", key)))
 
 
 def read_patterns() -> Patterns:

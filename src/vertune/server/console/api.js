@@ -1,6 +1,6 @@
 /** Requests to the REST API of this server: session token, errors with their messages, and repetition where it is harmless. */
 
-import { language } from "./phrases.js";
+import { language, t } from "./phrases.js";
 import { signal } from "./signals.js";
 
 /** The token that requests with changes must send, from the session. */
@@ -129,7 +129,8 @@ async function problem(response, path) {
     // an error of a proxy, which is no JSON
   }
   const wait = Number(response.headers.get("Retry-After-Ms")) || 1000 * Number(response.headers.get("Retry-After")) || 0;
-  const error = new ApiError(response.status, about.title ?? "", about.detail ?? `${response.status} ${response.statusText}`, wait);
+  const detail = about.detail ?? t("messages.status", { status: String(response.status) });
+  const error = new ApiError(response.status, about.title ?? "", detail, wait);
   if (response.status === 401 && !path.startsWith("/v1/session")) onSignedOut();
   return error;
 }

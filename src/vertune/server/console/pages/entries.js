@@ -61,7 +61,9 @@ function add(path, app, faq, found) {
     const language = languageOf(app, texts.question);
     return send("POST", path, { ...texts, language, replaces: list.value || null });
   };
-  return write(t("entries.create"), {}, save, [faq.length > 0 && field(t("entries.replaces.which"), list), old], t("entries.masked"));
+  const which = field(t("entries.replaces.which"), list);
+  which.append(old);
+  return write(t("entries.create"), {}, save, faq.length > 0 && which, t("entries.masked"));
 }
 
 /** Correct an entry; resolves to whether it was stored. */
@@ -70,7 +72,7 @@ function correct(path, one) {
 }
 
 /** Let a person write a question and an answer, which `save` stores; resolves to whether it was stored. */
-async function write(title, written, save, more = [], hint = "") {
+async function write(title, written, save, more = null, hint = "") {
   const question = h("input", { required: true, maxlength: 1000, value: written.question ?? "", autocomplete: "off" });
   const answer = h("textarea", { required: true, rows: 5, maxlength: 4000, value: written.answer ?? "" });
   const store = () => {

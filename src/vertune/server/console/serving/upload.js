@@ -33,8 +33,9 @@ export function uploadFile(file, progress, signal) {
     request.upload.onload = () => progress(null);
     request.onload = () => {
       const answer = parsed(request.responseText);
+      const detail = answer?.detail ?? t("messages.status", { status: String(request.status) });
       if (request.status === 201) resolve(answer);
-      else reject(new ApiError(request.status, answer?.title ?? "", answer?.detail ?? `${request.status} ${request.statusText}`));
+      else reject(new ApiError(request.status, answer?.title ?? "", detail));
     };
     request.onerror = () => reject(new ApiError(0, "Offline", ""));
     request.onabort = () => reject(new DOMException("stopped", "AbortError"));
