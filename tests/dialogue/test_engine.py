@@ -468,6 +468,7 @@ CONFIRMED = "Transfer $200 to Oscar from checking"
         ("not Oscar, Nadia", "to", "Nadia"),
         ("Nadia, not Oscar", "to", "Nadia"),
         ("No, Nadia", "to", "Nadia"),
+        ("lower it to 60", "amount", "60.00 USD"),
         ("不，李雷", "to", "李雷"),
         ("三百，不是二百", "amount", "300.00 USD"),
         ("给李雷，不是奥斯卡", "to", "李雷"),
@@ -510,7 +511,8 @@ def test_a_number_of_something_else_corrects_nothing(text: str) -> None:
     [
         "yes or no?", "what happens if I say yes?", "ok but how much does it cost?", "sure?", "is that ok?", "好的，但是多少钱",
         "对了，你们几点下班", "可以撤回吗", "可以多久到账", "absolutely not", "definitely not", "不确定", "maybe", "好好想想", "对吗",
-        "yes or maybe no", "ok wait", "yeah no", "yes, the other card", "好的，等一下", "对，是另一张",
+        "yes or maybe no", "ok wait", "yeah no", "yes and no", "ok bye",
+        "yes, the other card", "好的，等一下", "对，是另一张",
         "确定不了", "No, Thanks",
         "if it's free, yes", "好的话什么时候能到", "not sure yet",
     ],
@@ -528,7 +530,7 @@ def test_a_yes_in_other_words_confirms(text: str) -> None:
     assert talk.expect(text).action == "act" or text.startswith("make")
 
 
-@pytest.mark.parametrize("text", ["不转了", "钱不够，不转了", "别转账", "先不转账了", "我不想转账了"])
+@pytest.mark.parametrize("text", ["不转了", "好吧，算了", "钱不够，不转了", "别转账", "先不转账了", "我不想转账了"])
 def test_the_negated_title_of_a_flow_leaves_it(text: str) -> None:
     talk = Talk("zh")
     talk.say(CONFIRMED, intent="transfer")

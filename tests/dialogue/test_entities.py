@@ -246,6 +246,7 @@ def test_the_day_in_front_of_a_time_is_found_beside_it() -> None:
         ("two dollars and fifty cents", "2.50 USD"),
         ("a dollar fifty", "1.50 USD"),
         ("fifty cents", "0.50 USD"),
+        ("half a dollar", "0.50 USD"),
         ("99p", "0.99 GBP"),
         ("RMB 300", "300.00 CNY"),
         ("港币300", "300.00 HKD"),
@@ -306,7 +307,7 @@ def test_a_negative_amount_is_none(text: str) -> None:
     assert values("amount", text, asked=True) == []
 
 
-@pytest.mark.parametrize("text", ["咱们一块去", "一块儿", "换了两块屏幕", "第三块", "a grand piano", "a dollar store"])
+@pytest.mark.parametrize("text", ["咱们一块去", "一块儿", "换了两块屏幕", "第三块", "第5元素", "10元店", "a grand piano", "a dollar store"])
 def test_words_of_money_that_mean_something_else_are_no_amounts(text: str) -> None:
     assert values("amount", text) == []
 

@@ -33,7 +33,7 @@ _BARE = frozenset({"amount", "card_ending", "date"})
 _REPLY_WORDS = ("correct", "affirm", "deny", "thanks", "courtesy", "greeting")
 """Words that may stand beside the short form of a detail in a correction."""
 _BESIDE = re.compile(
-    r"(?<![a-z])(?:i?\s?said|say|only|just|oops|ooh|wait|instead|other|should|of|for|from|in|on|at|into|with|using|use|by|no|not|but|it's|that's|i'm)(?![a-z])"
+    r"(?<![a-z])(?:i?\s?said|say|only|just|oops|ooh|wait|instead|other|should|of|for|from|in|on|at|into|with|using|use|by|no|not|but|lower|raise|increase|reduce|it's|that's|i'm)(?![a-z])"
     r"|[过但可说写填转付打汇用从改只就行够才来着错多少点元号账卡这个到是不好然后等等哎噢咳]"
 )
 """Other words that may."""
@@ -205,6 +205,7 @@ class Reader:
             ]
             cues += [(found.start, found.end, True) for found in self.lexicon.find("correct", folded)]
             cues += [(*match.span(), True) for match in _REPLACES.finditer(folded)]
+            cues += [(*match.span(), True) for match in any_of(slot.title.values()).finditer(folded)]
             yield from self._named_alone(slot, str(corrected))
         for start, end, corrects in cues:
             place = end + len(folded[end:]) - len(folded[end:].lstrip(" ,，:：" if corrects else None))

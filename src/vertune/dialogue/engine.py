@@ -36,8 +36,9 @@ _WISHES = re.compile(r"^(?:(?:i|want|would|'d|like|to|no|ok|okay|well|just|let's
 """What may stand in front of the verb of a wish."""
 _QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
 _DOUBTS = re.compile(
-    r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not|maybe)|but|though|however|if|wait|hold\s+on|hang\s+on|nope|maybe|the\s+other|another"
-    r"|no(?!\s+(?:problem|worries|doubt)))(?![a-z])|[\s,，了啊呀嘛]*(?:但|不过|可是|只是|还是不|先别|先不|先等|别|等|稍等|是?另|不[^客错过好])"
+    r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not|maybe)|but|though|however|if|wait|hold\s+on|hang\s+on|nope|maybe|the\s+other|another|and\s+no"
+    r"|after|once|when|until|unless|what\s+about|never\s?mind|forget|bye|later"
+    r"|no(?!\s+(?:problem|worries|doubt)))(?![a-z])|[\s,，了啊呀嘛]*(?:但|不过|可是|只是|还是不|先别|先不|先等|别|等|稍等|是?另|不[^客错过好]|算了|再说|是(?:可以|行))"
 )
 """What follows a yes that is none."""
 _CHANGE = re.compile(r"(?<![a-z])(?:change|correct|edit|update|different|another|replace)(?![a-z])|改|换|修正|更正|变更")

@@ -47,7 +47,7 @@ _CENTS_ALONE = re.compile(rf"(?<![a-z\d.,-])({_SMALL_WORDS})\s?(?:cents?|pence|(
 _AND_CENTS = re.compile(rf"\s+({_SMALL_WORDS})(?=\s*(?:$|[,.;!?])|\s+(?:for|to|from|and|please|back|at)(?![a-z]))")
 """What may follow dollars and is cents although it has no unit: `a dollar fifty`, `20 dollars 50`."""
 _ONE = re.compile(
-    r"(?<![a-z])an?\s+(dollar|buck|euro|pound(?=\s+(?:fifty|\d\d)))(?![a-z])(?!\s+(?:store|shop|sign|bill|note|amount|figure|value))"
+    r"(?<![a-z])(?P<half>half\s+)?an?\s+(dollar|buck|euro|pound(?=\s+(?:fifty|\d\d)))(?![a-z])(?!\s+(?:store|shop|sign|bill|note|amount|figure|value))"
 )
 _GRAND = re.compile(
     rf"(?<![a-z\d.])(?P<count>half\s+a|an?|a\s+couple(?:\s+of)?|\d+(?:\.\d+)?|{_SMALL_WORDS})\s+grand"
@@ -96,8 +96,8 @@ def _spoken(text: str, options: Options) -> Iterator[Found]:
     """Yield amounts that are no number with a currency: `a dollar fifty`, `two grand`, `50 cents`, 五毛."""
     dollars = options.currency if (options.currency or "").endswith("D") else "USD"
     for match in _ONE.finditer(text):
-        currency = {"euro": "EUR", "pound": "GBP"}.get(match[1], dollars)
-        value, end = _with_cents(text, Decimal(1), match.end())
+        currency = {"euro": "EUR", "pound": "GBP"}.get(match[2], dollars)
+        value, end = (Decimal("0.5"), match.end()) if match["half"] else _with_cents(text, Decimal(1), match.end())
         yield Found(match.start(), end, _money(value, currency), text[match.start() : end])
     for match in _GRAND.finditer(text):
         count = _GRANDS.get(" ".join(match["count"].split())) or _small(match["count"])
@@ -161,7 +161,9 @@ def _amount(text: str, number: Number, options: Options, covered: int) -> Found 
             end = after.end()
     elif after:
         unit = after.group().strip()
-        if unit == "块" and (text[start - 1 : start] == "第" or (value < 10 and _PIECES.match(text, after.end()))):
+        if text[start - 1 : start] == "第" or text.startswith("店", after.end()):
+            return None
+        if unit == "块" and value < 10 and _PIECES.match(text, after.end()):
             return None
         currency, end = _currency(after.group()), after.end()
         if currency == "USD" and (options.currency or "").endswith("D") and unit in {"$", "dollar", "dollars", "buck", "bucks"}:
