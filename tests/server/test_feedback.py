@@ -52,8 +52,9 @@ def give(by):
 
 
 @pytest.fixture
-def asked(by):
-    """Predicts, and returns the answer and its id."""
+def asked(by, monkeypatch):
+    """Predicts, and returns the answer and its id; feedback on it waits until it is stored, however busy the machine is."""
+    monkeypatch.setattr("vertune.server.feedback._UNWRITTEN_SECONDS", LONG)
 
     def predict(vertical, text, who="bank"):
         found = by(who, "POST", f"/v1/verticals/{vertical}/predict", json={"texts": [text]}).json()
@@ -293,8 +294,7 @@ def test_feedback_on_an_answer_that_is_not_stored_yet_is_to_be_sent_again(home, 
     until(lambda: running.ask.post("/v1/feedback", json=body).status_code == 201)
 
 
-def test_feedback_is_taken_as_soon_as_its_answer_is_stored(asked, give, monkeypatch) -> None:
-    monkeypatch.setattr("vertune.server.feedback._UNWRITTEN_SECONDS", LONG)
+def test_feedback_is_taken_as_soon_as_its_answer_is_stored(asked, give) -> None:
     _, id = asked("intent", "asked a moment ago")
     began = time.monotonic()
     assert give(answer=id, score=3).status_code == 201

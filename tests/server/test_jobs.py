@@ -216,7 +216,7 @@ def test_a_fit_makes_a_live_model_and_tells_how_it_goes_on(working, tiny_base) -
 
 def test_the_client_uploads_starts_and_waits(working, tiny_base, tmp_path) -> None:
     (tmp_path / "rows.csv").write_bytes(as_csv())
-    with Client(working.url, working._key) as client:
+    with Client(working.url, working._key, deadline=LONG) as client:
         dataset = client.upload(tmp_path / "rows.csv")
         assert (dataset["name"], dataset["report"]["rows"]) == ("rows.csv", 30)
         job = client.start_job("prepare", config=config(tiny_base, dataset["id"]))
