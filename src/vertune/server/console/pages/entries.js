@@ -48,7 +48,7 @@ function card(path, faq, one, reload) {
 
 /** Add an entry; resolves to whether it was stored. */
 function add(path, app, faq, found) {
-  const old = h("p", { class: "hint", role: "status" });
+  const old = h("span", { class: "hint", role: "status" });
   const options = faq.map(({ id, title }) => [id, inLanguage(title)]);
   const list = select([["", t("entries.replaces.nothing")], ...options], "", { onchange: () => (old.textContent = replaced(list.value)) });
   const replaced = (id) => {
