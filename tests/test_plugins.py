@@ -19,7 +19,7 @@ import vertune
 FILES = Path(__file__).parent / "plugins"
 ROOT = FILES.parents[1]
 PARTS = {
-    "tasks": "rate", "sources": "lines", "splits": "hashed", "methods": "only_head", "exports": "words", "compressors": "halves",
+    "tasks": "rate", "sources": "piped", "splits": "hashed", "methods": "only_head", "exports": "words", "compressors": "halves",
     "cleaners": "no_numbers", "augmenters": "shouted", "cli": "greet",
 }  # fmt: skip
 """One file for each room that is open to others; a command is no part, and is found in the same way."""

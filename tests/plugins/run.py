@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
     home = Home(folder / "home")
     dataset, model = vertical(folder, home)
     report = evaluate(model, home)
-    given = evaluate(model, home, frame=part.find("sources", "lines")(path=str(folder / "train.lines")).read())
+    given = evaluate(model, home, frame=part.find("sources", "piped")(path=str(folder / "train.piped")).read())
     smaller = compress(model, home, ["compress.chain=[halves]"])
     export(model, "words", folder / "words")
     export(model, "onnx", folder / "onnx")
@@ -85,10 +85,10 @@ def vertical(folder: Path, home: Home):
     base = tiny.write("bert", folder / "base", [*WORDS, *THINGS, "the", "was"])
     lines = [f"{1 + row % 4}|the {THINGS[row % 6]} was {WORDS[row % 4]} {row}{'!!' if row % 50 == 0 else ''}" for row in range(300)]
     lines += ["4|the soup was awful 0!", "3|", "|the soup was poor", "2|12345"]
-    (folder / "train.lines").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "train.piped").write_text("\n".join(lines), encoding="utf-8")
     (folder / "run.yaml").write_text(
         "name: stars\ntask: rate\nmethod: only_head\ncompress: {tolerance: 1}\ntraining: {epochs: 2, refit: never}\n"
-        f"base: {base}\ndata: {{source: train.lines, clean: [no_numbers], split: hashed, augment: [shouted]}}\n",
+        f"base: {base}\ndata: {{source: train.piped, clean: [no_numbers], split: hashed, augment: [shouted]}}\n",
         encoding="utf-8",
     )
     config = load(folder / "run.yaml")

@@ -23,8 +23,6 @@ NOT_STRICT = {
     "Infinity": (b'{"records": [{"text": "a", "more": -Infinity}]}', "Infinity"),
     "too large": (b'{"records": [{"text": "a", "more": 1e400}]}', "too large"),
     "5,000 digits": (b'{"records": [{"text": "a", "more": ' + b"9" * 5000 + b"}]}", "digits"),
-    "an integer of 64 bits without a sign": (b'{"records": [{"text": "a", "more": 9223372036854775808}]}', "64 bits"),
-    "a negative integer of 65 bits": (b'{"texts": ["a"], "more": -9223372036854775809}', "64 bits"),
     "a field twice": (b'{"texts": ["a"], "texts": ["b"]}', "twice"),
     "a field twice, escaped": (b'{"texts": ["a"], "te\\u0078ts": ["b"]}', "twice"),
     "a field twice in a record": (b'{"records": [{"text": "a", "text": "b"}]}', "twice"),
@@ -49,6 +47,13 @@ def test_what_is_no_strict_json_is_refused_with_a_reason(server, name) -> None:
         said = problem(server.ask.request(method, path, content=content, headers=JSON), 422)
         assert reason in said, (path, said)
         assert said.count(". ") >= 1, "what to do"
+
+
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 63) - 1])
+def test_an_integer_of_more_than_64_bits_is_refused_where_it_may_be_stored(server, number) -> None:
+    assert "64 bits" in problem(server.ask.put(CHOOSE, json={"model": "a", "more": number}), 422)
+    last = number - 1 if number > 0 else number + 1
+    assert "64 bits" not in problem(server.ask.put(CHOOSE, json={"model": "a", "more": last}), 422)
 
 
 @pytest.mark.parametrize("name", NOT_STRICT)

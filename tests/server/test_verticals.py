@@ -116,7 +116,7 @@ def test_what_is_no_model_does_not_go_live(server, body, status) -> None:
     assert server.service.home.aliases() == before
 
 
-@pytest.mark.parametrize("name", ["Upper", "a@b", "-a", "a..b", "a" * 81, "a b", "%00", "日本😀", "ａ"])
+@pytest.mark.parametrize("name", ["Upper", "a@b", "-a", "a..b", "a" * 81, "a b", "日本😀", "ａ"])
 def test_what_is_no_name_is_no_vertical(server, other, name) -> None:
     before = server.service.home.aliases()
     assert problem(server.ask.put(f"/v1/verticals/{name}", json={"model": other}), 422)

@@ -130,15 +130,16 @@ async def read_json(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def check_json(content: bytes) -> None:
+def check_json(content: bytes, bounded: bool = False) -> None:
     """Raise DataError if a body is not strict JSON in UTF-8, which every program reads in the same way.
 
     Parsers differ in how they read NaN, Infinity, numbers that are too large, fields that occur twice in an object, and lone
-    surrogates (halves of characters). The message repeats no part of the body, which may be private.
+    surrogates (halves of characters). The message repeats no part of the body, which may be private. With `bounded`, integers must have
+    at most 64 bits, because their values may be stored.
     """
     if _PLAIN.fullmatch(content):
         return
-    decoder = _DECODER if len(content) < _MAX_OBJECTS else _decoder(_ObjectCounter().check)
+    decoder = (_BOUNDED if bounded else _DECODER) if len(content) < _MAX_OBJECTS else _decoder(_ObjectCounter().check, bounded)
     try:
         decoder.decode(content.decode())
         if _HALF_CHARACTER.search(content):
@@ -187,13 +188,14 @@ def _refuse_constant(name: str) -> None:
     raise DataError(f"The body contains {name}, which is not valid JSON. Send null for a missing number.")
 
 
-def _decoder(check: Callable[[list[tuple[str, Any]]], None]) -> json.JSONDecoder:
+def _decoder(check: Callable[[list[tuple[str, Any]]], None], bounded: bool) -> json.JSONDecoder:
     """Return a decoder that calls `check` with the fields of each object, and keeps no values."""
-    return json.JSONDecoder(object_pairs_hook=check, parse_float=_check_float, parse_int=_check_int, parse_constant=_refuse_constant)
+    whole = _check_int if bounded else None
+    return json.JSONDecoder(object_pairs_hook=check, parse_float=_check_float, parse_int=whole, parse_constant=_refuse_constant)
 
 
-_DECODER = _decoder(_check_object)
-"""The decoder for bodies that are too short for too many objects; making one takes as long as reading a short body."""
+_DECODER, _BOUNDED = (_decoder(_check_object, bounded) for bounded in (False, True))
+"""The decoders for bodies that are too short for too many objects; making one takes as long as reading a short body."""
 
 
 def _reason(error: ValueError) -> str:

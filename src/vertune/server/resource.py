@@ -62,7 +62,7 @@ class ScopedRoute(APIRoute):
             if self.reads_json:
                 content = await read_json(Request(scope, receive), limit)
                 if content:  # an endpoint may accept an empty body
-                    check_json(content)
+                    check_json(content, bounded=True)
                 await served(scope, repeated(content, receive), send)
             else:
                 check_headers(request, limit, json=False)

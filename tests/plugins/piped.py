@@ -8,10 +8,10 @@ from typing import ClassVar
 from vertune.core.kinds import Source
 
 
-class Lines(Source):
+class Piped(Source):
     """Options of the file."""
 
-    suffixes: ClassVar[tuple[str, ...]] = (".lines",)
+    suffixes: ClassVar[tuple[str, ...]] = (".piped",)
 
     path: str
     """The file."""
@@ -25,8 +25,8 @@ class Lines(Source):
             pl.lit(self.path).alias("__file"), pl.int_range(1, pl.len() + 1).alias("__row"), pl.lit(None, pl.String).alias("__error")
         )
 
-    def sample(self, folder: Path) -> Lines:
+    def sample(self, folder: Path) -> Piped:
         """A file of eight ratings."""
-        file = folder / "sample.lines"
+        file = folder / "sample.piped"
         file.write_text("".join(f"{1 + row % 2}|review {row}\n" for row in range(8)), encoding="utf-8")
-        return Lines(path=str(file))
+        return Piped(path=str(file))
