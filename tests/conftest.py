@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.forks import Forks
+from vertune.core import collector
 from vertune.core.artifact import Home
 
 MEMORY = Path("/dev/shm")
@@ -32,12 +33,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the garbage collector look at nothing that lives as long as the tests: their functions, and what they import."""
+    """Let the garbage collector look less often, as servers do, and at nothing that lives as long as the tests: functions, and modules."""
     if len(session.items) > MANY:
         for name in HEAVY:
             importlib.import_module(name)
     gc.enable()
     gc.freeze()
+    collector.look_less_often()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
