@@ -13,9 +13,12 @@ from hypothesis import settings
 from tests.forks import Forks
 from vertune.core import collector
 from vertune.core.artifact import Home
+from vertune.core.files import locked
 
 MEMORY = Path("/dev/shm")
 """A folder of Linux whose files are in memory."""
+_WORKER = "PYTEST_XDIST_WORKER"
+"""What pytest-xdist sets in the environment of its workers."""
 MANY = 1000
 """A number of tests of which some need all of `HEAVY`."""
 HEAVY = ("accelerate", "sklearn.linear_model", "sklearn.feature_extraction.text", "scipy.stats", "transformers.models.bert.modeling_bert")
@@ -76,11 +79,15 @@ def rows(count: int = 60) -> list[dict[str, str]]:
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory) -> Iterator[Forks]:
     """Runs modules in processes of their own that import nothing, which else takes each of them seconds."""
-    shared = "PYTEST_XDIST_WORKER" in os.environ
-    folder = tmp_path_factory.getbasetemp()
-    made = Forks((folder.parent if shared else folder) / "forks", shared)
+    made = Forks(of_all_workers(tmp_path_factory) / "forks", _WORKER in os.environ)
     yield made
     made.close()
+
+
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for what the workers of a run share; without workers, that of the run."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if _WORKER in os.environ else folder
 
 
 @pytest.fixture(scope="session")
@@ -134,10 +141,18 @@ def home(fitted, tmp_path, monkeypatch) -> Home:
 
 @pytest.fixture(scope="session")
 def fleet(tiny_base, tmp_path_factory) -> Home:
-    """A home with the live verticals of the server's tests; no test changes it."""
+    """A home with the live verticals of the server's tests; no test changes it. To train them takes 5 s, so one worker does it for all."""
+    import shutil
+
     from tests.server.conftest import make_fleet
 
-    return make_fleet(tiny_base, tmp_path_factory.mktemp("fleet") / "home")
+    shared, own = of_all_workers(tmp_path_factory) / "fleet", tmp_path_factory.mktemp("fleet") / "home"
+    with locked(shared / "lock"):
+        if not (shared / "made").exists():
+            make_fleet(tiny_base, shared / "home")
+            (shared / "made").touch()
+    shutil.copytree(shared / "home", own)  # servers write their databases into it
+    return Home(own)
 
 
 @pytest.fixture(scope="session")
