@@ -79,8 +79,9 @@ class Servers:
         told = {"home": str(home), "database": database, "settings": settings or {}, "losing": losing}
         self._log = (home / "servers.log").open("ab")
         self._zygote = subprocess.Popen(
-            [sys.executable, __file__, json.dumps(told)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
-        )
+            [sys.executable, __file__, json.dumps(told)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+            env={"OPENBLAS_NUM_THREADS": "1", **os.environ},  # as `vertune serve` does
+        )  # fmt: skip
         self.pids: dict[int, int] = {}
         """The process of each server by its port."""
         self.starts = 0
