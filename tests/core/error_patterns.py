@@ -55,33 +55,38 @@ class _Reader:
         self.found = Patterns()
         self.calls: defaultdict[str, list[tuple[str, ast.Call, ast.AST | None]]] = defaultdict(list)
         """By the name of a function or a method: the calls, with their files and the functions in which they stand."""
+        self.in_file: defaultdict[str, list[tuple[ast.Call, ast.AST | None]]] = defaultdict(list)
+        """By file: all calls, with the functions in which they stand."""
         for file, tree in self.trees.items():
-            self._note_calls(file, tree, None)
-            for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef):
-                    self.functions[node.name].append((file, node))
-                elif isinstance(node, ast.ClassDef) and self.names & {one.id for one in node.bases if isinstance(one, ast.Name)}:
-                    self.names.add(node.name)
+            self._note(file, tree, None)
             for one in tree.body:
                 if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
                     self.constants[file, one.targets[0].id] = one.value
                 elif isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and one.value is not None:
                     self.constants[file, one.target.id] = one.value
 
-    def _note_calls(self, file: str, node: ast.AST, function: ast.AST | None) -> None:
+    def _note(self, file: str, node: ast.AST, function: ast.AST | None) -> None:
+        """Note the functions, the classes of errors and the calls in a node."""
         for child in ast.iter_child_nodes(node):
-            inner = child if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
+            inner = function
             if isinstance(child, ast.Call):
                 name = child.func.attr if isinstance(child.func, ast.Attribute) else getattr(child.func, "id", "")
                 self.calls[name].append((file, child, inner))
-            self._note_calls(file, child, inner)
+                self.in_file[file].append((child, inner))
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                inner = child
+                if isinstance(child, ast.FunctionDef):
+                    self.functions[child.name].append((file, child))
+            elif isinstance(child, ast.ClassDef) and self.names & {one.id for one in child.bases if isinstance(one, ast.Name)}:
+                self.names.add(child.name)
+            self._note(file, child, inner)
 
     def read(self) -> Patterns:
         """Return the patterns of all errors that a server may show."""
-        for file, tree in self.trees.items():
+        for file in self.trees:
             if file.split("/")[0].removesuffix(".py") in ELSEWHERE:
                 continue
-            for function, call, name in self._calls(tree, None):
+            for function, call, name in self._errors(file):
                 place = _Place(file, function)
                 if name == "ValueError":
                     if any("validator" in ast.unparse(one) for one in getattr(function, "decorator_list", ())):
@@ -91,19 +96,20 @@ class _Reader:
         self.found.parts = {key: where for key, where in self.found.parts.items() if key not in self.found.errors}
         return self.found
 
-    def _calls(self, node: ast.AST, function: ast.AST | None) -> Iterator[tuple[ast.AST | None, ast.Call, str]]:
-        for child in ast.iter_child_nodes(node):
-            inner = child if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
-            if isinstance(child, ast.Call) and child.args:
-                called = child.func
-                if isinstance(called, ast.Name) and len(child.args) > (number := PREFIXES.get(called.id, len(child.args))):
-                    key, values = _pattern(child.args[number])
-                    self.found.errors.setdefault(f"{key}{{{len(values)}}}", called.id)
-                elif isinstance(called, ast.Name) and called.id in {*self.names, "ValueError"}:
-                    yield inner, child, called.id
-                elif isinstance(called, ast.Attribute) and called.attr == "__init__" and isinstance(called.value, ast.Call):
-                    yield inner, child, "__init__"
-            yield from self._calls(child, inner)
+    def _errors(self, file: str) -> Iterator[tuple[ast.AST | None, ast.Call, str]]:
+        """Yield the calls in a file that make errors, with the functions in which they stand and the names of the errors."""
+        made = {*self.names, "ValueError"}
+        for call, function in self.in_file[file]:
+            called = call.func
+            if not call.args:
+                continue
+            if isinstance(called, ast.Name) and len(call.args) > (number := PREFIXES.get(called.id, len(call.args))):
+                key, values = _pattern(call.args[number])
+                self.found.errors.setdefault(f"{key}{{{len(values)}}}", called.id)
+            elif isinstance(called, ast.Name) and called.id in made:
+                yield function, call, called.id
+            elif isinstance(called, ast.Attribute) and called.attr == "__init__" and isinstance(called.value, ast.Call):
+                yield function, call, "__init__"
 
     def _add(self, node: ast.expr, place: _Place, line: int, part: bool = False) -> None:
         """Add the texts that the first argument of an error can be, and the parts that may be put into them."""
