@@ -41,17 +41,18 @@ _UNREAD = (
 _IN_ZIP = (("word/", "a Word document", _TABLE), ("ppt/", "a presentation", _TABLE))
 _PAGE = re.compile(r"\s*<(!doctype\s+html|html|table|head|body|div)\b", re.IGNORECASE)
 _XML = re.compile(r"\s*<(\?xml|[A-Za-z][\w:.-]*[\s>])")
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+"""Byte order marks, and the encodings of files that begin with them."""
 _HEAD_BYTES = 1 << 12
 _SHOWN = 60
 
 
 def is_text(path: Path) -> bool:
     """Return whether a file seems to contain text: it has a byte order mark, or neither NUL bytes nor the start of a binary format."""
-    head = _head(path)
-    if head.startswith(tuple(mark for mark, _ in _MARKS)):
+    start = head(path, _HEAD_BYTES)
+    if start.startswith(tuple(mark for mark, _ in MARKS)):
         return True
-    return bool(head) and 0 not in head and not head.startswith(tuple(magic for magic, *_ in (*BINARY, *_UNREAD)))
+    return bool(start) and 0 not in start and not start.startswith(tuple(magic for magic, *_ in (*BINARY, *_UNREAD)))
 
 
 def unread(path: str, sources: Iterable[str]) -> str:
@@ -68,19 +69,19 @@ def unread(path: str, sources: Iterable[str]) -> str:
 
 def _seems(file: Path) -> tuple[str, str]:
     """Return what a file seems to be, and what to do with it."""
-    head = _head(file)
+    start = head(file, _HEAD_BYTES)
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as opened:
             names = opened.namelist()
-        found = next(((what, advice) for start, what, advice in _IN_ZIP if any(name.startswith(start) for name in names)), None)
+        found = next(((what, advice) for folder, what, advice in _IN_ZIP if any(name.startswith(folder) for name in names)), None)
         return found or ("a zip file", "Unpack it, and name the file or folder with the records")
     for magic, what, advice in _UNREAD:
-        if head.startswith(magic):
+        if start.startswith(magic):
             return what, advice
     if not is_text(file):
         return "a binary file of a format that is not known", _TABLE
-    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
-    text = head.decode(encoding, errors="replace")
+    encoding = next((name for mark, name in MARKS if start.startswith(mark)), "utf-8")
+    text = start.decode(encoding, errors="replace")
     if _PAGE.match(text):
         return "an HTML page", "Open it in a spreadsheet and save it as .xlsx or CSV"
     if _XML.match(text):
@@ -95,10 +96,10 @@ def _seems(file: Path) -> tuple[str, str]:
     )
 
 
-def _head(path: Path) -> bytes:
-    """Return the first bytes of a file; none if it can't be read."""
+def head(path: Path, size: int) -> bytes:
+    """Return the first bytes of a file, at most `size`; empty for a folder, and for a file that can't be read."""
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
+            return file.read(size)
     except OSError:
         return b""

@@ -9,13 +9,12 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from vertune.core import file_formats
 from vertune.core.errors import DataError, NotFound
-from vertune.core.file_formats import BINARY
+from vertune.core.file_formats import BINARY, MARKS
 from vertune.core.files import file_hash
 
 _HEAD_BYTES = 1 << 16
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-"""Byte order marks, and the encodings of files that begin with them."""
 
 
 def find(path: str) -> list[Path]:
@@ -52,11 +51,7 @@ def _matching(pattern: Path) -> list[Path]:
 
 def head(path: Path) -> bytes:
     """Return the first 64 KiB of a file; empty for a folder, and for a file that can't be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-    except OSError:
-        return b""
+    return file_formats.head(path, _HEAD_BYTES)
 
 
 def head_lines(path: Path) -> list[str]:
@@ -65,7 +60,7 @@ def head_lines(path: Path) -> list[str]:
     Bytes that are not UTF-8 or UTF-16 may be decoded wrongly: the lines show the format of a file, not its content.
     """
     start = head(path)
-    for mark, encoding in _MARKS:
+    for mark, encoding in MARKS:
         if start.startswith(mark):
             text = start.decode(encoding, errors="ignore")
             break
