@@ -145,9 +145,9 @@ class Turn(Wording):
         """Note that what was answered last was not meant, or the flow that has just begun; a detail, as in `not this one, AB12`, is."""
         state, frame = self.state, self.state.frame
         gone = [state.answered] if state.answered else []
-        corrects = engine.gives_details(self.know.flows, self.know.lexicon, state, self._turn(None, reading))
-        if frame is not None and frame.stage == "collect" and reading.rest and not corrects:
-            flow = self.know.flows.flow(frame.flow)
+        begun = frame if frame is not None and frame.stage == "collect" and reading.rest else None
+        if begun is not None and not engine.gives_details(self.know.flows, self.know.lexicon, state, self._turn(None, reading)):
+            flow = self.know.flows.flow(begun.flow)
             gone += flow.intents if flow is not None else []
             state.end()
         state.rejected = list(dict.fromkeys([*state.rejected, *gone]))[-_MOST_REJECTED:]
