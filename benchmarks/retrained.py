@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ def retraining() -> str:
 
 def retraining_bars() -> str:
     """All bars of retrainings, of the ring, and of what watching adds."""
-    found = [*_measured("retraining").values(), results("ring_kills"), results("watch_cost")]
+    found = [*_measured("retraining").values(), *results("ring_kills").get("runs", []), results("watch_cost")]
     rows = figures_table(retraining_figures())
     return rows if rows == NOT_MEASURED else rows + "\n" + machines(*(one for one in found if one)) + "\n"
 
@@ -63,18 +64,28 @@ def retraining_figures() -> Iterator[Figure]:
 
 def ring_kills() -> str:
     """What a ring of monitors, alerts and retrainings went through while its server was killed, and what was wrong afterwards."""
-    found = results("ring_kills")
-    if not found:
+    runs = results("ring_kills").get("runs", [])
+    if not runs:
         return NOT_MEASURED
+
+    def sums(of: str) -> Counter[str]:
+        return sum((Counter[str](one[of]) for one in runs), Counter[str]())
+
+    def counts(of: str) -> str:
+        return ", ".join(f"{name}: {count}" for name, count in sorted(sums(of).items()))
+
+    kills, alerts, messages, answers = (sum(one[name] for one in runs) for name in ("kills", "alerts", "messages", "answers"))
+    wrong = sums("wrong")
     rows = [
-        ["kills (of these, by the server itself at a chosen point)", f"{found['kills']} ({found['by'].get('by itself', 0)})"],
-        ["kills while a retraining was in the stage", ", ".join(f"{name}: {count}" for name, count in sorted(found["stages"].items()))],
-        ["alerts; messages", f"{found['alerts']}; {found['messages']}"],
-        ["retrainings", ", ".join(f"{name}: {count}" for name, count in sorted(found["retrainings"].items()))],
-        ["answers meanwhile", f"{found['answers']:,}"],
-        *([title, f"{found['wrong'][name]}"] for name, title in WRONG.items()),
+        ["kills (of these, by the server itself at a chosen point)", f"{kills} ({sums('by')['by itself']})"],
+        ["homes in which they happened", f"{len(runs)}"],
+        ["kills while a retraining was in the stage", counts("stages")],
+        ["alerts; messages", f"{alerts}; {messages}"],
+        ["retrainings", counts("retrainings")],
+        ["answers meanwhile", f"{answers:,}"],
+        *([title, f"{wrong[name]}"] for name, title in WRONG.items()),
     ]
-    return table(["", "number"], rows) + "\n" + machines(found) + "\n"
+    return table(["", "number"], rows) + "\n" + machines(*runs) + "\n"
 
 
 def console() -> str:
@@ -128,11 +139,11 @@ def _beside_scratch(name: str, one: dict[str, Any]) -> Iterator[Figure]:
 
 
 def _killed() -> Iterator[Figure]:
-    if found := results("ring_kills"):
-        wrong = sum(found["wrong"].values())
-        what = f"The ring of monitors, alerts and retrainings, {found['kills']} kills: what is lost, doubled, stuck or damaged"
+    if runs := results("ring_kills").get("runs"):
+        kills, wrong = sum(one["kills"] for one in runs), sum(sum(one["wrong"].values()) for one in runs)
+        what = f"The ring of monitors, alerts and retrainings, {kills} kills: what is lost, doubled, stuck or damaged"
         yield Figure("ring_kills/wrong", what, f"{wrong}", "0", wrong > 0)
-        yield Figure("ring_kills/kills", "The same: number of kills", f"{found['kills']}", "≥ 200", found["kills"] < 200)
+        yield Figure("ring_kills/kills", "The same: number of kills", f"{kills}", "≥ 200", kills < 200)
 
 
 def _milliseconds(one: dict[str, float], name: str) -> str:

@@ -16,7 +16,7 @@ texts decide nothing, and a ring that stops at the gate would not be killed behi
 While it runs, another thread reads the alias every 20 ms: it must name one finished model, always. At the end, without kills, all messages
 must be sent and all retrainings ended. Then: each alert has each of its messages once (by delivery id, as the receiver has them), the
 receiver has every message of the database, no vertical has two rollouts, and each model that became live followed the one that was live
-before. Results go to benchmarks/results/ring_kills.json.
+before. Each run adds its kills to those in benchmarks/results/ring_kills.json.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from chat_client import free_port
 from processor import code, measured_here
 from sqlalchemy import select
 
@@ -394,7 +395,7 @@ def measure(kills: int, seed: int, longest: float) -> None:
         channels = [{"name": "webhook", "url": receiver.url}, {"name": "file", "path": str(folder / "alerts.jsonl")}]
         watch = {"every": "1s", "window": 250, "monitors": ["label_shares"], "rules": [rule], "channels": channels, "retrain": retrain}
         (folder / "watch.yaml").write_text(json.dumps(watch))
-        alias, users = Alias(folder), Users(port := 18_471, secret)
+        alias, users = Alias(folder), Users(port := free_port(), secret)
         stages, points, started = Counter[str](), Counter[str](), time.time()
         number = -1
         while number + 1 < kills and time.time() - started < longest:
@@ -430,7 +431,8 @@ def measure(kills: int, seed: int, longest: float) -> None:
             "minutes": round((time.time() - started) / 60, 1), **measured_here(), "code": code(),
         }  # fmt: skip
         print(json.dumps(found, indent=1))
-        write_json(OUT, found)
+        before = json.loads(OUT.read_text())["runs"] if OUT.exists() else []
+        write_json(OUT, {"runs": [*before, found]})
 
 
 if __name__ == "__main__":
