@@ -168,6 +168,21 @@ def test_a_repeated_request_is_answered_again_and_counted_once(running, home) ->
     assert len([row for row in rows(running, schema.requests) if row["status"] == 200]) == 2
 
 
+def test_a_key_that_comes_again_with_another_request_is_no_way_to_ask_for_nothing(running) -> None:
+    key = {"Idempotency-Key": "order 9"}
+    assert running.predict("intent", "a", **key).status_code == 200
+    running.service.repeated.clear()  # as in another server, or after many other keys
+    assert running.predict("intent", *TEXTS, **key).status_code == 200
+    both = {"verticals": ["intent"], "texts": ["a"]}
+    assert running.ask.post("/v1/predict", json=both, headers=key).status_code == 409
+    for verticals in (["intent"], ["intent", "spans"]):
+        running.service.repeated.clear()
+        assert running.ask.post("/v1/predict", json={"verticals": verticals, "texts": ["a"]}, headers=key).status_code == 200
+    assert "another request" in problem(running.ask.post("/v1/predict", json=both, headers=key), 409), "other models are another request"
+    assert {row["vertical"]: row["requests"] for row in rows(running, schema.usage)} == {"intent": 4, "spans": 1}
+    assert len(rows(running, schema.requests)) == 4
+
+
 def test_a_number_of_a_person_is_masked_in_a_field_of_texts() -> None:
     record = {"phone": 4111111111111111, "age": 42, "share": 0.5, "new": True}
     assert _masked(record)[0] == {"phone": "<CARD_1>", "age": 42, "share": 0.5, "new": True}

@@ -46,7 +46,7 @@ class Call:
     key: str | None = None
     """The id of the API key of the call; None without a key."""
     idempotency: str | None = None
-    """A text by which the client marks repetitions of one call, which are counted once; None without one."""
+    """What marks repetitions of one call, which are counted once: what it asks for, and the key of its client; None without a key."""
     deadline: float = 30.0
     """Maximum time until the predictions are ready."""
     bypass_cache: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -133,7 +134,7 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
             "Divide it into several requests."
         )
     call = call_of(request)
-    _mark_repetition(request, call, body)
+    _mark_repetition(request, call, [deployment.name for deployment in deployments], body)
     call.resource, call.verticals, call.records = resource, deployments, body.rows(deployments)
     _check_length(call.records, state.limits.characters)
     call.deadline = _deadline(request, state.limits.deadline)
@@ -145,21 +146,24 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     return answers
 
 
-def _mark_repetition(request: Request, call: Call, body: PredictRequest) -> None:
+def _mark_repetition(request: Request, call: Call, names: Sequence[str], body: PredictRequest) -> None:
     """Give a repeated request, which has the same header Idempotency-Key, the id of the first one, so that it is counted once.
 
-    Raises DataError for a key of more than 200 characters, and Conflict if the key was used for another request.
+    The mark of the call contains what was asked of which verticals, because another server, or this one later, does not know the first
+    request: a key that comes again with other content must be counted again. Raises DataError for a key of more than 200 characters, and
+    Conflict if the key was used for another request.
     """
     key = request.headers.get("idempotency-key")
     if key is None:
         return
     if not 0 < len(key) <= _LONGEST_KEY:
         raise DataError(f"The header Idempotency-Key has {len(key)} characters; expected 1 to {_LONGEST_KEY}. Shorten it.")
-    content = hash(repr((request.url.path, body.texts, body.records)))
+    asked = repr((request.url.path, names, body.texts, body.records)).encode("utf-8", "surrogatepass")
+    content = hashlib.blake2b(asked, digest_size=16).hexdigest()
     first = request.app.state.service.repeated.setdefault((call.customer, key), (call.id, content))
     if first[1] != content:
         raise Conflict("The header Idempotency-Key was used for another request. Send a new key with a new request.")
-    call.id, call.idempotency = first[0], key
+    call.id, call.idempotency = first[0], f"{content} {key}"
 
 
 def _deadline(request: Request, limit: float) -> float:

@@ -64,7 +64,7 @@ class Service:
     aliases: AliasFollower = field(init=False)
     probe: ReadinessProbe = field(init=False)
     metrics: PrometheusMetrics = field(init=False)
-    repeated: MutableMapping[tuple[str, str], tuple[str, int]] = field(default_factory=lambda: LRUCache(_REPEATED))
+    repeated: MutableMapping[tuple[str, str], tuple[str, str]] = field(default_factory=lambda: LRUCache(_REPEATED))
     """By customer and idempotency key, the id and a hash of the first request with this key."""
     _measured: bool = False
     _shadows: Shadows = field(init=False)
