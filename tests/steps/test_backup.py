@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from tests import databases
-from tests.store.conftest import cluster, server_url  # noqa: F401 - fixtures
+from tests.store.conftest import cluster, server_url, without_rows  # noqa: F401 - fixtures
 from tests.store.test_writer import entry
 from vertune.core.artifact import Home
 from vertune.core.errors import AccessError, Conflict, DataError
@@ -126,6 +126,23 @@ def test_a_postgresql_database_is_copied_into_the_file_and_back(home, server_url
         assert Keys(restored).check(secret).name == "a"
 
 
+def test_a_database_with_anything_in_it_is_not_overwritten(home, database, server_url, tmp_path):  # noqa: F811
+    """A server without keys that has deleted its oldest requests has usage and a history, which nobody could make again."""
+    fill(database)
+    backup(home, database, tmp_path / "a.tar")
+    day = {"day": "2030-01-01", "customer": "bank", "key": "", "vertical": "intent", "requests": 9, "records": 9, "tokens": 9}
+    with closing(Database(server_url)) as used:
+        Keys(used).all()
+        with used.writing() as connection:
+            connection.execute(schema.usage.insert().values({**day, "cached_tokens": 0}))
+        with pytest.raises(Conflict, match="the table usage"):
+            restore(tmp_path / "a.tar", Home(tmp_path / "new"), server_url)
+        with used.writing() as connection:
+            assert connection.scalar(select(schema.usage.c.requests)) == 9
+            connection.execute(schema.usage.delete())
+    restore(tmp_path / "a.tar", Home(tmp_path / "new"), server_url)
+
+
 def sign_in(database):
     """Create a user who is signed in; returns the cookie."""
     sessions = Sessions(database)
@@ -158,7 +175,7 @@ def test_users_of_postgresql_are_copied_without_their_sessions(home, server_url,
     with closing(Database(server_url)) as database:
         cookie = sign_in(database)
         backup(home, database, tmp_path / "a.tar")
-        with pytest.raises(Conflict, match="the table users"):
+        with pytest.raises(Conflict, match="expected an empty one"):
             restore(tmp_path / "a.tar", Home(tmp_path / "full"), server_url)
         with database.writing() as connection:
             for table in schema.metadata.sorted_tables:
@@ -196,6 +213,11 @@ def repacked(file, change):
         (lambda entries: [("models/../../evil", b""), *entries], "unexpected"), (lambda entries: [("other", b""), *entries], "unexpected"),
         (lambda entries: [*entries, ("models/late", b"")], "models/late"),
         (lambda entries: [*entries[:-1], ("backup.json", json.dumps({"format": 99, "files": {}}).encode())], "newer version"),
+        (lambda entries: [*entries[:-1], ("backup.json", b"[]")], "no list of its entries"),
+        (lambda entries: [*entries[:-1], ("backup.json", b"[" * 100_000)], "can't be read as a backup"),
+        (lambda entries: [*entries[:-1], ("backup.json", b'{"format": 1}')], "damaged"),
+        (lambda entries: [*entries[:-1], ("backup.json", b'{"format": 1, "files": ["server.db"]}')], "damaged"),
+        (lambda entries: [("backup.json", b'{"format": 1}')], "damaged"),
     ],
 )  # fmt: skip
 def test_what_is_not_as_it_was_written_is_not_restored(home, database, tmp_path, change, said):

@@ -28,8 +28,10 @@ _LIST = "backup.json"
 _FORMAT = 1
 _FOLDERS = ("aliases", "backbones", "datasets", "models", "outputs", "products", "reports", "tests", "uploads")
 """What of a home is copied; what is being written (`runs`) is not."""
-_GROWING = (schema.keys, schema.users, schema.requests, schema.feedback)
-"""The tables of which at least one contains something in a database that was used."""
+_OF_PROCESSES = (schema.secrets, schema.revisions, schema.leases)
+"""The tables that have rows as soon as a server has opened the database; a database is empty if no other one has any."""
+_LIST_BYTES = 256 << 20
+"""Maximum size of this entry, which is read into memory: enough for a million files."""
 _CHUNK = 1 << 20
 _ROWS = 5000
 """Number of rows that are copied between two databases at a time."""
@@ -101,7 +103,7 @@ def _fill(source: Database, target: Database, empty: bool = True) -> None:
     """Copy all rows but sessions from one database into another, in one transaction of each."""
     with source.reading() as reading, target.writing() as writing:
         for table in schema.metadata.sorted_tables:
-            if empty and table in _GROWING and writing.execute(table.select().limit(1)).first() is not None:
+            if empty and table not in _OF_PROCESSES and writing.execute(table.select().limit(1)).first() is not None:
                 raise Conflict(f"{target.name} contains rows in the table {table.name}; expected an empty one. Create a new database.")
         if reading.dialect.name == "postgresql":
             reading.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -175,18 +177,29 @@ def _unpack(file: Path, folder: Path) -> None:
                         f"{file} is not a backup: the entry '{info.name[:80]}' is not expected. Choose a file of `vertune backup`."
                     )
                 if info.name == _LIST:
-                    listed = json.loads(stream.read(1 << 30))
+                    listed = _parsed(stream)
                 else:
                     found[info.name] = _write(stream, _target(folder, info.name, file))
-    except (tarfile.TarError, ValueError, EOFError) as error:
+    except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
         raise DataError(f"{file} can't be read as a backup: {error}. Choose a complete file of `vertune backup`.") from error
     except OSError as error:
         raise StorageError(f"{file} can't be restored: {error.strerror or error}. Check the file and the free space.") from error
     if listed is None or not isinstance(listed.get("format"), int) or listed["format"] > _FORMAT:
         raise DataError(f"{file} is incomplete, or was written by a newer version of vertune. Choose a complete file, or upgrade vertune.")
-    if found != listed["files"]:
-        wrong = next(iter(sorted(set(found.items()) ^ set(listed["files"].items()))))[0]
-        raise DataError(f"{file} is damaged: the entry '{wrong}' is not as it was written. Choose another backup.")
+    hashes = listed.get("files")
+    if found != hashes:
+        written = hashes if isinstance(hashes, dict) else {}
+        wrong = min(name for name in {*found, *written} or {_LIST} if found.get(name) != written.get(name, 0))
+        raise DataError(f"{file} is damaged: the entry '{wrong[:80]}' is not as it was written. Choose another backup.")
+
+
+def _parsed(stream: IO[bytes]) -> dict[str, Any]:
+    """Return the list of a backup; raise ValueError if it is none."""
+    content = stream.read(_LIST_BYTES + 1)
+    listed = json.loads(content) if len(content) <= _LIST_BYTES else None
+    if not isinstance(listed, dict):
+        raise ValueError(f"{_LIST} is no list of its entries")
+    return listed
 
 
 def _target(folder: Path, name: str, file: Path) -> Path:
