@@ -74,7 +74,9 @@ class Listener:
         return "  ".join(part for part in parts if part)
 
 
-_PERMANENT = frozenset({"warning", "chosen", "resumed", "solved", "uncached", "judged", "left", "memory", "companion", "described"})
+_PERMANENT = frozenset(
+    {"warning", "chosen", "resumed", "solved", "uncached", "judged", "left", "memory", "companion", "described", "as_live"}
+)
 """Events that are printed as lines that stay on the screen."""
 _COUNTED = {
     "step": "training steps",
@@ -119,6 +121,7 @@ _SENTENCES = {
     "resumed": "resuming at step {step:,} of {steps:,}",
     "saved": "saved",
     "exporting": "exporting to ONNX and comparing outputs on {texts:,} texts",
+    "as_live": "compressing the candidate as {live} was: {chain}",
     "compressing": "compressor {number} of {of}: {name}",
     "judged": "{name}: {goal} {metric:.4f}, {verdict}",
     "left": "leaving {count} of {of} layers in float32: {sites}",

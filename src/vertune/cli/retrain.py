@@ -76,6 +76,8 @@ def show(done: Retrained) -> None:
     if rows:
         output.table([f"{found['metric']} on {found['split']} rows", "rows", "live", "new", "change"], [_row(entry) for entry in rows])
         output.say()
+    if done.compression:
+        output.facts({"compression": done.compression})
     output.facts({"gate": done.report.manifest["headline"], "report": output.relative(done.report.folder / "report.html")})
 
 
@@ -89,7 +91,7 @@ def _content(done: Retrained) -> dict[str, Any]:
     return {
         "live": done.live.id, "dataset": done.dataset.id, "model": done.model.id, "report": done.report.id, "verdict": done.verdict,
         "headline": report["headline"], "labels_needed": report["labels_needed"], "rows": manifest["assembled"], "held": manifest["held"],
-        "chosen": model["chosen"], "forgetting": model["forgetting"],
+        "compression": done.compression or None, "chosen": model["chosen"], "forgetting": model["forgetting"],
     }  # fmt: skip
 
 

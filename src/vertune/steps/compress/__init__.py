@@ -56,6 +56,8 @@ class CompressOptions:
     """Accept the result even if there are too few validation rows to decide whether it is accurate enough."""
     resume: bool = False
     """Continue a killed run from its checkpoints."""
+    keep_undecided: bool = False
+    """Return a result of which the rows can't tell whether it is accurate enough; its manifest says so."""
 
 
 def compress(
@@ -66,7 +68,8 @@ def compress(
     Each of `settings` changes one value of this config, for example `compress.chain=[int8]`. Raises ConfigError for
     compressors that can't run in the given order, DataError if there are no validation rows, and ModelError if the
     result loses too much accuracy or if there are too few labelled rows to decide this. In the last case the
-    unfinished run is kept: make the same call with `accept=True` in the options to accept its result.
+    unfinished run is kept: make the same call with `accept=True` in the options to accept its result. With
+    `keep_undecided`, it is returned without a decision.
     """
     options = options or CompressOptions()
     if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("torch") is None:
@@ -106,6 +109,8 @@ def compress(
             return home.finish(run)
         if options.accept:
             return home.finish(run, accepted=_ACCEPTED_BY_USER)
+        if options.keep_undecided:
+            return home.finish(run)
         run.update(status=UNDECIDED)
     raise ModelError(
         f"The rows can't decide whether the smaller model is accurate enough: {last.why}. Add labelled rows, or accept the model without "

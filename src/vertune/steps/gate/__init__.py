@@ -20,6 +20,7 @@ from vertune.core.files import read_json, write_json, write_text
 from vertune.core.kinds import Task
 from vertune.evaluation import against_live, mistakes, release
 from vertune.evaluation.against_live import GOLD, TRAFFIC, Answered, Rules
+from vertune.evaluation.gate import ACCEPTED, UNDECIDED
 from vertune.evaluation.release import Bounds, Check, Group, Release
 from vertune.reports import release as report_page
 from vertune.reports.scales import plural
@@ -33,6 +34,10 @@ FILE = "release.json"
 """The file of a report with the verdict and the evidence."""
 PROBE = "probe"
 """Name of the set of texts without right answers: it is only listed which of them the two models answer differently."""
+COMPRESSION_FAILED = "compression_failed"
+"""The entry of a candidate's manifest that says why it could not be compressed as the live model was, and which model that is."""
+_OF_COMPRESSION: dict[str, release.Verdict] = {ACCEPTED: "pass", UNDECIDED: "unknown"}
+"""The verdict here for a verdict of the gate of compressions."""
 _LISTED = 50
 """Largest number of texts on the page that are answered differently; the CSV file contains all of them."""
 
@@ -170,17 +175,23 @@ def _costs(pair: Pair, gold: Answered, terms: Terms) -> list[Check]:
 
 
 def _compression(candidate: Artifact, live: Artifact) -> list[Check]:
-    """Return whether the candidate passed the gate of its compression; no check if neither model is compressed."""
+    """Return whether the candidate passed the gate of its compression; no check if neither model is compressed.
+
+    What that gate can't tell, this one can't tell either, even if a person accepted the result.
+    """
     compressed, needed = ((model.folder / GRAPH).exists() for model in (candidate, live))
     if not compressed and not needed:
         return []
-    if not compressed:
-        why = "The live model is compressed, and the candidate is not. Compress it first: vertune compress CANDIDATE."
-        return [Check("compression", "unknown", None, None, None, limit=None, why=why)]
-    steps = candidate.manifest.get("candidates") or [{}]
-    accepted, why = steps[-1].get("verdict") == "accepted", str(steps[-1].get("why") or "the manifest contains no comparison")
-    verdict: release.Verdict = "pass" if accepted else "fail"
-    return [Check("compression", verdict, None, None, None, limit=None, why=f"Compared with the model before: {why}.")]
+    verdict: release.Verdict
+    if compressed:
+        last = (candidate.manifest.get("candidates") or [{}])[-1]
+        verdict = _OF_COMPRESSION.get(str(last.get("verdict")), "fail")
+        why = f"Compared with the model before: {last.get('why') or 'the manifest contains no comparison'}."
+    elif failed := candidate.manifest.get(COMPRESSION_FAILED):
+        verdict, why = "fail", f"The candidate could not be compressed as {failed['live']} was. {failed['why']}"
+    else:
+        verdict, why = "unknown", "The live model is compressed, and the candidate is not. Compress it first: vertune compress CANDIDATE."
+    return [Check("compression", verdict, None, None, None, limit=None, why=why)]
 
 
 def _changes(pair: Pair, found: Mapping[str, Read]) -> list[dict[str, Any]]:

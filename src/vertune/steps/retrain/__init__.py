@@ -1,7 +1,7 @@
 """retrain: trains a candidate for a vertical on what was learnt since its live model was made, and lets the gate judge it.
 
-Each stage makes an artifact: a dataset, a model, and a report of the gate. A stage whose artifact exists is not repeated, so that a
-retraining that was interrupted goes on when it is started again. No alias is moved here.
+Each stage makes an artifact: a dataset, a model, a smaller one if the live model is compressed, and a report of the gate. A stage whose
+artifact exists is not repeated, so that a retraining that was interrupted goes on when it is started again. No alias is moved here.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from vertune.core.files import read_json
 from vertune.core.kinds import Source
 from vertune.data import dataset as stored
 from vertune.data.dataset import GOLD, ROUND, of_model
-from vertune.steps.gate import FILE, Terms, gate
+from vertune.steps.gate import COMPRESSION_FAILED, FILE, Terms, gate
 from vertune.steps.retrain import judging
+from vertune.steps.retrain.compressing import compressed_candidate
 from vertune.steps.retrain.dataset import HELD as HELD
 from vertune.steps.retrain.dataset import Lineage as Lineage
 from vertune.steps.retrain.dataset import Request as Request
 from vertune.steps.retrain.dataset import make
-from vertune.steps.retrain.training import train_candidate
+from vertune.steps.retrain.training import measured, train_candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,23 @@ class Retrained:
     live: Artifact
     dataset: Artifact
     model: Artifact
+    """The candidate, compressed if the live model is."""
     report: Artifact
 
     @property
     def verdict(self) -> str:
         """The verdict of the gate: `pass`, `fail` or `unknown`."""
         return str(self.report.manifest["verdict"])
+
+    @property
+    def compression(self) -> str:
+        """What became of the compression of the candidate, as a sentence; empty if the live model is not compressed."""
+        manifest = self.model.manifest
+        if manifest.get("step") == "compress":
+            last = manifest["candidates"][-1]
+            return f"{self.model.id} was made of {self.model.parents[0]} as {self.live.id} was: {last['verdict']}, {last['why']}."
+        failed = manifest.get(COMPRESSION_FAILED)
+        return f"{self.model.id} could not be compressed as {failed['live']} was. {failed['why']}" if failed else ""
 
 
 def retrain(name: str, home: Home, request: Request, terms: Terms | None = None, progress: Progress | None = None) -> Retrained:
@@ -50,7 +62,10 @@ def retrain(name: str, home: Home, request: Request, terms: Terms | None = None,
     live = home.get("models", f"{name}@live")
     lineage = Lineage.of(live, home)
     dataset = assemble(lineage, home, request, progress)
-    model = train_candidate(lineage, dataset, home, request.how, progress)
+    trained = train_candidate(lineage, dataset, home, request.how, progress)
+    model = compressed_candidate(lineage, trained, home, progress)
+    if "forgetting" not in model.manifest:
+        measured(lineage, dataset, model, progress)
     return Retrained(live, dataset, model, judge(model, live, dataset, home, terms=terms, progress=progress))
 
 

@@ -45,7 +45,7 @@ def train_candidate(lineage: Lineage, dataset: Artifact, home: Home, how: How, p
         found.update(chosen={**found.manifest["chosen"], "retrained": f"trained from the pretrained model, because {reason}"})
     else:
         found = _continued(lineage, dataset, home, how, progress)
-    return _measured(lineage, dataset, found, progress)
+    return measured(lineage, dataset, found, progress)
 
 
 def obstacle(lineage: Lineage) -> str:
@@ -161,7 +161,7 @@ def _validated(model: Artifact, dataset: Artifact) -> tuple[float, float]:
     return old, new
 
 
-def _measured(lineage: Lineage, dataset: Artifact, model: Artifact, progress: Progress | None) -> Artifact:
+def measured(lineage: Lineage, dataset: Artifact, model: Artifact, progress: Progress | None) -> Artifact:
     """Write into the manifest of the candidate what it has forgotten, measured on test rows, or else on validation rows."""
     split, frame = "test", stored.find(dataset, "test")
     if frame is None:
