@@ -86,6 +86,7 @@ class Provider:
         self._described: _Description | None = None
         self._failed_at = self._warned_at = -float("inf")
         self._waiting = threading.BoundedSemaphore(_AT_ONCE)
+        self._trusted = httpx.create_ssl_context()  # to read the certificates of the machine takes longer than a request
 
     @property
     def _redirect(self) -> str:
@@ -241,7 +242,7 @@ class Provider:
         try:
             accepted = {"Accept": "application/json"}
             with (
-                httpx.Client(timeout=_TIMEOUT, follow_redirects=False) as client,
+                httpx.Client(timeout=_TIMEOUT, follow_redirects=False, verify=self._trusted) as client,
                 client.stream(method, address, data=content, auth=auth, headers=accepted) as response,
             ):
                 body = _limited(response)
