@@ -383,10 +383,10 @@ def test_a_label_after_columns_of_facts_is_one_label():
 def test_other_labels_and_the_other_reading_of_grades_are_named():
     two = guess_frame(frame(text=text, topic=lambda place: f"t{place % 3}", sentiment=lambda place: f"s{place % 2}"), "the data")
     assert two.fields["label"] == ["sentiment"]
-    assert "also possible: classify of text with topic" in two.alternatives
+    assert "also possible: classify of text with topic: --label topic" in two.alternatives
     table = frame(age=lambda place: place % 50, job=lambda place: f"j{place % 3}", bought=lambda place: place % 2)
     assert not any("possible" in one for one in guess_frame(table, "the data").alternatives)
-    assert "also possible: classify of review with rating" in guess_frame(CASES["stars"][0], "the data").alternatives
+    assert "also possible: classify of review with rating: --task classify" in guess_frame(CASES["stars"][0], "the data").alternatives
 
 
 def test_it_says_what_is_missing(tmp_path):

@@ -12,7 +12,7 @@ _WORDS: dict[Role, str] = {
         entailment genre genres keyword keywords theme department priority outcome result verdict y subject area domain answerable
         relation is_duplicate duplicate status group section default churn fraud spam toxic aspect aspects approved survived disease
         reason cause severity urgency product code_label coarse classification response_class team
-        标签 类别 分类 意图 情感 情感倾向 倾向 类型 主题 话题 诊断 结果 结论 情绪 领域
+        标签 类别 分类 类型 意图 情感 情感倾向 倾向 主题 话题 诊断 结果 结论 情绪 领域
         科室 部门 优先级 是否 违约 流失 关系 等级 性质 疾病 病名 关键词
         种类 归类 业务类型""",
     "number": """score rating stars relatedness similarity grade mark marks price value polarity_score points rate gold_score y target label
@@ -35,6 +35,15 @@ _WORDS: dict[Role, str] = {
     "id": """id ids index idx uuid guid key row no nr number ticket case serial
         编号 序号 工单号 单号 行号 主键""",
 }  # fmt: skip
+_FACTS = frozenset({
+    "department", "priority", "status", "group", "section", "area", "product", "severity", "urgency", "team",
+    "科室", "部门", "优先级", "等级",
+})  # fmt: skip
+"""Names of labels that are as often a fact about the row, beside a column with the label itself."""
+_FACT_RANK = 0.4
+"""How much of its rank such a name has: so much less that the last column of a table is not preferred for it."""
+_CJK_END = 0.85
+"""How much of its rank a Chinese word has at the end of a name; nearly all, because most names are compounds, such as 诉求类型."""
 _LISTS: dict[Role, tuple[str, ...]] = {role: tuple(words.split()) for role, words in _WORDS.items()}
 _LONGEST = 100
 """Number of characters of a name up to which what it suggests is kept; longer ones are texts."""
@@ -63,12 +72,13 @@ def _match(joined: str, words: list[str], listed: str, place: float) -> float:
     `joined` is the name in lower case with `_` between its words. The last word of an English name counts more than the others, as in
     `customer_question`; so does the end of a Chinese name.
     """
-    rank = 1 - 0.3 * place
+    rank = (1 - 0.3 * place) * (_FACT_RANK if listed in _FACTS else 1)
     if joined == listed:
         return rank
+    bare = joined.rstrip("0123456789_")
     if _CJK.search(listed):
-        return 0.75 * rank if joined.endswith(listed) else 0.6 * rank if listed in joined else 0.0
-    if joined.rstrip("0123456789_") == listed or joined.endswith(f"_{listed}"):
+        return _CJK_END * rank if bare.endswith(listed) else 0.6 * rank if listed in joined else 0.0
+    if bare == listed or joined.endswith(f"_{listed}"):
         return 0.7 * rank
     if listed in words or joined.startswith(f"{listed}_"):
         return 0.45 * rank

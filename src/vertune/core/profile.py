@@ -50,6 +50,8 @@ class ColumnProfile:
     """The decimal mark of the numbers, for the kind `number`."""
     whole: bool = False
     """Whether all values are whole numbers."""
+    marks: bool = False
+    """Whether the values only say whether something applies: the kind `flags`, or words such as yes and no."""
 
     def role(self, *names: Role) -> float:
         """Return how strongly the name of the column suggests one of these roles, from 0 to 1."""

@@ -14,6 +14,8 @@ CANDIDATES = ("|", ";", "；", "、", ",", "，", "\t", "\n", "/", " ")
 """Texts that can separate labels, the most typical first."""
 _IN_NAMES = frozenset({"/", " "})
 """Separators that also occur within the names of labels, such as `card lost` or `TCP/IP`; they are chosen only on more evidence."""
+_WORD = re.compile(r"[^\s\u3400-\u9fff]+|[^\s。！？!?]{1,12}")
+"""A part that may be one word; Chinese has no blanks between words, so its length decides, and a mark that ends a sentence."""
 _MOST_CELLS = 20_000
 """Greatest number of different cells that are examined."""
 _LONGEST_LIST = 100_000
@@ -102,7 +104,7 @@ def _score(cells: Sequence[str], separator: str) -> float:
 def _only_words(cells: Sequence[str], separator: str) -> bool:
     """Return whether some cells are divided by the separator, and all parts of these cells are single words."""
     divided = [cell for cell in cells if separator in cell]
-    return bool(divided) and all(re.fullmatch(r"\S+", part.strip()) for cell in divided for part in cell.split(separator))
+    return bool(divided) and all(_WORD.fullmatch(part.strip()) for cell in divided for part in cell.split(separator))
 
 
 def _is_bracketed(text: str) -> bool:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 MARKS = ("__file", "__row", "__error")
 """Names of the columns that every source adds: a row's file, its number, and the error if the row can't be read."""
-_YES, _NO = ("1", "true", "yes", "y", "x"), ("0", "false", "no", "n")
-"""Values with which a column says that its label applies, or does not apply."""
+YES = ("1", "true", "yes", "y", "x", "是", "有", "对", "√", "✓", "✔", "☑", "●")
+NO = ("0", "false", "no", "n", "否", "无", "没有", "×", "✗", "✘", "☐", "○")
+"""Values, in lower case, with which a column says that its label applies, or does not apply."""
 _SEPARATOR = "; "
 """Text that is put between joined columns; tokenizers keep it, unlike a line break."""
 
@@ -144,7 +145,7 @@ def _value(field: Column, columns: Sequence[str], frame: pl.DataFrame | pl.LazyF
 
 
 def _flagged(field: str, columns: Sequence[str], frame: pl.DataFrame | pl.LazyFrame) -> pl.Expr:
-    """Return the Polars expression for lists of labels: the names of those columns that contain 1 (or true, yes, x) in a row.
+    """Return the Polars expression for lists of labels: the names of those columns that contain 1 (or true, yes, x, √, 是) in a row.
 
     A blank value means 0 in a column that contains no 0; elsewhere it is a missing value, and the labels of its row are null. Raises
     ConfigError if a column contains any other value.
@@ -155,14 +156,14 @@ def _flagged(field: str, columns: Sequence[str], frame: pl.DataFrame | pl.LazyFr
     for column in columns:
         words = named(column).cast(pl.String).str.strip_chars().str.to_lowercase().str.replace(r"\.0$", "")
         found = set(frame.lazy().select(words.unique()).collect().to_series())
-        other = sorted(found - {*_YES, *_NO, "", None}, key=str)
+        other = sorted(found - {*YES, *NO, "", None}, key=str)
         if other:
             raise ConfigError(
                 f"The field '{field}' is read from several columns, so each must contain 0 or 1 for one label, but the column '{column}' "
                 f"contains '{other[0]}'. Name only columns of 0 and 1, or one column with all labels."
             )
         blank = words.is_null() | (words == "")
-        flag = pl.when(blank).then(None if found & {*_NO} else False).otherwise(words.is_in(list(_YES)))
+        flag = pl.when(blank).then(None if found & {*NO} else False).otherwise(words.is_in(list(YES)))
         flags[column] = flag
     names = [pl.when(flag).then(pl.lit(column)) for column, flag in flags.items()]
     labels = pl.concat_list(names).list.drop_nulls()

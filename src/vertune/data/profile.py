@@ -17,6 +17,7 @@ import polars as pl
 
 from vertune.core import column_names, columns, numerals, separators
 from vertune.core.profile import SPLIT_WORDS, ColumnProfile, Kind, TableProfile
+from vertune.data.fields import NO, YES
 
 SAMPLE_ROWS = 20_000
 """Number of rows, from the start of a table, that are measured."""
@@ -26,6 +27,14 @@ _LISTS = 0.1
 """Least fraction of the cells that must be lists in a column of texts that is regarded as a column of lists."""
 _LONGEST_LABEL = 40
 """Largest number of characters of a label in a cell with several."""
+_LONGEST_CHINESE = 20
+"""The same for a label with Chinese characters, each of which is about half a word."""
+_SENTENCES = 0.1
+"""Fraction of the cells that end like sentences from which they are sentences rather than lists of labels."""
+_SENTENCE_END = re.compile(r"[。！？!?…]\s*$")
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+_REPEATED = {False: 2, True: 5}
+"""How many rows there must be for each different label; more in a column (True) whose name is a usual one for texts."""
 _RARE = 0.5
 """Largest fraction of the labels that may occur only once."""
 _MOST_WORDS = 5
@@ -45,8 +54,8 @@ _DATES = re.compile(
 _CODE = re.compile(r"(?=.*\d)[\w.:/-]+")
 _FLAGS = (frozenset({"0", "1"}), frozenset({"false", "true"}))
 """The two values of a column that says whether something applies."""
-_CROSSES = ("x", "1", "true")
-"""The only value of a column in which blank cells say that something does not apply."""
+_MOST_MARKS = 4
+"""Number of different values, with capitals, up to which the values of a column may say whether something applies."""
 
 
 def profile_table(frame: pl.DataFrame, texts: Sequence[str] = (), label: str | None = None) -> TableProfile:
@@ -90,7 +99,8 @@ def _profile(name: str, series: pl.Series, last: bool) -> ColumnProfile | None:
         return None
     unique, length = texts.n_unique(), float(texts.str.len_chars().mean() or 0.0)  # type: ignore[arg-type]
     measured = ColumnProfile(name, "other", len(texts), unique, length, description="", roles=roles, last=last)
-    crossed = unique == 1 and len(texts) < len(series) and texts[0].lower() in _CROSSES
+    # blank cells then say that something does not apply
+    crossed = unique == 1 and len(texts) < len(series) and texts[0].lower() in YES
     return _measured(measured, pl.Boolean() if crossed else values.dtype, texts)
 
 
@@ -104,17 +114,19 @@ def _measured(column: ColumnProfile, dtype: pl.DataType, texts: pl.Series) -> Co
     whole = False
     if dtype.is_temporal() or _share(texts, _DATES) > 0.95:
         kind: Kind = "date"
-    elif dtype == pl.Boolean or (column.unique <= 4 and frozenset(texts.str.to_lowercase().unique()) in _FLAGS):
+    elif dtype == pl.Boolean or (column.unique <= _MOST_MARKS and frozenset(texts.str.to_lowercase().unique()) in _FLAGS):
         kind = "flags"
     elif dtype.is_numeric() or (decimal is not None and dtype == pl.String):
         numbers = pl.select(numerals.parsed(pl.lit(texts), decimal or "point")).to_series()
         whole = bool((numbers == numbers.round()).fill_null(True).all())
         kind = _number_kind(column, texts, whole)
     else:
-        separator = separator_of(texts, column.role("label") >= 0.6)
+        prose = column.role("text", "reply") >= 0.6 and column.role("text", "reply") > column.role("label")
+        separator = separator_of(texts, column.role("label") >= 0.6, prose)
         kind = "labels" if separator else _word_kind(column, texts)
     about = _describe(kind, column, texts, decimal or "point", separator)
-    return replace(column, kind=kind, description=about, separator=separator, decimal=decimal or "point", whole=whole)
+    marks = kind == "flags" or (1 < column.unique <= _MOST_MARKS and {*texts.str.to_lowercase().unique()} <= {*YES, *NO})
+    return replace(column, kind=kind, description=about, separator=separator, decimal=decimal or "point", whole=whole, marks=marks)
 
 
 def _share(texts: pl.Series, pattern: re.Pattern[str]) -> float:
@@ -207,25 +219,32 @@ def _items(values: pl.Series, separator: str | None) -> list[str]:
     return [str(item).strip() for row in rows for item in row if str(item).strip()]
 
 
-def separator_of(texts: pl.Series, named: bool = False) -> str | None:
+def separator_of(texts: pl.Series, named: bool = False, prose: bool = False) -> str | None:
     """Return the text that separates several labels in the cells of a column, such as `|`; None if the cells are not lists of labels.
 
     The pieces must be short, and most of them must occur in several rows. `named` is whether the name of the column is a usual one for
-    labels; then fewer cells must have several.
+    labels; then fewer cells must have several. `prose` is whether it is a usual one for texts; then labels must occur more often.
     """
-    if float(texts.str.len_chars().mean() or 0.0) > _LONGEST_CELL:  # type: ignore[arg-type]
+    cells = texts.unique(maintain_order=True).head(_CELLS).to_list()
+    ended = sum(_SENTENCE_END.search(cell) is not None for cell in cells)
+    if float(texts.str.len_chars().mean() or 0.0) > _LONGEST_CELL or ended > _SENTENCES * len(cells):  # type: ignore[arg-type]
         return None  # sentences
-    separator = separators.recognise(texts.unique(maintain_order=True).head(_CELLS).to_list())
+    separator = separators.recognise(cells)
     if not separator:
         return None
     least = 0.3 if separator == " " or (separator in ",/" and not named) else 0.05
     if float(texts.str.contains(separator, literal=True).mean() or 0.0) < least:  # type: ignore[arg-type]
         return None
     pieces = Counter(_items(texts, separator))
-    few = 1 < len(pieces) <= max(3, min(_MOST_LABELS, len(texts) // 2))
-    short = all(len(piece) <= _LONGEST_LABEL and (separator == " " or len(piece.split()) <= _MOST_WORDS) for piece in pieces)
+    few = 1 < len(pieces) <= max(3, min(_MOST_LABELS, len(texts) // _REPEATED[prose]))
+    short = all(len(piece) <= _longest(piece) and (separator == " " or len(piece.split()) <= _MOST_WORDS) for piece in pieces)
     once = sum(count == 1 for count in pieces.values())
     return separator if few and short and once <= _RARE * len(pieces) else None
+
+
+def _longest(label: str) -> int:
+    """Return the largest number of characters that this label may have in a cell with several."""
+    return _LONGEST_CHINESE if _CHINESE.search(label) else _LONGEST_LABEL
 
 
 # ── descriptions ─────────────────────────────────────────────────────────────────────────────────────────────────────

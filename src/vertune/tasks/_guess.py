@@ -223,13 +223,13 @@ def _input_type(column: ColumnProfile) -> str:
 
 
 def flag_columns(table: TableProfile) -> tuple[ColumnProfile, ...]:
-    """Return the longest run of columns of 0 and 1 that follow one another; empty if it has fewer than three columns.
+    """Return the longest run of columns of 0 and 1, or yes and no, that follow one another; empty if it has fewer than three columns.
 
     A column with the name of a label, such as `is_duplicate`, or of a fact about the row is not part of it.
     """
     runs: list[list[ColumnProfile]] = [[]]
     for column in table.columns:
-        if column.kind == "flags" and column.role("label", "meta") < 0.9:
+        if column.marks and column.role("label", "meta") < 0.9:
             runs[-1].append(column)
         elif runs[-1]:
             runs.append([])
@@ -264,7 +264,7 @@ def single(task: Task, table: TableProfile, found: tuple[ColumnProfile, float] |
         return None
     chosen, score = found
     names = [column.name for column in task.input_columns]
-    if "inputs" in task.model_fields_set:
+    if getattr(task, "inputs", None):
         read: Inputs | None = _declared(table, names)
     elif is_table(table, chosen) and "inputs" in type(task).model_fields:
         read = table_inputs(table, chosen)

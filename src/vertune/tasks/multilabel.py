@@ -151,7 +151,7 @@ class Multilabel(_inputs.SingleView):
         if read is None:
             return None
         name = self.target_columns[0].name
-        about = f"each of the {len(flags)} columns with 0 and 1 is a label"
+        about = f"each of the {len(flags)} columns says whether one label applies"
         score = max(_FLAGS, _guess.flags_score(flags, table.rows))
         return Guess(score, {**read.fields, name: [column.name for column in flags]}, {**read.reasons, name: about, "task": about})
 

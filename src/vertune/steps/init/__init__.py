@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,8 @@ _FEWEST_ROWS = 10
 """Number of rows below which a table does not show what its columns contain."""
 _NAMED_LABEL = 0.6
 """How strongly the name of a column must suggest a label, for a sentence about why it can't be one."""
+_FACTS = frozenset({"id", "date", "number", "other"})
+"""Kinds of columns that seldom are an input or an answer, if a guess leaves them out."""
 _ALTERNATIVES = 3
 """Largest number of other guesses that are named."""
 
@@ -139,7 +143,9 @@ def _chosen(frame: pl.DataFrame, table: TableProfile, ranked: Sequence[tuple[Tas
     )  # fmt: skip
     result.alternatives += _alternatives(table, ranked, task, guess)[:_ALTERNATIVES]
     taken = {name for columns in guess.fields.values() for name in columns} | {split}
-    unused = [f"{column.name} ({column.description})" for column in table.columns if column.name not in taken]
+    # the columns that somebody may want to predict or read come first, because the list is cut where it is printed
+    rest = sorted((column for column in table.columns if column.name not in taken), key=lambda column: column.kind in _FACTS)
+    unused = [f"{column.name} ({column.description})" for column in rest]
     result.alternatives += [f"not read: {'; '.join(unused)}"] if unused else []
     return result
 
@@ -152,24 +158,47 @@ def _alternatives(table: TableProfile, ranked: Sequence[tuple[Task, Guess]], tas
     targets = _targets(task, guess)
     grades = {column.name for column in table.columns if column.whole and column.unique <= _MOST_GRADES}
     least = max(_LEAST_SCORE, guess.score - _CLOSE)
-    rest = table.without(*(column for column in table.columns if column.name in targets))
-    second = task.guess(rest) if table.label is None else None
-    near = [(task, second)] if second is not None and _targets(task, second) else []
+    near = [(task, one) for one in _other_targets(table, task, targets)]
     near += [(other, one) for other, one in ranked if one is not guess]
     shown = [(other, one) for other, one in near if one.score > least or (_targets(other, one) == targets and grades.issuperset(targets))]
     found = []
     for other, one in shown:
-        read = [name for column in other.input_columns for name in one.fields.get(column.name, ())]
-        of = _targets(other, one)
+        read, of = _inputs(other, one), _targets(other, one)
         if set(of) & set(read):
             continue
-        found.append(f"also possible: {other.name} of {_listed(read)}" + (f" with {_listed(of)}" if of else ""))
+        options = [f"--task {other.name}"] if other.name != task.name else []
+        options += [f"--text {_quoted(name)}" for name in read] if read != _inputs(task, guess) else []
+        options += [f"--label {_quoted(of[0])}"] if len(of) == 1 and of != targets else []
+        found.append(f"also possible: {other.name} of {_listed(read)}{f' with {_listed(of)}' if of else ''}: {' '.join(options)}")
     return found
+
+
+def _other_targets(table: TableProfile, task: Task, targets: Sequence[str]) -> list[Guess]:
+    """Return the guesses of a task for the columns that are left if its best target is left out, then the next one, and so on."""
+    found: list[Guess] = []
+    taken = set(targets)
+    while table.label is None and len(found) < _ALTERNATIVES:
+        guess = task.guess(table.without(*(column for column in table.columns if column.name in taken)))
+        if guess is None or not _targets(task, guess):
+            break
+        found.append(guess)
+        taken |= set(_targets(task, guess))
+    return found
+
+
+def _inputs(task: Task, guess: Guess) -> list[str]:
+    """Return the columns that a task reads its inputs from."""
+    return [name for column in task.input_columns for name in guess.fields.get(column.name, ())]
 
 
 def _targets(task: Task, guess: Guess) -> list[str]:
     """Return the columns that a task reads its expected answers from."""
     return [name for column in task.target_columns for name in guess.fields.get(column.name, ())]
+
+
+def _quoted(name: str) -> str:
+    """Return the name of a column as an argument of a command, in quotes where a shell needs them."""
+    return name if re.fullmatch(r"[\w.-]+", name) else shlex.quote(name)
 
 
 def _listed(names: Sequence[str]) -> str:
