@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,7 +238,7 @@ class TrunkCache:
             "pooling": trunk.model.pooling if trunk.whole else "",
             "kind": np.dtype(kind).name,
             "precision": self.engine.mixed_precision,
-            **{name: metadata.version(name) for name in ("torch", "transformers")},
+            **_versions(),
         }
         return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
 
@@ -313,6 +314,12 @@ class TrunkCache:
                     value = (entry[None] if trunk.pooled else entry[: chosen[place].positions]).astype(states.kind)
                 if np.isfinite(value).all():
                     yield keys[missing[place]], value
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that determine hidden states; to read them takes as long as to find states."""
+    return {name: metadata.version(name) for name in ("torch", "transformers")}
 
 
 def _segments(features: Sequence[Feature]) -> Iterator[list[int]]:
