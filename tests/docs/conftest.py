@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import unmeasured
 from tests.docs.snippets import Session, blocks
 from tests.forks import ForkedModule
-from tests.server.conftest import INTERVALS, admin, described
+from tests.server.conftest import INTERVALS, admin
 from tests.server.running import Running
 from vertune.core import base
 from vertune.core.artifact import Home
@@ -35,7 +35,6 @@ def serve(monkeypatch, forks) -> Iterator[Callable[[], str]]:
     """Starts a server in this process for the live models of the working folder, with an admin's key in VERTUNE_KEY."""
     monkeypatch.setattr("vertune.runtime.warmup._SECONDS", 0.0)
     monkeypatch.setattr("vertune.runtime.warmup._BUDGETS", (256,))
-    monkeypatch.setattr("vertune.server.application.openapi_document", described)
     monkeypatch.setattr("vertune.server.jobs.ARGUMENTS", ForkedModule(forks, "vertune.server.job_process"))
     forks.start()
     for name, seconds in INTERVALS.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.config import Config
 from vertune.core.parse import build
 from vertune.server import preparing
-from vertune.server.application import openapi_document
-from vertune.server.resource import ScopedRoute
 from vertune.store.database import FILE, Database
 from vertune.store.keys import Keys
 from vertune.testing.chromium import Chromium
@@ -114,17 +112,6 @@ def alone_in(fleet: Home) -> Callable[..., list[dict]]:
     return said
 
 
-_documents: dict[tuple[Any, ...], tuple[Sequence[ScopedRoute], dict[str, Any]]] = {}
-
-
-def described(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:
-    """The OpenAPI document, which takes 0.2 s and is the same for all servers with these routes."""
-    key = (open, *map(id, routes))
-    if key not in _documents:
-        _documents[key] = routes, openapi_document(routes, open)
-    return _documents[key][1]
-
-
 class _Hurried:
     """What uvicorn knows as asyncio, with shorter sleeps: it sleeps 0.1 s before it looks whether to end, and as long before it ends."""
 
@@ -148,12 +135,11 @@ INTERVALS = {
 
 @pytest.fixture(scope="module")
 def _quick_start(forks):
-    """Servers time no batches when they start (0.8 s each), describe themselves once for all, look often at what may have changed, fork
-    jobs and preparations, and end at once."""
+    """Servers time no batches when they start (0.8 s each), look often at what may have changed, fork jobs and preparations, and end at
+    once."""
     forks.start()
     share = preparing.command  # python -P -m vertune share …
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vertune.server.application.openapi_document", described)
         patch.setattr("uvicorn.server.asyncio", _Hurried())
         patch.setattr("vertune.server.jobs.ARGUMENTS", ForkedModule(forks, "vertune.server.job_process"))
         patch.setattr(preparing, "command", lambda home, models: [sys.executable, *forks.words("vertune"), *share(home, models)[4:]])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import orjson
 from fastapi.openapi.utils import get_openapi
 from starlette.requests import ClientDisconnect
 from starlette.routing import Router
@@ -44,8 +47,8 @@ class State:
     service: Service
     access: Access
     limits: RequestLimits
-    document: dict[str, Any]
-    """The OpenAPI document."""
+    document: Callable[[], bytes]
+    """Returns the OpenAPI document as JSON; it is safe to call from many threads."""
 
 
 class _SendError(Exception):
@@ -114,7 +117,22 @@ def build(service: Service, keys: Keys | None) -> Application:
     routes, settings = find_routes(), service.settings
     sessions = None if service.people is None else service.people.sessions
     access = Access(keys, settings.rate, settings.open_scope, service.quotas, sessions=sessions, secure=settings.secure)
-    return Application(routes, State(service, access, settings.limits, openapi_document(routes, settings.open)))
+    return Application(routes, State(service, access, settings.limits, _document(routes, settings.open)))
+
+
+def _document(routes: Sequence[ScopedRoute], open: bool) -> Callable[[], bytes]:
+    """Return a function that writes the OpenAPI document when it is first called, because that takes longer than to start without it."""
+    lock = threading.Lock()
+
+    @cache
+    def written() -> bytes:
+        return orjson.dumps(openapi_document(routes, open))
+
+    def document() -> bytes:
+        with lock:
+            return written()
+
+    return document
 
 
 def openapi_document(routes: Sequence[ScopedRoute], open: bool) -> dict[str, Any]:

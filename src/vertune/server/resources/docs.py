@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -25,10 +24,9 @@ _POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inlin
 
 
 @resource.get("/openapi.json", scope=None, include_in_schema=False)
-async def openapi(request: Request) -> dict[str, Any]:
+def openapi(request: Request) -> Response:
     """Return the OpenAPI document, which describes all endpoints of the server."""
-    document: dict[str, Any] = request.app.state.document
-    return document
+    return Response(request.app.state.document(), media_type="application/json")
 
 
 @resource.get("/docs", scope=None, include_in_schema=False)
