@@ -28,13 +28,15 @@ _SHARED = frozenset({"options", "output", "progress"})
 """Modules of this folder that are not commands but are used by them."""
 
 
-def commands() -> dict[str, ModuleType]:
+def commands(only: str | None = None) -> dict[str, ModuleType]:
     """Return the modules of all commands by the command's name, in the order of `vertune --help`.
 
     The commands are the modules of this folder, and those that other packages register as entry points of the group
-    `vertune.cli`.
+    `vertune.cli`. If `only` is the name of one in this folder, return that one alone, without importing the others.
     """
     targets = {found.name: f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__) if found.name not in _SHARED}
+    if only in targets:
+        return {only: importlib.import_module(targets[only])}
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         targets.setdefault(entry.name, entry.value)
     modules = {name: importlib.import_module(target) for name, target in targets.items()}
@@ -51,8 +53,11 @@ def panel(command: ModuleType) -> tuple[str, int]:
     return (heading, place) if heading in HEADINGS else (HEADINGS[-1], place)
 
 
-def application() -> typer.Typer:
-    """Return the Typer application with all commands."""
+def application(only: str | None = None) -> typer.Typer:
+    """Return the Typer application with all commands; if `only` is the name of one of this package, with that one alone.
+
+    To build all commands takes about as long as a short command itself.
+    """
     app = typer.Typer(
         name="vertune",
         help="Turn a general pretrained model into one for your field: from a labelled file to a model that you can serve.",
@@ -62,7 +67,7 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for name, module in commands().items():
+    for name, module in commands(only).items():
         heading, _ = panel(module)
         if hasattr(module, "verbs"):
             app.add_typer(module.verbs, name=name, rich_help_panel=heading)
@@ -109,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _print_every_character()
     words = [word for position, word in enumerate(words) if word != "--debug" or position >= end]
     try:
-        application()(words, prog_name="vertune")
+        application(words[0] if words else None)(words, prog_name="vertune")
     except Exception as error:
         if debug:
             raise
