@@ -21,7 +21,7 @@ from dataclasses import dataclass
 HEAVY = (
     "torch", "transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert", "accelerate", "onnx", "polars",
     "sqlalchemy", "alembic.command", "sklearn.linear_model", "sklearn.feature_extraction.text", "scipy.stats", "tokenizers",
-    "vertune.cli", "vertune.server.run", "vertune.server.service", "vertune.server.uploading", "vertune.steps.fit",
+    "vertune.cli", "vertune.server.run", "vertune.server.searching", "vertune.server.service", "vertune.steps.fit",
     "vertune.steps.label", "vertune.steps.predict", "vertune.steps.rank", "vertune.steps.retrain", "vertune.runtime.fleet",
 )  # fmt: skip
 """What is imported before; what it lacks, a fork imports itself."""
