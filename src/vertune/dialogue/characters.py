@@ -18,6 +18,8 @@ _TRADITIONAL = (
     "運运選选邏逻輯辑陽阳隊队階阶雙双雞鸡離离電电頁页順顺預预頭头題题願愿類类飛飞驗验黃黄龍龙麗丽"
     "數数餘余際际帶带裝装掛挂編编尋寻紹绍讚赞訊讯試试詢询諮咨議议誠诚講讲識识譯译讀读談谈計计許许訴诉設设訪访評评詳详調调論论護护貼贴趕赶跡迹輛辆"
     "禮礼優优惠惠憑凭證证據据費费賬账貝贝負负責责賠赔償偿質质購购贈赠輸输軟软載载輕轻較较週周"
+    "備备傢家內内凍冻兒儿剛刚勁劲勞劳匯汇協协厲厉喲哟噹当囉啰嘍喽國国報报夠够媽妈寧宁審审寫写導导屬属幣币幹干廢废張张彙汇恥耻惱恼愛爱態态慮虑慶庆憤愤懶懒擾扰敗败斷断暫暂曉晓會会條条棄弃樓楼殘残準准溝沟滾滚滿满燙烫營营異异癡痴盡尽盤盘磚砖稅税種种"
+    "積积筆笔節节簽签糾纠約约綁绑緊紧繼继續续罷罢羅罗聰聪腦脑臉脸補补親亲託托証证詐诈資资辦办迴回遞递郵邮銷销錶表鍾钟鐘钟陸陆隻只項项須须領领額额顧顾飯饭駕驾驢驴體体髮发麵面"
 )
 _SIMPLE = {ord(one): other for one, other in zip(_TRADITIONAL[::2], _TRADITIONAL[1::2], strict=True) if one != other}
 """Simplified characters for traditional ones, as far as the built-in words need them; what a pack searches for is folded in the index."""
@@ -30,6 +32,7 @@ _ENGLISH_GRAMMAR = re.compile(
 )
 _QUOTES = {ord(one): "'" for one in "’‘`´ʼ"}
 _ALTERNATIVES = re.compile(r"(\([^()]*\))")
+_INNER_APOSTROPHE = re.compile("(?<=[a-z])'(?=[a-z])")
 _EDGE = r"(?:(?<![a-z0-9])|(?![a-z0-9]))"
 """A place that is not between two Latin letters or digits."""
 
@@ -72,7 +75,8 @@ def language_of(text: str) -> str | None:
 def any_of(phrases: Iterable[str], drawn_out: bool = False) -> re.Pattern[str]:
     """Return an expression for the places of phrases in a plain text, the longer ones first.
 
-    Latin letters and digits of a phrase must not go on beside it; white space in it may be any. `(a|b)` in a phrase is either of both.
+    Latin letters and digits of a phrase must not go on beside it; white space in it may be any, and an apostrophe between letters may be
+    left out, as in `dont`. `(a|b)` in a phrase is either of both.
     With `drawn_out`, its last letter, or its only Chinese character, may be repeated, as in `yesss` and 好好好.
     """
     forms = sorted({" ".join(plain(phrase).split()) for phrase in phrases} - {""}, key=lambda form: (-len(form), form))
@@ -100,4 +104,4 @@ def _more_of_last(form: str) -> str:
 
 
 def _spaced(words: str) -> str:
-    return r"\s+".join(map(re.escape, words.split(" ")))
+    return _INNER_APOSTROPHE.sub("'?", r"\s+".join(map(re.escape, words.split(" "))))

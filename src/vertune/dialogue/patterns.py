@@ -53,7 +53,17 @@ _FILLER = re.compile(
 """What may stand beside a pattern in a message that is nothing but the pattern."""
 _SHOUT, _SHOUTED = re.compile(r"[!！?？]{3,}"), 12
 """Letters from which a message in capitals only is shouted."""
-_CLAUSE_END = r"(?=[,.;!?，。；！？\n]|\bbut\b|\bi(?:'d| would)? (?:want|like|need|meant|mean)\b|\binstead\b|\bjust\b|\bonly\b|$)"
+_INSISTED = re.compile(r"[!！]{3,}")
+_STILL_NOT = re.compile(
+    r"(?<![a-z])(?:still\s+(?:no|not|nothing|waiting|haven'?t|hasn'?t)|nobody|no\s+one)(?![a-z])|还(?:是)?(?:[没未]|不(?!错))|一直没|没人"
+)
+"""What is complained of with such marks."""
+_CLAUSE_END = (
+    r"(?=[,.;!?，。；！？\n]|\bbut\b|\bi(?:'d| would)? (?:want|like|need|meant|mean)\b|\binstead\b|\bjust\b|\bonly\b|$"
+    r"|\bi (?:asked|said)\b(?!\s*(?:for|about|to)?\s*(?:[,.;!?]|$))|\bi(?:'m| am) (?:asking|talking|looking|trying)\b"
+    r"|\b(?:can|could|may|should|shall|will|would) (?:i|you|we)\b)"
+)
+"""Where a clause ends: also where the next one begins without a mark, as in text from speech."""
 _NEGATED = (
     re.compile(
         r"(?:(?:^|(?<=[,.;!?\n]))\s*(?:no|nope|sorry|well|but|and|actually|please|look|listen)?[\s,]*)"
@@ -71,13 +81,18 @@ _NEGATED = (
         r"(?:(?<=[,.;\n])|^)\s*no\s+(?P<what>(?!problem|worries|idea|thanks|thank|one|longer|more|matter|way|need|wait|but|it|i|you|please)[a-z]+(?:\s[a-z]+)?)"
         r"\s+please(?![a-z])"
     ),
-    re.compile(r"(?:instead\s+of|rather\s+than|and\s+not|but\s+not)\s+(?P<what>[^,.;!?\n]+)"),
+    re.compile(rf"(?:instead\s+of|rather\s+than|and\s+not|but\s+not)\s+(?P<what>[^,.;!?\n]+?)\s*{_CLAUSE_END}"),
+    re.compile(r"与其(?P<what>[^，。！？；,.!?;]{1,20}?)[,，]?\s*(?=还?不如|倒不如|宁可)"),
+    re.compile(
+        r"(?:要|想)(?![不没])[^，。！？；,.!?;\s不没吗]{1,12}?(?P<not>(?<![要想])不(?:是)?(?:要|想要?)|而不是)(?P<what>[^，。！？；,.!?;不吗]{2,20}?)"
+        r"(?=[，。！？；,.!?;]|了?$)"
+    ),
     re.compile(
         r"(?:我|我们|咱|你们?|请)?(?<!是)不是(?:要|想|说|问|想要|想问|在问|来)?(?P<what>[^，。！？；,.!?;\s吗]{1,30}?)[,，]?\s*(?:而是|是要|是想|是问|是说|(?<!不)是)(?=.)"
     ),
     re.compile(
         r"(?:(?<=[，。！？；,.!?;\s])|^)(?:不[，,]\s*)?(?:我|我们|咱|其实|并|也|可|但|但是|千万|请|先|现在|暂时)*"
-        r"(?:(?<!想)不想(?:要|再)?|(?<!要)不要|(?<!是)不是(?:要|想|说|问|想要|想问|在问|来)?|不打算|(?<!用)不用|无需|(?<!需)不需要|没说要?|没问|没想要?|没要|别(?![的人处])|不准备)"
+        r"(?:(?<!想)不想(?:要|再)?|(?<!要)不要|(?<!是)不是(?:要|想|说|问|想要|想问|在问|来)?|不打算|(?<!用)不用|无需|(?<!需)不需要|没有?(?:说要?|问(?!题)|想要?|要(?![求的]))|别(?![的人处])|不准备)"
         r"(?P<what>[^，。！？；,.!?;]{1,40}?)(?=[，。！？；,.!?;]|但|只是|而是|我要|我想|我只|$)"
     ),
 )
@@ -213,6 +228,8 @@ def _shouted(text: str) -> Iterator[tuple[int, int]]:
     marks = _SHOUT.search(text)
     if marks and len(letters) >= _SHOUTED and all(map(str.isupper, letters)):
         yield marks.span()
+    elif marks and (insisted := _INSISTED.search(text)) and _STILL_NOT.search(plain(text)):
+        yield insisted.span()
 
 
 def _is_alone(left: str, start: int, end: int) -> bool:
@@ -237,7 +254,7 @@ def _negations(folded: str) -> Iterator[tuple[int, int, int]]:
         what, end = match["what"].strip(), match.end("what")
         if match.start() >= taken and not _STILL.search(what) and not _POINTS.fullmatch(what) and not _QUESTION.match(folded, end):
             taken = end
-            yield match.start(), match.start("what"), end
+            yield match.start("not" if "not" in match.re.groupindex else 0), match.start("what"), end
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
