@@ -227,12 +227,6 @@ def test_a_negated_wish_at_the_confirmation_cancels(text: str) -> None:
     assert talk.expect(text).reason == "cancelled"
 
 
-def test_a_yes_that_names_what_is_cancelled_is_a_yes() -> None:
-    talk = Talk()
-    talk.say("Transfer $1,200 to Oscar from checking", intent="transfer")
-    assert talk.expect("是的，取消吧").action == "act"
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vertune.core.reply import ActionCall, Choice
+from vertune.dialogue import confirming
 from vertune.dialogue.characters import plain
 from vertune.dialogue.details import Reader, alike
 from vertune.dialogue.entities import Found, find
@@ -35,28 +36,13 @@ _COVERED = 0.5
 _WISHES = re.compile(r"^(?:(?:i|want|would|'d|like|to|no|ok|okay|well|just|let's)(?![a-z])[\s,]*|[我想要请帮把还那就是先吧，, ]+)+")
 """What may stand in front of the verb of a wish."""
 _QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
-_DOUBTS = re.compile(
-    r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not|maybe)|but|though|however|if|wait|hold\s+on|hang\s+on|nope|maybe|the\s+other|another|and\s+no"
-    r"|after|once|when|until|unless|what\s+about|never\s?mind|forget|bye|later"
-    r"|no(?!\s+(?:problem|worries|doubt)))(?![a-z])|[\s,，了啊呀嘛]*(?:但|不过|可是|只是|还是不|先别|先不|先等|别|等|稍等|是?另|不[^客错过好]|算了|再说|是(?:可以|行))"
-)
-"""What follows a yes that is none."""
 _CHANGE = re.compile(r"(?<![a-z])(?:change|correct|edit|update|different|another|replace)(?![a-z])|改|换|修正|更正|变更")
-_CONDITION = re.compile(r"(?<![a-z])(?:if|unless|as long as|provided)(?![a-z])|如果|要是|假如|的话|除非|只要")
-_MODAL = frozenset({"可以", "可", "要", "需要", "是", "行", "对", "好", "确定", "确认", "必须", "继续", "提交"})
-"""Words for yes that are also verbs of questions."""
-_MODAL_ASKS = re.compile(r"(?=[^\W\da-z_])[^，。,.!！;；\n]*(?:什么|怎么|多少|多久|哪|几|谁|为何|[?？吗么呢]\s*(?:$|[，。,.]))")
-"""How a word for yes goes on that begins a question: 可以…吗."""
-_TITLE_WORD = re.compile(r"[a-z']{3,}|[\u3400-\u9fff]+")
-_URGING = re.compile(
-    r"(?<![a-z])(?:please|just|then|now|it|this|that|the|my|immediately|right away|at once|asap|quickly|already|so|a|an|for me)(?![a-z])"
-    r"|马上|赶紧|赶快|立即|立刻|尽快|那就|帮我|给我|现在|直接|快|就|请|把|它|吧|了|啊|呀|我要|要"
-)
-"""What may stand beside a wish that is repeated."""
 _REFUSED = re.compile(
     r"\W*(?:我|那|就|先|还是|都|这个?|暂时|现在)*(?:不|别|甭)(?:要|用|想|必|再|需要)?(?P<what>[\u3400-\u9fff]{1,4}?)(?:了|啦|吧|先)*\W*"
 )
 """How a wish is negated in Chinese."""
+_BACK_TO = re.compile(r"\s+to(?![a-z])")
+"""What follows a word for leaving that goes on with something: `back to the payment`."""
 _ASKS_ABOUT = re.compile(r"[钱费]|怎么|多少|多久|(?<![a-z])(?:fees?|costs?|how)(?![a-z])")
 """What a question about cancelling contains, which cancels nothing."""
 _CLAUSES = re.compile(r"[，,。.；;！!\s]+")
@@ -198,7 +184,7 @@ class _Run:
         details = self.details(flow, frame)
         if self._leaves(flow, frame, replaces=any(frame.slots.get(name) != found.value for name, found in details.items())):
             return self._cancelled(flow)
-        if self._agrees(frame) and all(frame.slots.get(name) == found.value for name, found in details.items()):
+        if self._agrees(flow, frame) and all(frame.slots.get(name) == found.value for name, found in details.items()):
             return self._act(flow, frame)
         if self._digresses(flow, asked, details):
             other = self.flows.started_by(self.turn.intent)
@@ -315,8 +301,8 @@ class _Run:
         """Read the reply to the question whether all is right, or what is to be changed."""
         if details:
             return self._take(flow, frame, details)
-        reply = {"yes": True, "no": False}.get(self.turn.choice) if self.turn.choice is not None else self._yes_or_no()
-        if reply is None and frame.stage == "confirm" and self._repeats_wish(flow):
+        reply = {"yes": True, "no": False}.get(self.turn.choice) if self.turn.choice is not None else self._answer(flow).value
+        if reply is None and frame.stage == "confirm" and confirming.repeats_wish(self.turn.text, flow):
             reply = True
         slot = self._named(flow)
         if slot is not None and reply is not True and (frame.stage == "change" or self._changes(flow)):
@@ -334,51 +320,40 @@ class _Run:
         step = Step("ask", flow.name, before=before, values=self._titles(flow), slots=dict(frame.slots), reason="change")
         return replace(step, choices=choices[:_MOST_BUTTONS], buttons=("cancel",))
 
-    def _yes_or_no(self) -> bool | None:
-        """Return what the message replies to a question for yes or no; None for a yes that asks, or on a condition: `yes?`, `ok but …`."""
-        said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
-        if not said or self.reading.has("unsure"):
-            return None
-        text = plain(self.turn.text)
-        begins = not any(map(str.isalnum, text[: said[0].start]))
-        asks = _DOUBTS.match(text, said[0].end) or (text[said[0].start : said[0].end] in _MODAL and _MODAL_ASKS.match(text, said[0].end))
-        if said[0].value and (asks or _CONDITION.search(text) or (not begins and _QUESTION.search(text))):
-            return None
-        return bool(said[0].value)
-
-    def _repeats_wish(self, flow: Flow) -> bool:
-        """Return whether the message says again, and nothing else, what the flow does, as `block it` or 马上挂失 do."""
-        text = plain(self.turn.text)
-        words = [word for title in flow.title.values() for word in _TITLE_WORD.findall(plain(title))]
-        left = _URGING.sub(" ", text)
-        said = _TITLE_WORD.findall(left)
-        if not said or _QUESTION.search(text):
-            return False
-        return all(any(one == word or _is_part(one, word) for word in words) for one in said)
+    def _answer(self, flow: Flow) -> confirming.Answer:
+        """Return what the message replies to a question for yes or no."""
+        return confirming.answer(self.turn.text, self.reading, self.lexicon, flow)
 
     def _leaves(self, flow: Flow, frame: Frame, replaces: bool) -> bool:
         """Return whether the message leaves the flow: by a button or a phrase, by a short `cancel the transfer`, or by a negated wish.
 
         A negation that replaces a detail, as `not 200, 300` does, negates no wish.
-        Where the flow itself cancels something, the word alone is no reason to leave it.
+        Where the flow itself cancels something, the word alone is no reason to leave it; nor is what another flow would cancel.
         """
-        if self.turn.choice is not None or self._agrees(frame):
+        if self.turn.choice is not None or self._agrees(flow, frame):
             return self.turn.choice == "cancel"
         if (
-            self.reading.has("cancel")
+            self._says_to_leave(flow)
             or self.reading.has("leave")
             or (frame.stage == "confirm" and self.reading.rejected and not self.reading.rest and not replaces)
             or self._refuses_wish(flow)
         ):
             return True
-        wish = _WISHES.sub("", plain(self.reading.rest))
-        if len(wish) > _SHORT or any(map(str.isdigit, wish)):
+        wish = plain(self.reading.rest)
+        wish = _WISHES.sub("", wish if frame.stage == "collect" else confirming.without_yes(wish, self.lexicon))
+        if len(wish) > _SHORT or any(map(str.isdigit, wish)) or _ASKS_ABOUT.search(wish):
             return False
-        titles = " ".join(map(plain, flow.title.values()))
-        if _ASKS_ABOUT.search(wish):
+        verbs = [found for found in self.lexicon.find("cancel_alone", wish) if found.start == 0 and not _BACK_TO.match(wish, found.end)]
+        if not verbs or confirming.does(flow, wish[: verbs[0].end]):
             return False
-        verbs = [wish[found.start : found.end] for found in self.lexicon.find("cancel_alone", wish) if found.start == 0]
-        return bool(verbs) and verbs[0] not in titles
+        other, what = self.flows.started_by(self.turn.intent), wish[verbs[0].end :]
+        return other is None or other is flow or confirming.names(flow, what) or not confirming.names(other, what)
+
+    def _says_to_leave(self, flow: Flow) -> bool:
+        """Return whether the message has a phrase for cancelling that isn't what the flow does, as `cancel it` is where it cancels."""
+        text = plain(self.turn.text)
+        phrases = [text[pattern.start : pattern.end] for pattern in self.reading.patterns if pattern.kind == "cancel"]
+        return any(not confirming.does(flow, phrase) for phrase in phrases)
 
     def _refuses_wish(self, flow: Flow) -> bool:
         """Return whether the message negates what the flow does, in its last clause: 不挂了 in a flow whose title is 挂失银行卡."""
@@ -386,12 +361,9 @@ class _Run:
         last = refused[-1] if refused else None
         return last is not None and any(last["what"] in plain(title) for title in flow.title.values())
 
-    def _agrees(self, frame: Frame) -> bool:
-        """Return whether a message begins with a yes to what is to be confirmed, whatever follows: `yes, cancel it` or a question."""
-        if frame.stage != "confirm" or self.turn.choice is not None:
-            return False
-        said = find("yes_no", self.turn.text, self.turn.at, self.reader.options(_YES_OR_NO, True))
-        return self._yes_or_no() is True and not any(map(str.isalnum, self.turn.text[: said[0].start]))
+    def _agrees(self, flow: Flow, frame: Frame) -> bool:
+        """Return whether a message begins with a yes to what is to be confirmed that nothing in it takes back."""
+        return frame.stage == "confirm" and self.turn.choice is None and self._answer(flow) == (True, True)
 
     def _changes(self, flow: Flow) -> bool:
         """Return whether the message says that something is wrong or to be changed, or nothing besides the name of a detail."""
@@ -470,12 +442,3 @@ class _Run:
 
     def _said(self, texts: Mapping[str, str]) -> str:
         return pick(texts, self.turn.language)
-
-
-def _is_part(said: str, word: str) -> bool:
-    """Return whether Chinese characters are a part of a word, such as the verb of a title."""
-    return not said.isascii() and (said in word if len(said) > 1 else word.startswith(said))
-
-
-_YES_OR_NO = Slot(name="reply", kind="yes_no", title={"en": "reply"}, ask={"en": "?"})
-"""The slot of a reply to the question whether all is right."""

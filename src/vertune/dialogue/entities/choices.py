@@ -14,7 +14,7 @@ from vertune.dialogue.lexicon import Lexicon
 _TYPO_FROM, _TYPOS_AT = 5, 1
 """Letters from which a word is found with one letter wrong."""
 _WORDS = re.compile(r"[a-z]{5,}")
-_HAN, _PARTICLES = re.compile(r"[\u3400-\u9fff]"), frozenset("的啊呀吧了嘛哦呢哈我")
+_HAN, _PARTICLES = re.compile(r"[\u3400-\u9fff]"), frozenset("的啊呀吧了嘛哦呢哈我喔哟唷噢哩")
 """Chinese characters, of which a short word for yes or no isn't a part, and those that may stand beside it."""
 _AGREEING = frozenset("对好嗯行是")
 """Characters behind which a longer word for yes may stand without a mark."""
@@ -73,15 +73,21 @@ def _place(text: str, count: int) -> int | None:
 
 def yes_no(text: str, _: float, options: Options) -> Iterator[Found]:
     """Yield at most one yes or no: what a reply begins with, or the only one of both that it contains."""
-    lexicon = options.lexicon or Lexicon.built_in()
-    said = [(match, value) for value in (True, False) for match in (lexicon.affirm if value else lexicon.deny).matches(text)]
-    said = [(match, value) for match, value in said if _alone(text, match, value)]
-    said.sort(key=lambda one: (one[0].start(), -one[0].end()))
-    if not said:
+    words = said(text, options.lexicon or Lexicon.built_in())
+    if not words:
         return
-    first, value = said[0]
-    if not text[: first.start()].strip(_START) or len({value for _, value in said}) == 1:
+    first, value = words[0]
+    if not text[: first.start()].strip(_START) or len({value for _, value in words}) == 1:
         yield Found(first.start(), first.end(), value, first.group())
+
+
+def said(text: str, lexicon: Lexicon) -> list[tuple[re.Match[str], bool]]:
+    """Return each yes and no in a plain text with its value, in the order of their places."""
+    words = [(match, value) for value in (True, False) for match in (lexicon.affirm if value else lexicon.deny).matches(text)]
+    return sorted(
+        (one for one in words if _alone(text, *one)),
+        key=lambda one: (one[0].start(), -one[0].end()),
+    )
 
 
 def _alone(text: str, match: re.Match[str], value: bool) -> bool:
