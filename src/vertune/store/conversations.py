@@ -332,6 +332,18 @@ def add_early(connection: Connection, early: Early) -> Early:
     return early if found is None else found
 
 
+def sequence_of(connection: Connection, id: str) -> int:
+    """Return the number of the last message of a conversation that was answered; 0 if there is no such conversation."""
+    table = schema.conversations.c
+    return int(connection.scalar(select(table.sequence).where(table.id == id)) or 0)
+
+
+def is_early(connection: Connection, id: str, sequence: int) -> bool:
+    """Return whether the message with a number waits."""
+    table = schema.early_messages.c
+    return connection.scalar(select(table.sequence).where(table.conversation == id, table.sequence == sequence)) is not None
+
+
 def get_early(connection: Connection, id: str, sequence: int) -> Early | None:
     """Return the message with a number that waits; None if there is none."""
     table = schema.early_messages

@@ -16,6 +16,8 @@ from tests.server.running import problem, together, until
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError
 from vertune.server.chat.file import ChatFile
+from vertune.server.chat.talking import Talking
+from vertune.server.chat.tidying import Tidying
 from vertune.store.database import FILE
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -215,6 +217,43 @@ def test_replies_are_posted_in_order_until_they_are_taken(server, receiver, desk
     assert json.loads(receiver.calls[-1][2])["conversation"] != id
 
 
+@pytest.fixture
+def two_servers(tmp_path, receiver, quick, monkeypatch):
+    """Two servers of one database, neither of which looks for messages that wait."""
+    monkeypatch.setattr(Tidying, "answer_waiting", lambda self: asyncio.sleep(0))
+    home = Home(tmp_path / "home")
+    home.folder.mkdir()
+    file = chat_file(tmp_path, receiver.url)
+    with run(home, None, file) as one, run(home, None, file) as two:
+        yield one, two
+
+
+def say_to(server, person, number) -> int:
+    body = {"message": f"m{number}", "text": f"t{number}", "sequence": number}
+    return server.stranger.post(f"{person.path}/messages", json=body, headers=person.headers).status_code
+
+
+def test_what_waits_is_answered_at_once_by_the_server_that_closes_the_gap(two_servers) -> None:
+    one, two = two_servers
+    person = Visitor(one, "none")
+    assert [say_to(one, person, 3), say_to(two, person, 2), say_to(two, person, 1)] == [202, 202, 200]
+    until(lambda: person.get()["turn"] == 7)
+
+
+def test_a_gap_that_is_closed_while_a_message_is_put_aside_is_noticed(two_servers, monkeypatch) -> None:
+    one, two = two_servers
+    person, put_aside = Visitor(one, "none"), Talking._out_of_order
+
+    async def put_aside_slowly(self, talk, message):
+        if talk.fresh:
+            assert await asyncio.to_thread(say_to, two, person, 1) == 200
+        return await put_aside(self, talk, message)
+
+    monkeypatch.setattr(Talking, "_out_of_order", put_aside_slowly)
+    assert say_to(one, person, 2) == 202
+    until(lambda: person.get()["turn"] == 5)
+
+
 def test_two_servers_of_one_database_answer_each_message_once(tmp_path, receiver, quick) -> None:
     """Messages of each conversation go to either server, twice, and in a wrong order."""
     home = Home(tmp_path / "home")
@@ -223,13 +262,9 @@ def test_two_servers_of_one_database_answer_each_message_once(tmp_path, receiver
     with run(home, None, file, rate="1000/second") as one, run(home, None, file, rate="1000/second") as two:
         people = [Visitor(one, "none") for _ in range(4)]
 
-        def send_to(person, server, number):
-            body = {"message": f"m{number}", "text": f"t{number}", "sequence": number}
-            return server.stranger.post(f"{person.path}/messages", json=body, headers=person.headers).status_code
-
         for person in people:
             orders = [(one, 2), (two, 1), (two, 2), (one, 1), (one, 4), (two, 3), (one, 3), (two, 4)]
-            found = together([partial(send_to, person, *order) for order in orders])
+            found = together([partial(say_to, server, person, number) for server, number in orders])
             assert set(found) <= {200, 202}
         for person in people:
             until(lambda person=person: person.get()["turn"] == 9)

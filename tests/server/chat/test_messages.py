@@ -12,6 +12,7 @@ from tests.server.running import problem, together, until
 from tests.server.test_leaks import EVERYWHERE, found_in
 from tests.server.test_leaks import together as as_few_texts
 from vertune.core.ids import time_ordered_id
+from vertune.server.chat.talking import Talking
 from vertune.store.database import FILE
 from vertune.testing.ledger import chained
 
@@ -97,13 +98,36 @@ def test_a_message_that_comes_early_waits_and_is_answered_in_order(visitor) -> N
     assert found == (0,), "what waited is not kept"
 
 
-def test_what_waits_is_answered_by_another_server_if_the_first_one_has_died(visitor) -> None:
-    """The first server stored it, and died before the gap closed; the row is all that is left."""
+def test_what_waits_is_answered_by_another_server_if_the_first_one_has_died(visitor, monkeypatch) -> None:
+    """The server that closed the gap died before it went on; the row is all that is left."""
+    monkeypatch.setattr(Talking, "_catch_up_later", lambda self, id: None)
     assert visitor.say("two", "e2", sequence=2).status_code == 202
-    visitor.server.service.chats.talking._early.clear()
     assert visitor.say("one", "e1", sequence=1).status_code == 200
     until(lambda: visitor.get()["turn"] == 5)
     assert texts(visitor.turns()) == ["Hello", expected("one"), expected("one", "two")]
+
+
+def test_many_conversations_that_wait_are_answered_though_some_fail(server, secrets, monkeypatch) -> None:
+    answer = Talking._answer_early
+    monkeypatch.setattr(Talking, "_catch_up_later", lambda self, id: None)
+    people = [Visitor(server, secrets["own"]) for _ in range(20)]
+    failing = {person.id for person in people[::5]}
+
+    async def answer_or_fail(self, id):
+        if id in failing:
+            raise ValueError("as a defect would")
+        return await answer(self, id)
+
+    monkeypatch.setattr(Talking, "_answer_early", answer_or_fail)
+    for person in people:
+        assert person.say("two", "e2", sequence=2).status_code == 202
+        assert person.say("one", "e1", sequence=1).status_code == 200
+    for person in people:
+        if person.id not in failing:
+            until(lambda person=person: person.get()["turn"] == 5)
+    assert {person.get()["turn"] for person in people if person.id in failing} == {3}
+    failing.clear()
+    until(lambda: {person.get()["turn"] for person in people} == {5})
 
 
 def test_too_many_early_messages_and_numbers_that_are_taken_are_refused(visitor) -> None:

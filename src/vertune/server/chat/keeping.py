@@ -44,10 +44,13 @@ class Noted(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """Whether a change was written, and what it adds to the usage."""
+    """What became of a change in the database."""
 
     done: bool
     usage: Used | None
+    """What it adds to the usage."""
+    followed: bool
+    """Whether the message after it came early, and waits."""
 
 
 class Outdated(Exception):
@@ -79,6 +82,8 @@ class Outcome:
     new: bool = True
     waits: bool = False
     """Whether the message waits for an earlier one."""
+    followed: bool = False
+    """Whether the message after it came early, to any server, and can be answered now."""
 
 
 Decide = Callable[[Talk], Awaitable[Step | Outcome]]
@@ -146,8 +151,9 @@ class Keeper:
                     continue
                 if isinstance(step, Outcome):
                     return step
-                if await self._commit(step, key):
-                    return self._changed(talk, step)
+                written = await self._commit(step, key)
+                if written.done:
+                    return self._changed(talk, step, written.followed)
                 fresh = True
         raise Busy("Other requests change this conversation all the time. Send the message again.")
 
@@ -155,17 +161,23 @@ class Keeper:
         """Remove a conversation from memory, because it was deleted."""
         self._talks.pop(id, None)
 
-    async def _commit(self, step: Step, key: str | None) -> bool:
+    async def _commit(self, step: Step, key: str | None) -> _Written:
         change, conversation = step.change(), step.conversation
         used = None if key is None else Used(f"{datetime.now(UTC):%Y-%m-%d}", conversation.customer, key, conversation.app)
+        sequence = change.values.get("sequence")
+
+        def write(connection: Connection) -> _Written:
+            done = conversations.apply(connection, change)
+            followed = done and sequence is not None and conversations.is_early(connection, change.conversation, sequence + 1)
+            return _Written(done, used, followed)
+
         try:
-            written = await self.write(change.conversation, lambda connection: _Written(conversations.apply(connection, change), used))
+            return await self.write(change.conversation, write)
         except BaseException:  # it may have been written all the same
             self.forget(change.conversation)
             raise
-        return written.done
 
-    def _changed(self, talk: Talk, step: Step) -> Outcome:
+    def _changed(self, talk: Talk, step: Step, followed: bool) -> Outcome:
         conversation = step.after()
         for turn in step.turns:
             if turn.message is not None:
@@ -175,7 +187,7 @@ class Keeper:
         else:
             self._talks[conversation.id] = Talk(conversation, talk.messages)
         self.watchers.notify(conversation.id, conversation.turn)
-        return Outcome(conversation, step.turns)
+        return Outcome(conversation, step.turns, followed=followed)
 
     async def _talk(self, id: str, fresh: bool) -> Talk:
         talk = None if fresh else self._talks.get(id)

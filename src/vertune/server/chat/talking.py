@@ -11,10 +11,11 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from sqlalchemy import Connection
 
 from vertune.core.app import Reply, Request, Said
 from vertune.core.errors import Busy, Conflict, NotFound, VertuneError
@@ -33,8 +34,6 @@ from vertune.store.conversations import Conversation, Turn
 _log = logging.getLogger("vertune")
 _LAST = 10
 """Number of turns in which the button that was pressed may stand."""
-_REMEMBERED = 10_000
-"""Number of conversations of which it is known in memory that messages wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,6 @@ class Talking:
     ) -> None:  # fmt: skip
         self.keeper, self.products, self.texts = keeper, products, texts
         self._settings, self._metrics = settings, metrics
-        self._early: OrderedDict[str, None] = OrderedDict()
-        """Conversations of which messages may wait."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.acts: Callable[[], None] = lambda: None
         """Called when an action was stored that is due at once."""
@@ -104,16 +101,20 @@ class Talking:
         outcome = await self.keeper.change(id, lambda talk: self._answer(talk, message), key or "")
         if outcome.new and not outcome.waits:
             self._count(outcome)
-            if id in self._early and message.sequence is not None:
-                self._later(self.catch_up(id))
+            if outcome.followed:
+                self._catch_up_later(id)
         return outcome
 
     async def catch_up(self, id: str) -> None:
-        """Answer the messages of a conversation that came early and are next now."""
-        self._early.pop(id, None)
-        while await self._answer_early(id):
-            pass
-        await self.keeper.write(id, lambda connection: conversations.remove_answered_early(connection, id))
+        """Answer the messages of a conversation that came early and are next now; log why, if that fails."""
+        try:
+            while await self._answer_early(id):
+                pass
+            await self.keeper.write(id, lambda connection: conversations.remove_answered_early(connection, id))
+        except VertuneError as error:
+            _log.info("Messages of a conversation that came early are answered later. %s", error)
+        except Exception:
+            _log.exception("Messages of a conversation that came early could not be answered.")
 
     async def _answer_early(self, id: str) -> bool:
         """Answer the message that waits and is next, if there is one; return whether there was."""
@@ -216,12 +217,15 @@ class Talking:
         early, most = message.as_early(conversation.id, now()), self._settings.early
         if number > expected + most:
             raise Busy(f"The message has the number {number}; expected at most {expected + most}. Send the earlier ones first.", 1.0, True)
-        stored = await self.keeper.write(conversation.id, lambda connection: conversations.add_early(connection, early))
+
+        def add(connection: Connection) -> tuple[conversations.Early, int]:
+            return conversations.add_early(connection, early), conversations.sequence_of(connection, conversation.id)
+
+        stored, answered = await self.keeper.write(conversation.id, add)
         if (stored.message, stored.content["text"]) != (early.message, early.content["text"]):
             raise Conflict(f"The number {number} belongs to another message of this conversation. Send the message with the next number.")
-        self._early[conversation.id] = None
-        while len(self._early) > _REMEMBERED:
-            self._early.popitem(last=False)
+        if number <= answered + 1:  # another server has answered the one before meanwhile
+            self._catch_up_later(conversation.id)
         return Outcome(conversation, [], new=False, waits=True)
 
     def _count(self, outcome: Outcome) -> None:
@@ -232,18 +236,9 @@ class Talking:
         if any(turn.author == "system" and turn.action == "handoff" for turn in outcome.turns):
             self._metrics.handed_over(outcome.conversation.app, outcome.conversation.reasons[0])
 
-    def _later(self, work: Any) -> None:
-        """Do something after the response; whoever looks for what waits does it if it fails."""
-
-        async def run() -> None:
-            try:
-                await work
-            except VertuneError as error:
-                _log.info("Messages that came early are answered later. %s", error)
-            except Exception:
-                _log.exception("Messages that came early could not be answered.")
-
-        task = asyncio.get_running_loop().create_task(run())
+    def _catch_up_later(self, id: str) -> None:
+        """Answer what is next after the response; if the server ends before, another one does it."""
+        task = asyncio.get_running_loop().create_task(self.catch_up(id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

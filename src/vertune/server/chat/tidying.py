@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from vertune.core.errors import VertuneError
 from vertune.server.chat.desk import Desk
 from vertune.server.chat.looking import Looking
 from vertune.server.chat.talking import Talking
@@ -17,11 +15,12 @@ from vertune.server.settings import ChatSettings
 from vertune.store import conversations
 from vertune.store.database import format_time
 
-_log = logging.getLogger("vertune")
 INTERVAL = 1.0
 """Seconds between two looks at messages that wait; what is old is looked for less often."""
 _WAITING = timedelta(seconds=1)
 """Time after which a message that is next is answered by any server, because the one that took it may have died."""
+_AT_ONCE = 8
+"""Number of conversations in which such messages are answered at the same time; the others wait for their turn."""
 _OLD_EVERY = 60
 """Number of looks after which old conversations are looked for."""
 _STEP = 100
@@ -63,11 +62,13 @@ class Tidying:
         before = _ago(_WAITING)
         due = await self._talking.keeper.read(lambda connection: conversations.due_early(connection, before))
         random.shuffle(due)  # several servers look at the same time
-        for id in due:
-            try:
+        few = asyncio.Semaphore(_AT_ONCE)
+
+        async def answer(id: str) -> None:
+            async with few:
                 await self._talking.catch_up(id)
-            except VertuneError as error:  # one that can't be answered now must not hold up the others
-                _log.info("Messages of a conversation that came early are answered later. %s", error)
+
+        await asyncio.gather(*map(answer, due))
 
     async def end_idle(self) -> None:
         """End conversations in which nothing happened for too long."""
