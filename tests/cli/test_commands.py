@@ -52,6 +52,15 @@ def test_init_then_prepare(run, table, tmp_path, tiny_base):
     assert "vertune train" in said
 
 
+def test_a_note_that_is_a_warning_is_printed_once(run, table, tmp_path, tiny_base):
+    spaced = tmp_path / "spaced.csv"
+    pl.read_csv(table).with_columns(pl.col("kind") + " ").write_csv(spaced)
+    assert run("init", spaced, "--out", tmp_path / "run.yaml")[0] == 0
+    code, _, said = run("prepare", tmp_path / "run.yaml", "--set", f"base={tiny_base}")
+    assert code == 0
+    assert said.count("had white space around them, which was removed") == 1
+
+
 def test_init_writes_over_nothing(run, table, tmp_path):
     out = tmp_path / "run.yaml"
     out.write_text("mine: true\n")

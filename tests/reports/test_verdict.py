@@ -78,6 +78,14 @@ def test_with_the_rows_that_are_named_the_interval_excludes_zero(size, times, un
     assert needed < 1.5 * units * times**2 + 10
 
 
+def test_rows_with_equal_inputs_count_as_one_in_words_that_anybody_knows():
+    figures = {**measured(0.02, -0.02, 0.06, units=40), "rows": 41}
+    more = verdict(figures).more
+    assert re.search(r"About \d+ different test rows instead of 40 would decide", more)
+    assert more.endswith("By default, a fifth of all labelled rows are test rows.")
+    assert "By default" not in verdict({**figures, "split": "new.csv"}).more
+
+
 def test_no_number_of_rows_is_named_where_it_would_not_help():
     assert verdict(measured(0.04, 0.02, 0.06)).more == ""
     assert "hardly decide" in verdict(measured(0.0001, -0.03, 0.0302)).more

@@ -160,7 +160,7 @@ def test_many_copies_are_a_warning_with_what_they_do_to_the_figures(home, tmp_pa
         share = sum(facts["duplicates"].values()) / sum(facts["rows"][name] for name in facts["duplicates"])
         assert f"({100 * share:.1f}\u00a0%)" in found[0]
         assert "40 of the 80 test rows are copies" in found[0]
-        assert "data.clean=[duplicates]" in found[0]
+        assert "--set 'data.clean=[duplicates]'" in found[0]
 
 
 def test_the_report_says_what_is_wrong_with_the_data(home, tmp_path):
@@ -184,7 +184,12 @@ def test_the_report_says_what_is_wrong_with_the_data(home, tmp_path):
     assert (stranger["file"], stranger["row"]) == (data["test"], 22)
     told = [fields["message"] for kind, fields in seen if kind == "warning"]
     assert told == facts["warnings"]
-    for words in ("1 row can't be used", "1 text with several different answers", "'rare' (1)", "with a text that"):
+    for words in (
+        f"1 row can't be used: {stranger['reason']} (1). See rejected.jsonl",
+        "1 text with several different answers",
+        "'rare' (1)",
+        "with a text that",
+    ):
         assert any(words in message for message in told), words
 
 

@@ -47,8 +47,9 @@ def run(
     if (tests := config.with_name(FILE)).exists():
         check.save(settings.name, place, tests)
     with show_progress("fit") as progress, train.stoppable(settings, place, config, set):
-        fitted = fit(settings, place, progress, accept=accept)
-    prepare.show(fitted.dataset)
+        warned = prepare.Warned(progress)
+        fitted = fit(settings, place, warned, accept=accept)
+    prepare.show(fitted.dataset, warned.messages)
     output.say()
     train.show(fitted.model)
     output.say()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from vertune.cli import options, output
 
 if TYPE_CHECKING:
-    from vertune.core.artifact import Artifact
+    from vertune.core.artifact import Artifact, Progress
 
 PANEL = ("From a file to a model", 3)
 
@@ -28,13 +29,32 @@ def run(config: options.Run, set: options.Set = None, home: options.Home = None)
 
     settings = load(config, set or [])
     with show_progress("prepare") as progress:
-        dataset = prepare(settings, Home(home), progress)
-    show(dataset)
+        warned = Warned(progress)
+        dataset = prepare(settings, Home(home), warned)
+    show(dataset, warned.messages)
     output.next_steps(f"vertune train {output.relative(config)}")
 
 
-def show(dataset: Artifact) -> None:
-    """Print the number of rows of each split, notes on dropped and changed rows, and the path of the report."""
+class Warned:
+    """A callback for the progress of a step that passes all events on, and remembers the warnings, which stay on the screen."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.messages: set[str] = set()
+
+    def __call__(self, kind: str, **fields: Any) -> None:
+        """Pass an event on; `kind` is its name, and a `warning` has a `message`."""
+        if kind == "warning":
+            self.messages.add(str(fields.get("message", "")))
+        if self.progress is not None:
+            self.progress(kind, **fields)
+
+
+def show(dataset: Artifact, warned: Collection[str] = ()) -> None:
+    """Print the number of rows of each split, notes on dropped and changed rows, and the path of the report.
+
+    `warned` are the warnings that have been printed already; a note that is one of them is left out.
+    """
     from vertune.core.language import listed
     from vertune.core.records import Note
 
@@ -51,8 +71,9 @@ def show(dataset: Artifact) -> None:
             "report": output.relative(dataset.folder / "report.html"),
         }
     )
-    notes = [Note(**note) for note in manifest.get("notes", ())]
-    for note in notes[:_NOTES]:
-        output.note(f"  {note.sentence}")
+    sentences = [Note(**note).sentence for note in manifest.get("notes", ())]
+    notes = [sentence for sentence in sentences if sentence not in warned]
+    for sentence in notes[:_NOTES]:
+        output.note(f"  {sentence}")
     if len(notes) > _NOTES:
         output.note(f"  {len(notes) - _NOTES} more notes are in the report.")

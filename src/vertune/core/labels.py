@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 
 _INVISIBLE = frozenset({"Cc", "Cf"})
 """Unicode categories of characters that can't be seen, such as the zero-width space and the soft hyphen."""
+_BETWEEN_CHINESE = re.compile(r"(?<=[\u3400-\u9fff]) (?=[\u3400-\u9fff])")
+"""A blank that separates no words, because Chinese is written without any."""
 _HALF_WIDTH = {0x3000: 0x20, **{point: point - 0xFEE0 for point in range(0xFF01, 0xFF5F)}}
 
 _MISSING = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "null", "nil", "#value!", "#ref!", "#name?", "#div/0!"})
@@ -23,7 +26,7 @@ def key(label: str) -> str:
     """Return a text that is the same for all labels that nearly agree with this one."""
     spaced = " ".join(label.translate(_HALF_WIDTH).split())
     visible = "".join(character for character in spaced if unicodedata.category(character) not in _INVISIBLE)
-    return unicodedata.normalize("NFC", " ".join(visible.split()).casefold())
+    return _BETWEEN_CHINESE.sub("", unicodedata.normalize("NFC", " ".join(visible.split()).casefold()))
 
 
 def nearly_equal(counts: Mapping[str, int]) -> list[dict[str, int]]:

@@ -24,7 +24,7 @@ from vertune.core.language import detect
 from vertune.core.records import Column, Feature
 from vertune.data.dataset import SPLITS
 from vertune.reports import language
-from vertune.reports.scales import format_value, plural
+from vertune.reports.scales import format_value, plural, short
 
 SAMPLE = 20_000
 """Text lengths and unknown tokens are measured on a sample if a split has at least twice as many rows."""
@@ -36,6 +36,10 @@ TRUNCATED = 0.05
 """Share of rows that are longer than the model's limit, above which there is a warning."""
 COPIES = 0.05
 """Share of rows that repeat the text and the answer of an earlier row of their split, from which there is a warning."""
+_REASONS = 3
+"""Maximum number of reasons that the warning about rejected rows names; the report has more."""
+_LONGEST_REASON = 80
+"""Maximum number of characters of each of them."""
 _EXAMPLES = 20
 """Maximum number of examples of conflicts and of leakage."""
 _EXAMPLE_ROWS = 1000
@@ -146,7 +150,7 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     rows = report["rows"]
     found = []
     if rows["rejected"]:
-        found.append(f"{plural(rows['rejected'], 'row')} can't be used. See rejected.jsonl for them and the reasons.")
+        found.append(_about_rejected(rows["rejected"], report.get("rejected") or ()))
     found += [sentence for target in report["targets"] for sentence in _about_labels(target)]
     if report.get("marked"):
         shown = ", ".join(f"{quoted(text)} ({rows})" for text, rows in list(report["marked"].items())[:5])
@@ -175,6 +179,13 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _about_rejected(count: int, reasons: Sequence[Mapping[str, Any]]) -> str:
+    """Return the warning about rows that can't be used, with the most frequent reasons and their numbers of rows."""
+    shown = [f"{short(str(reason['reason']), _LONGEST_REASON)} ({reason['rows']:,})" for reason in reasons[:_REASONS]]
+    more = " …" if len(reasons) > _REASONS else ""
+    return f"{plural(count, 'row')} can't be used{': ' if shown else ''}{'; '.join(shown)}{more}. See rejected.jsonl for each of them."
+
+
 def _about_copies(duplicates: Mapping[str, int], rows: Mapping[str, int]) -> list[str]:
     """Return a warning, as a list of one text, if many rows repeat the text and the answer of an earlier row of their split."""
     copies, total = sum(duplicates.values()), sum(rows[name] for name in duplicates)
@@ -187,7 +198,7 @@ def _about_copies(duplicates: Mapping[str, int], rows: Mapping[str, int]) -> lis
     return [
         f"{plural(copies, 'row')} ({format_value(copies / total, 'share')}) repeat the text and the answer of an earlier row; only "
         f"{plural(total - copies, 'row')} differ.{effect} Training learns repeated texts more often than others. Unless this is how "
-        "often they occur in practice, remove the copies with data.clean=[duplicates]."
+        "often they occur in practice, remove the copies with --set 'data.clean=[duplicates]'."
     ]
 
 
@@ -202,8 +213,8 @@ def _about_labels(target: Mapping[str, Any]) -> list[str]:
         groups = [" and ".join(f"{quoted(item['label'])} ({item['rows']})" for item in group) for group in target["near"][:5]]
         listing = "; ".join(groups) + (" …" if len(target["near"]) > 5 else "")
         found.append(
-            f"Labels of {target['name']} that nearly agree are learnt as different ones: {listing}. "
-            "If they mean the same, merge them with data.labels=merge, or correct the data."
+            f"Values of {target['name']} that nearly agree are learnt as different ones: {listing}. "
+            "If they mean the same, merge them with --set data.labels=merge, or correct the data."
         )
     if marks := [item for item in target["labels"] if marks_missing(item["label"])]:
         shown = ", ".join(f"{quoted(item['label'])} ({sum(item['rows'].values())})" for item in marks[:5])

@@ -134,7 +134,7 @@ def _verdicts(measured: Measured, goal: Metric) -> list[dict[str, str]]:
     weakness.
     """
     entry = measured["metrics"][goal.name]
-    units = plural(measured["units"], "row" if measured["units"] == measured["rows"] else "unit")
+    units = plural(measured["units"], "row" if measured["units"] == measured["rows"] else "different row")
     interval = {"title": "How certain is that?", "figure": format_interval(entry["low"], entry["high"], goal.unit)}
     if entry["low"] is None:
         interval |= {"figure": "Unknown", "text": "No interval can be computed for this metric."}

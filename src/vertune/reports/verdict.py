@@ -109,10 +109,11 @@ def _more_rows(measured: Measured, difference: Mapping[str, float | None] | None
         return "The difference is so small that more test rows would hardly decide. More or better training rows may change it."
     # the estimate is rough, so it is rounded up to two digits; a touch more than the border keeps the interval off 0
     needed = _round_up(1.2 * max(times, 1.0) * measured["units"])
-    unit = "rows" if measured["units"] == measured["rows"] else "groups of rows"
+    kind = "" if measured["units"] == measured["rows"] else "different "
+    share = " By default, a fifth of all labelled rows are test rows." if measured["split"] == "test" else ""
     return (
-        f"About {format_count(needed)} {measured['split']} {unit} instead of {format_count(measured['units'])} would decide, if the "
-        "difference stays as it is."
+        f"About {format_count(needed)} {kind}{measured['split']} rows instead of {format_count(measured['units'])} would decide, if the "
+        f"difference stays as it is.{share}"
     )
 
 
