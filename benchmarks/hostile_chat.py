@@ -172,6 +172,7 @@ async def run(options: argparse.Namespace, home: Path, receiver: Receiver) -> di
     file.write_text(yaml.safe_dump({"actions": {"order": {"url": receiver.url, "secret_env": "CHAT_SECRET"}}}))
     (home / "beside.txt").write_text(MARKERS["file"])
     unlimited = {"rate": "1000/second", "beginnings": "100000/second", "file": str(file)}
+    (home / "servers.log").unlink(missing_ok=True)  # of an earlier run in this home
     servers, port = Servers(home, None, unlimited), free_port()
     try:
         servers.start(port)
