@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.server.conftest import TEXTS, admin
@@ -9,7 +11,8 @@ from tests.server.running import problem, until
 from vertune.core.errors import ConfigError
 from vertune.server.service import Service
 from vertune.server.settings import Settings
-from vertune.store.database import Database
+from vertune.store import schema
+from vertune.store.database import Database, format_time
 from vertune.store.keys import Keys
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -101,6 +104,35 @@ def test_an_invoice(home, start, plans, secret) -> None:
     assert table.splitlines()[0].startswith("customer,item,used,charged,price,amount,currency")
     assert running.ask.get("/v1/invoice", params={"month": "2020-01"}).json()["lines"] == []
     problem(running.ask.get("/v1/invoice", params={"month": "soon"}), 422)
+
+
+def test_a_month_without_use_costs_what_the_month_costs(home, start, plans, secret) -> None:
+    file = plans.read_text() + "default: idle\n"
+    plans.write_text(file.replace("customers:", "  idle: {prices: {month: 1}}\ncustomers:"))
+    running, now = start(home, admin(home), plans=plans), datetime.now(UTC)
+    shop, _ = secret("shop"), secret("bank")
+    revoked = secret("left")["Authorization"].split("_")[1]
+    running.keys.revoke(revoked)
+    ann = {"name": "ann", "role": "annotator", "password": "four words are enough", "customer": "press"}
+    assert running.ask.post("/v1/users", json=ann).status_code == 201
+
+    def lines(month, **headers):
+        found = running.stranger.get("/v1/invoice", params={"month": f"{month:%Y-%m}"}, **headers).json()["lines"]
+        return [(line["customer"], line["item"], line["amount"]) for line in found]
+
+    everybody = {"headers": dict(running.ask.headers)}
+    month = [("left", "month", "1.00"), ("press", "month", "1.00"), ("shop", "month", "5.00")]
+    assert lines(now, **everybody) == month, "a plan without prices is no line, and the operator pays nothing"
+    assert lines(now, headers=shop) == month[2:]
+    long = timedelta(days=40)
+    assert lines(now + long, **everybody) == lines(now - long, **everybody) == []
+    with running.database.writing() as connection:
+        past = {"created": format_time(now - 3 * long)}
+        connection.execute(schema.keys.update().values(past))
+        connection.execute(schema.keys.update().where(schema.keys.c.id == revoked).values(revoked=format_time(now - 2 * long)))
+    assert lines(now, **everybody) == month[1:], "a key that was revoked before"
+    assert lines(now - long, **everybody) == month[2:]
+    assert lines(now - 2 * long, **everybody) == [month[0], month[2]]
 
 
 def test_plans_need_usage(home, plans) -> None:

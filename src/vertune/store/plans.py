@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -131,6 +132,18 @@ def invoice(plans: Plans, used: Usage) -> list[Line]:
         charged = max(0, total - plan.included.get(unit, 0))
         lines.append(_line(used.customer, unit, (total, charged), price, amount=price * charged / _PER[unit], currency=prices.currency))
     return [line for line in lines if line.price]
+
+
+def invoices(plans: Plans, used: Sequence[Usage], others: Iterable[str]) -> list[Line]:
+    """Return what customers pay for a month, in the order of their names.
+
+    `others` are customers that may not have used anything: they pay what their plan costs for each month.
+    """
+    lines = {one.customer: invoice(plans, one) for one in used}
+    for name in set(others) - lines.keys():
+        nothing = Usage("", name, "", "", requests=0, records=0, tokens=0, cached_tokens=0)
+        lines[name] = [line for line in invoice(plans, nothing) if line.item == "month"]
+    return [line for name in sorted(lines) for line in lines[name]]
 
 
 def _line(

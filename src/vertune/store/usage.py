@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, or_, select
 
 from vertune.store import schema
-from vertune.store.database import insert
+from vertune.store.database import format_time, insert
+from vertune.store.key import DEFAULT_CUSTOMER
 
 Column = Literal["day", "customer", "key", "vertical"]
 _COUNTS = ("requests", "records", "tokens", "cached_tokens", "jobs")
@@ -57,6 +58,30 @@ def used(connection: Connection, wanted: Period, by: Sequence[Column]) -> list[U
     rows = connection.execute(select(*divided, *sums).where(*conditions).group_by(*divided).order_by(*divided))
     nothing = dict.fromkeys(get_args(Column), "")
     return [_of_row(row, by, nothing) for row in rows]
+
+
+def able_to_use(connection: Connection, wanted: Period) -> set[str]:
+    """Return the customers that had a key or a user at some time of a period, whether they used the server or not.
+
+    Keys and users of administrators do not count: they are the operator's. A period that has not begun has none.
+    """
+    if wanted.since is not None and wanted.since > datetime.now(UTC).date():
+        return set()
+    keys, users = schema.keys.c, schema.users.c
+    made = [] if wanted.customer is None else [keys.customer == wanted.customer]
+    joined = [users.role != "admin"] if wanted.customer is None else [users.role != "admin", users.customer == wanted.customer]
+    if wanted.until is not None:
+        made.append(keys.created < _midnight(wanted.until))
+        joined.append(users.at < _midnight(wanted.until))
+    if wanted.since is not None:
+        made += [or_(end.is_(None), end >= _midnight(wanted.since)) for end in (keys.revoked, keys.expires)]
+    rows = connection.execute(select(keys.customer, keys.scopes).where(*made))
+    found = {row.customer or DEFAULT_CUSTOMER for row in rows if "admin" not in row.scopes.split()}
+    return found | set(connection.scalars(select(users.customer).where(*joined)))
+
+
+def _midnight(day: date) -> str:
+    return format_time(datetime.combine(day, time.min, UTC))
 
 
 def add_job(connection: Connection, customer: str, key: str | None, vertical: str) -> None:

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from vertune.server.resource import Resource
 from vertune.server.stored import customer_of, database_of
 from vertune.server.tables import csv_lines
-from vertune.store.plans import Line, invoice, parse_month
-from vertune.store.usage import Column, Period, used
+from vertune.store.plans import Line, invoices, parse_month
+from vertune.store.usage import Column, Period, able_to_use, used
 
 resource = Resource("usage")
 
@@ -75,12 +75,17 @@ class Invoice(BaseModel):
 
 @resource.get("/v1/invoice", scope="predict", response_model=Invoice, responses={200: {"content": {"text/csv": {}}}})
 def list_invoice(request: Request, query: Annotated[InvoiceQuery, Query()]) -> Invoice | Response:
-    """Return what the customer that owns the API key pays for a month; with the permission `admin`, what all customers pay."""
-    first, end = parse_month(query.month)
-    quotas = request.app.state.service.quotas
-    with database_of(request).reading() as connection:
-        rows = used(connection, Period(customer_of(request), first, end), ["customer"])
-    lines = [] if quotas is None else [line for row in rows for line in invoice(quotas.plans, row)]
+    """Return what the customer that owns the API key pays for a month; with the permission `admin`, what all customers pay.
+
+    A customer that had a key or a user in the month pays what its plan costs for each month, whether it asked anything or not. The plans
+    are those of the file as it is now.
+    """
+    quotas, lines = request.app.state.service.quotas, []
+    wanted = Period(customer_of(request), *parse_month(query.month))
+    if quotas is not None:
+        with database_of(request).reading() as connection:
+            rows, others = used(connection, wanted, ["customer"]), able_to_use(connection, wanted)
+        lines = invoices(quotas.plans, rows, others)
     if query.media_type == "text/csv":
         return Response("".join(csv_lines(line.model_dump(mode="json") for line in lines)), media_type="text/csv")
     return Invoice(month=query.month, lines=lines)
