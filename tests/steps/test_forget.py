@@ -18,6 +18,7 @@ from vertune.core.errors import ConfigError, StorageError
 from vertune.core.ids import first_id_at, time_ordered_id
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
+from vertune.core.records import shortened
 from vertune.server.searching import search_files
 from vertune.steps.forget import Searched, forget
 from vertune.steps.label import NewProject, label
@@ -187,6 +188,67 @@ def test_a_repeated_deletion_finishes_an_interrupted_one(served, monkeypatch, mo
     served.forget(customer="bank")
     assert served.left("bank") == ONLY_MODEL
     assert served.left("shop") == ALL
+
+
+def _feedback(customer: str, text: str) -> dict:
+    said = {"record": json.dumps({"text": text}), "target": json.dumps({"label": "a"}), "trust": 1.0, "digest": b""}
+    return {"id": _id(1), "at": "", "customer": customer, "key": f"key of {customer}", "vertical": "intent", **said}
+
+
+@pytest.mark.parametrize("conditions", [{"customer": "bank"}, {"key": "key of bank"}], ids=["customer", "key"])
+def test_what_a_retraining_learnt_of_a_customer_is_named(served, conditions) -> None:
+    """Its dataset has the rows of all customers and belongs to none, and its job was asked for by nobody."""
+    made = {}
+    for name, texts in (("both", [TEXT, OTHER]), ("shop", [OTHER])):
+        run = served.home.begin("datasets", name, config={}, parents=[])
+        pl.DataFrame({"text": texts}).write_parquet(run.folder / "train.parquet")
+        made[name] = served.home.finish(run).id
+    model = served.home.finish(served.home.begin("models", "both", parents=[made["both"]])).id
+    with served.database.writing() as connection:
+        connection.execute(schema.feedback.insert(), [_feedback("bank", TEXT), _feedback("shop", OTHER)])
+    found = served.forget(**conditions)
+    assert found.remaining == {"datasets": [made["both"]], "models": [served.models["bank"], model]}
+    assert found.deleted["feedback"] == 1
+    assert served.home.find("datasets", made["both"]) is not None
+
+
+def test_labels_of_a_customer_that_the_operator_trained_on_are_named(served) -> None:
+    about = {"at": "", "name": "p", "upload": "", "task": "{}", "settings": "{}", "state": "open", "records": 1, "held": 0, "turn": 0}
+    record = {"project": "p", "number": 0, "record": json.dumps({"text": TEXT}), "fingerprint": b"", "held": 0, "places": 0, "rank": 0}
+    label = {"project": "p", "number": 0, "annotator": "ann", "id": "l", "at": "", "state": "done", "version": 1}
+    run = served.home.begin("datasets", "theirs", config={}, parents=[])
+    pl.DataFrame({"text": [TEXT]}).write_parquet(run.folder / "gold.parquet")
+    made = served.home.finish(run).id
+    with served.database.writing() as connection:
+        connection.execute(schema.projects.insert().values(id="p", customer="bank", **about))
+        connection.execute(schema.records.insert().values(record))
+        connection.execute(schema.labels.insert().values(label))
+    assert served.forget(customer="shop").remaining == {"models": [served.models["shop"]]}
+    assert served.forget(customer="bank").remaining["datasets"] == [made]
+
+
+def test_a_job_whose_events_quote_a_text_goes_with_it(served) -> None:
+    long = TEXT * 20
+    quoting = {text: served._job("bank", "prepare", 1, {}, {}) for text in (TEXT + "!", long)}
+    with served.database.writing() as connection:
+        for text, job in quoting.items():
+            note = {"kind": "note", "examples": [{"row": 3, "value": {"text": shortened(text)}}]}
+            connection.execute(schema.job_events.insert().values(job=job, number=1, event=orjson.dumps(note).decode()))
+    for text, job in quoting.items():
+        assert job not in served.forget(records=[{"text": text[1:]}]).remaining.get("jobs", [])
+        assert served.forget(records=[{"text": text}]).remaining == {"jobs": [job]}
+        assert served.forget(records=[{"text": text}], uploads=True).deleted["jobs"] == 1
+    with served.database.reading() as connection:
+        assert not connection.execute(schema.job_events.select()).all()
+
+
+def test_a_model_that_remains_loses_its_answers_to_the_rows_that_are_deleted(served) -> None:
+    for customer in ("bank", "shop"):
+        folder = served.home.folder / "references" / served.models[customer]
+        folder.mkdir(parents=True)
+        (folder / "answers.json").write_text(TEXT)
+    served.forget(customer="bank")
+    assert [file.parent.name for file in served.home.folder.glob("references/*/answers.json")] == [served.models["shop"]]
 
 
 def test_what_dead_processes_left_goes_too(served) -> None:

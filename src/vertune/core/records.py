@@ -190,6 +190,15 @@ class Cleaned:
     notes: list[Note] = field(default_factory=list)
     """Summaries of the values that were dropped or changed in the rows that remain."""
 
+SHOWN = 200
+"""Maximum number of characters of a text, and of entries of a list, in an example of a note."""
+
+
+def shortened(text: str) -> str:
+    """Return a text as the examples of notes quote it: cut if it is long."""
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
 
 def texts(records: Sequence[Record], name: str) -> list[str]:
     """Return, for each record, the value of the field `name` as a text; the text is empty if the record has no value."""

@@ -26,7 +26,7 @@ from vertune.core.config import Config
 from vertune.core.errors import ConfigError, DataError
 from vertune.core.kinds import Augmenter, Cleaner, Encoder, Source, Split, Task, Tokens
 from vertune.core.labels import key, quoted
-from vertune.core.records import MAX_EXAMPLES, PLACES, Cleaned, Column, Note, Record
+from vertune.core.records import MAX_EXAMPLES, PLACES, SHOWN, Cleaned, Column, Note, Record, shortened
 from vertune.data import describe, tokens
 from vertune.data.dataset import MARKS, SPLITS
 from vertune.data.fields import map_fields
@@ -39,8 +39,6 @@ _REASONS = 20
 """Number of reasons for rejection, the most frequent ones, that have a note each; all other reasons have one note together."""
 _TEXT_ROWS = 2_000
 """Number of rows whose texts are sampled."""
-_SHOWN = 200
-"""Maximum number of characters of a text, and of entries of a list, in an example of a note."""
 
 
 class ChainInputs(BaseModel):
@@ -446,8 +444,7 @@ def _json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_json(item) for item in value[:_SHOWN]]
+        return [_json(item) for item in value[:SHOWN]]
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    text = str(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return shortened(str(value))

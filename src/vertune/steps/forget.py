@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+import orjson
+from sqlalchemy import Connection, and_, or_, select
 
 from vertune.core.artifact import SHELVES, Artifact, Home
 from vertune.core.errors import Conflict, NotFound, UnknownName
 from vertune.core.files import read_json
+from vertune.core.records import shortened
 from vertune.masking import standard_masker
 from vertune.steps import check, clean, in_use, record_states
+from vertune.steps.monitor.reference import forget_reference
 from vertune.steps.remove import everything, remove
 from vertune.store import entries, jobs, labels, outputs, projects, rollouts, schema, uploads
 from vertune.store.audit import note
@@ -29,6 +32,8 @@ from vertune.store.jobs import Job
 from vertune.store.traffic import fingerprint, fingerprint_key
 from vertune.store.uploads import Upload
 
+_SAMPLE = 500
+"""Largest number of a customer's records that datasets are searched for, of feedback and of labels each."""
 _ROWS = ("train.parquet", "validation.parquet", "test.parquet", "gold.parquet", "rejected.jsonl", "held.jsonl")
 """Files with the rows of a dataset."""
 
@@ -85,7 +90,10 @@ def forget(home: Home, database: Database, wanted: Deletion, actor: str, search:
     if wanted.records and not wanted.uploads:
         result.remaining = _named(made, meant)
     else:
+        learnt = _learnt(database, made, wanted, search) - meant.artifacts
         _delete(database, made, meant, actor, _Kinds(models=bool(wanted.records), result=result))
+        for kind, ids in _named(made, _Meant(artifacts=learnt)).items():
+            result.remaining[kind] = [*result.remaining.get(kind, ()), *ids]
     _forget_labels(home, database, wanted, actor, result)
     if wanted.records and (tests := check.containing(home, wanted.records)):
         result.remaining["tests"] = tests
@@ -163,6 +171,10 @@ class _Made:
         """Return these artifacts, and all that was made of them."""
         return {id for id in self.artifacts if not in_use.ancestors([id], self.parents).isdisjoint(ids)}
 
+    def is_shared(self, id: str) -> bool:
+        """Return whether an artifact belongs to no customer, so that it may contain what several ones sent."""
+        return not self._manifests[id].get("customer")
+
     def shelf(self, id: str) -> str:
         """Return the folder in which an artifact is, or would be once it is finished."""
         return str(self._manifests[id].get("shelf") or self.artifacts[id].folder.parent.name)
@@ -215,9 +227,44 @@ def _containing(database: Database, made: _Made, wanted: Deletion, search: Searc
     found = _Meant([one for one in hits if isinstance(one, Upload)], [one for one in hits if isinstance(one, Job)])
     names = [one.file for one in found.uploads]
     with database.reading() as connection:
-        found.jobs = _with_readers(connection, found.jobs, names)
+        found.jobs = _with_readers(connection, [*found.jobs, *_quoting(connection, all_jobs, wanted)], names)
     found.artifacts = made.all_of(made.of_uploads(names) | made.of_jobs(found.jobs) | {one.id for one in hits if isinstance(one, Artifact)})
     return found
+
+
+def _quoting(connection: Connection, among: Sequence[Job], wanted: Deletion) -> list[Job]:
+    """Return those of the jobs whose events quote a record, as notes on rows that could not be used do."""
+    event, quotes = schema.job_events.c.event, []
+    for record in wanted.records:
+        values = [orjson.dumps(shortened(value)).decode() for value in record.values() if isinstance(value, str) and value]
+        quotes += [and_(*(event.contains(value, autoescape=True) for value in values))] if values else []
+    ids = set(connection.scalars(select(schema.job_events.c.job).where(or_(*quotes)).distinct())) if quotes else set()
+    return [job for job in among if job.id in ids]
+
+
+def _learnt(database: Database, made: _Made, wanted: Deletion, search: Search) -> set[str]:
+    """Return the datasets of the operator that contain what a customer, or a key, gave as feedback or as labels, and what they became.
+
+    A retraining learns from all feedback on a vertical, and its dataset belongs to no customer, so only the rows themselves tell.
+    """
+    if wanted.records or (wanted.customer is None and wanted.key is None):
+        return set()
+    said, rows, given = schema.feedback.c, schema.records.c, schema.labels.c
+    newest = select(said.record).where(said.record.is_not(None), *wanted.where(said, ("vertical", "customer", "key")))
+    labelled = (
+        select(rows.record)
+        .join(schema.projects, schema.projects.c.id == rows.project)
+        .join(schema.labels, (given.project == rows.project) & (given.number == rows.number))
+        .where(schema.projects.c.customer == wanted.customer, given.state == "done")
+    )
+    with database.reading() as connection:
+        texts = set(connection.scalars(newest.order_by(said.id.desc()).limit(_SAMPLE)))
+        if wanted.customer is not None and wanted.vertical is None:
+            texts |= set(connection.scalars(labelled.limit(_SAMPLE)))
+    datasets = [one for id, one in made.artifacts.items() if made.shelf(id) == "datasets" and made.is_shared(id)] if texts else []
+    files = [(one.id, file) for one in datasets for name in _ROWS if (file := one.folder / name).is_file()]
+    found = search([file for _, file in files], [orjson.loads(text) for text in sorted(texts)]).found if files else ()
+    return made.all_of({files[place][0] for place in found})
 
 
 def _uploads(connection: Connection, wanted: Deletion) -> list[Upload]:
@@ -264,6 +311,7 @@ def _delete(database: Database, made: _Made, meant: _Meant, actor: str, kinds: _
     for id in sorted(meant.artifacts, key=lambda one: (order.get(made.shelf(one), 0), one)):
         shelf = made.shelf(id)
         if shelf == "backbones" or (shelf == "models" and (not kinds.models or id in candidates)):
+            forget_reference(made.home.folder, id)  # its answers to rows of the dataset, which may quote them
             kinds.keep(shelf, id)
             continue
         try:
