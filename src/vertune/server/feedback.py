@@ -19,7 +19,9 @@ from vertune.data.validate import check_labels, checked_target, read_fields, rec
 from vertune.runtime.fleet import Deployment
 from vertune.server.texts import StoredTexts, as_json, masked_name
 from vertune.store.database import Database, format_time
-from vertune.store.feedback import Feedback, Verdict, add
+from vertune.store.feedback import ROW, Feedback, Verdict, add
+from vertune.store.feedback import size as feedback_size
+from vertune.store.storable import Storable
 from vertune.store.traffic import StoredAnswer, find_answer, fingerprint, fingerprint_key, idempotency_hash, parse_answer_id
 
 _UNWRITTEN_SECONDS = 0.6
@@ -30,7 +32,7 @@ _RETRY_SECONDS = 2.0
 """Seconds after which feedback on an answer that is still not stored should be sent again."""
 _MOST_WAITING = 8
 """Maximum number of requests that wait so at the same time, because each takes one of the threads for all requests."""
-Short = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Short = Annotated[Storable, Field(min_length=1, max_length=200)]
 """A short text; PostgreSQL stores no character 0."""
 
 
@@ -52,7 +54,7 @@ class FeedbackRequest(BaseModel):
     """The right answer: a label, a list of labels, a list of spans, or a number; or an object with the target fields of the task."""
     new_labels: bool = False
     """Whether `target` may contain labels that the model does not know."""
-    comment: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")] | None = None
+    comment: Annotated[Storable, Field(max_length=10_000)] | None = None
     score: Annotated[int, Field(ge=1, le=5, strict=True)] | None = None
     """How satisfied the user is, from 1 (not at all) to 5."""
     author: Short | None = None

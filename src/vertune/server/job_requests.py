@@ -20,13 +20,14 @@ from vertune.core.config import Config, dump
 from vertune.core.errors import AccessError, ConfigError, NotFound, UnknownName
 from vertune.core.parse import build
 from vertune.store.key import Scope
+from vertune.store.storable import Storable
 
 _SOURCES = ("source", "validation", "test", "unlabelled")
 _PATHS = frozenset({"path", "paths", "file", "files", "folder", "home", "url", "teacher", "trackers", "command", "device"})
 """Options of parts that name what is not the customer's: files, machines and models."""
 _OPERATORS = ("channels", "retrain")
 """Options of the section `watch` that the operator alone sets."""
-Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00]*$")]
+Name = Annotated[Storable, Field(min_length=1, max_length=120)]
 """PostgreSQL can't compare a text that contains the character 0."""
 
 

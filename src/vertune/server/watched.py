@@ -21,8 +21,9 @@ from vertune.server.service import Service
 from vertune.steps.watch import own_watch
 from vertune.store import measurements
 from vertune.store.ownership import used_by_one
+from vertune.store.storable import Storable
 
-Comment = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
+Comment = Annotated[Storable, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
 """What a person writes about an alert, stored with placeholders for personal data."""
 
 

@@ -29,6 +29,7 @@ from vertune.server.resources.desk import Entry
 from vertune.server.stored import customer_of
 from vertune.store import conversations
 from vertune.store.conversations import Conversation, Filter, Turn
+from vertune.store.storable import Storable
 
 resource = Resource("apps")
 _MOST_MESSAGES = 1_000
@@ -72,8 +73,8 @@ class TryRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Where is my parcel?"}]})
 
-    text: Annotated[str, Field(max_length=4_000, pattern=r"^[^\x00]*$")] = ""
-    choice: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    text: Annotated[Storable, Field(max_length=4_000)] = ""
+    choice: Annotated[Storable, Field(min_length=1, max_length=200)] | None = None
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
     state: dict[str, Any] = {}
     """The state from the response before, to go on with a conversation."""

@@ -23,6 +23,7 @@ from vertune.server.resource import Resource
 from vertune.store import actions, conversations
 from vertune.store.audit import note
 from vertune.store.conversations import Stage
+from vertune.store.storable import Storable
 
 resource = Resource("conversations")
 _MOST_KNOWN = 50
@@ -80,8 +81,8 @@ class MessageRequest(BaseModel):
     """An id of the client. If the message is sent again with the same one, nothing happens twice, and the reply is the same."""
     sequence: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Its number among the messages of the visitor, from 1. One that comes too early waits for the earlier ones."""
-    text: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")] | None = None
-    choice: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    text: Annotated[Storable, Field(min_length=1)] | None = None
+    choice: Annotated[Storable, Field(min_length=1, max_length=200)] | None = None
     """The value of the button that was pressed."""
     event: Literal["silence"] | None = None
     """Nothing was written for a while."""
@@ -164,7 +165,7 @@ class SatisfactionRequest(BaseModel):
 
     score: Annotated[int, Field(ge=1, le=5)]
     """From 1 (not at all) to 5."""
-    comment: Annotated[str, Field(max_length=2_000, pattern=r"^[^\x00]*$")] | None = None
+    comment: Annotated[Storable, Field(max_length=2_000)] | None = None
 
 
 @resource.options("/v1/apps/{path:path}", scope=None, include_in_schema=False)

@@ -19,6 +19,7 @@ from vertune.server.resource import Resource
 from vertune.server.stored import actor_of, customer_of, database_of, jobs_of
 from vertune.store import uploads
 from vertune.store.audit import note
+from vertune.store.storable import Storable
 
 resource = Resource("datasets")
 _LARGEST = 1 << 40
@@ -103,7 +104,7 @@ class RowPage(BaseModel):
     "/v1/datasets", scope="train", status_code=201, max_body=_LARGEST, responses=problems.documented(400, 409, 413, 415, 422),
     openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )  # fmt: skip
-async def upload_dataset(request: Request, name: Annotated[str, Query(max_length=120, pattern=r"^[^\x00]*$")] = "") -> DatasetInfo:
+async def upload_dataset(request: Request, name: Annotated[Storable, Query(max_length=120)] = "") -> DatasetInfo:
     """Store the body as a file with records: CSV, JSON Lines or Parquet, as the header Content-Type says.
 
     The response tells how many rows can be read, which can't and why, and for which task they seem to be made.

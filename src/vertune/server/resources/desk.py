@@ -21,10 +21,11 @@ from vertune.server.resource import Resource
 from vertune.server.stored import actor_of, customer_of
 from vertune.store import canned, conversations
 from vertune.store.conversations import Conversation, Filter, Stage
+from vertune.store.storable import Storable
 
 resource = Resource("desk")
 _MOST_LISTED = 200
-_Text = Annotated[str, Field(min_length=1, max_length=8_000, pattern=r"^[^\x00]*$")]
+_Text = Annotated[Storable, Field(min_length=1, max_length=8_000)]
 _Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N} _.-]*$")]
 
 

@@ -18,9 +18,10 @@ from vertune.server.resources import desk
 from vertune.server.stored import customer_of
 from vertune.store import entries
 from vertune.store.entries import Draft, Entry, Named
+from vertune.store.storable import Storable
 
 resource = Resource("entries")
-_Text = Annotated[str, Field(min_length=1, max_length=8_000, pattern=r"^[^\x00]*$")]
+_Text = Annotated[Storable, Field(min_length=1, max_length=8_000)]
 
 
 class EntryInfo(BaseModel):

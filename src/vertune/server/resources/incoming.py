@@ -17,6 +17,7 @@ from vertune.server.conversing import MessageId, chats_of, limit
 from vertune.server.feedback import Short
 from vertune.server.resource import Resource
 from vertune.server.resources.conversations import Answered, answered
+from vertune.store.storable import Storable
 
 resource = Resource("conversations")
 
@@ -30,8 +31,8 @@ class IncomingMessage(BaseModel):
     """How the channel calls the sender; each sender has one open conversation."""
     message: MessageId
     """The id of the message in the channel; one that is sent again is not answered again."""
-    text: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")] | None = None
-    choice: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    text: Annotated[Storable, Field(min_length=1)] | None = None
+    choice: Annotated[Storable, Field(min_length=1, max_length=200)] | None = None
     """The value of the button that was pressed."""
 
     @model_validator(mode="after")

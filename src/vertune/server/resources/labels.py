@@ -29,6 +29,7 @@ from vertune.store.database import format_time
 from vertune.store.label_search import Filter, find
 from vertune.store.labels import Decision, LabelledRecord, LabelState
 from vertune.store.projects import Project
+from vertune.store.storable import Storable
 
 resource = Resource("labels")
 _AT_ONCE = 200
@@ -36,7 +37,7 @@ _AT_ONCE = 200
 _LARGEST = (1 << 31) - 1
 Number = Annotated[int, Field(ge=0, le=_LARGEST)]
 Limit = Annotated[int, Field(ge=1, le=200)]
-Short = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Short = Annotated[Storable, Field(min_length=1, max_length=200)]
 
 
 class LabelInfo(BaseModel):
@@ -243,7 +244,7 @@ class NewDecision(BaseModel):
 
     record: Number
     target: dict[str, Any]
-    reason: Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")] = ""
+    reason: Annotated[Storable, Field(max_length=2000)] = ""
 
 
 class LabelQuery(BaseModel):

@@ -18,7 +18,10 @@ from vertune.steps.deploy import Plan, Versions
 from vertune.store.rollouts import Action, Mode, Rules, Version, history, running
 
 resource = Resource("verticals")
-Reason = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
+from vertune.store.storable import Storable
+OPERATOR = "operator"
+"""How a key or a person of the operator is called to customers."""
+Reason = Annotated[Storable, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
 
 
 class RolloutRules(BaseModel):

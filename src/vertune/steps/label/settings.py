@@ -12,10 +12,10 @@ from vertune.core.kinds import Query, Task
 from vertune.metrics.consensus import MODELLED
 from vertune.metrics.right_answers import Rule
 from vertune.steps.simulate import DEFAULT, query_of
+from vertune.store.storable import Storable
 
-_CONTROL = r"^[^\x00]*$"
-LabelName = Annotated[str, Field(min_length=1, max_length=200, pattern=_CONTROL)]
-Text = Annotated[str, Field(max_length=20_000, pattern=_CONTROL)]
+LabelName = Annotated[Storable, Field(min_length=1, max_length=200)]
+Text = Annotated[Storable, Field(max_length=20_000)]
 
 
 class LabelHelp(BaseModel):
@@ -33,7 +33,7 @@ class ProjectSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    guidelines: Annotated[str, Field(max_length=200_000, pattern=_CONTROL)] = ""
+    guidelines: Annotated[Storable, Field(max_length=200_000)] = ""
     """What annotators must know, in Markdown."""
     labels: Annotated[list[LabelHelp], Field(max_length=2000)] = []
     """The labels that annotators choose from, in this order."""
