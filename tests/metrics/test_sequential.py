@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from vertune.metrics.sequential import bounds, is_higher
+from vertune.metrics.sequential import bounds, is_higher, is_higher_without_any
 
 
 def test_nothing_is_known_of_nothing():
@@ -56,3 +56,13 @@ def test_a_difference_is_found():
     assert not is_higher((200, 1000), (100, 1000), 0.05, margin=0.2)
     assert not is_higher((100, 1000), (200, 1000), 0.05)
     assert not is_higher((2, 10), (0, 0), 0.05)
+
+
+def test_no_part_alone_makes_a_rate_higher():
+    bad, good, usual = ((60, 60), (0, 60)), ((0, 60), (0, 60)), ((1, 60), (1, 60))
+    assert not is_higher_without_any([], 0.05)
+    assert not is_higher_without_any([bad], 0.05)
+    assert not is_higher_without_any([bad, *[usual] * 9], 0.05)
+    assert is_higher_without_any([bad, bad], 0.05)
+    assert not is_higher_without_any([bad, bad, *[good] * 30], 0.05, margin=0.25)
+    assert not is_higher_without_any([((30, 60), (0, 60)), ((1, 3), (0, 60))], 0.05), "one complaint of another is no proof"

@@ -97,6 +97,8 @@ def test_a_key_may_what_it_was_made_for(keys, by) -> None:
     predict, _ = keys.create("asks", ["predict"])
     assert by(predict).status_code == 200
     assert by(predict, "GET", "/metrics").status_code == 200
+    theirs, _ = keys.create("asks", ["predict"], customer="bank")
+    assert "requests of all" in problem(by(theirs, "GET", "/metrics"), 403)
     for scopes in (["feedback"], ["train"], ["feedback", "train"]):
         secret, key = keys.create("other", scopes)
         for method, path, scope in ROUTES:

@@ -13,14 +13,14 @@ from tests.server.conftest import TEXTS, admin
 from vertune.core.ids import time_ordered_id
 from vertune.server.discovery import find_routes
 from vertune.server.settings import JobSettings
-from vertune.store import alerts, measurements, retrainings, schema
+from vertune.store import alerts, measurements, retrainings, rollouts, schema
 from vertune.store.alerts import Alert, Silence
 from vertune.store.database import Database, format_time
 from vertune.store.keys import Keys
 from vertune.store.measurements import Measurement
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
-MARK = "zebra-of-the-bank"
+MARK, OPERATOR = "zebra-of-the-bank", "key-of-the-operator"
 BODIES = (
     {},
     {"vertical": "intent", "text": "mine", "score": 1},
@@ -43,6 +43,7 @@ def monitored(running) -> str:
         alerts.add(connection, alert)
         alerts.add_silence(connection, Silence("intent", None, "2999", "k0", MARK))
         retrainings.move(connection, retrainings.begin(connection, "intent", {"reason": MARK}), "failed", why=MARK)
+        rollouts.note(connection, "intent", "deploy", "intent-1", actor=OPERATOR, reason=MARK, evidence={"candidate": MARK})
     return alert.id
 
 
@@ -84,7 +85,7 @@ def test_nothing_of_another_customer_is_seen_or_changed(home, start, monkeypatch
     dataset = running.stranger.post("/v1/datasets", content=table, params={"name": MARK}, headers=headers).json()["id"]
     job = running.stranger.post("/v1/jobs", json={"kind": "predict", "model": "intent", "dataset": dataset}, headers=bank).json()["id"]
     alert = monitored(running)
-    hidden = (MARK, key.id, feedback, answer, dataset, job, '"bank"', ",bank,")
+    hidden = (MARK, OPERATOR, key.id, feedback, answer, dataset, job, '"bank"', ",bank,")
     ids = (feedback, answer, dataset, job, alert)
     config = {"name": "mine", "data": {"source": {"dataset": dataset}}}
     bodies = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from vertune.answering.call import Call
 from vertune.core.errors import NotFound
 from vertune.server.rollouts import Comparison
 from vertune.steps.deploy import Plan, Versions
+from vertune.store import schema
 from vertune.store.rollouts import Rollout, Rules
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -72,7 +74,17 @@ def test_a_candidate_becomes_live_and_is_taken_back(running, other, home) -> Non
     assert told == [
         ("roll back", live, other, "not so good"), ("promote", other, live, "good"), ("canary", other, live, "more rows"),
     ]  # fmt: skip
-    assert {one["actor"] for one in history(running)} == {running._key.split("_")[1]}
+    actor = running._key.split("_")[1]
+    assert {one["actor"] for one in history(running)} == {actor}
+    assert running.ask.delete(PATH).status_code == 204
+    noted = [
+        (one["action"], one["details"]) for one in running.ask.get("/v1/audit").json()["entries"] if one["subject"] == "vertical intent"
+    ]
+    assert noted == [
+        ("canary", {"model": other, "previous": live}), ("promote", {"model": other, "previous": live}),
+        ("roll back", {"model": live, "previous": other}), ("retire", {"model": live}),
+    ]  # fmt: skip
+    assert {one["actor"] for one in running.ask.get("/v1/audit").json()["entries"][1:]} == {actor}
 
 
 def test_a_rollout_is_ended_by_a_person(running, other, home) -> None:
@@ -96,6 +108,7 @@ def test_what_can_not_be_compared(running, other, home) -> None:
     refused(422, share=1.5)
     refused(422, mode="blue-green")
     refused(422, rules={"slower": 0.5})
+    refused(422, reason="a\0b")
     problem(running.ask.post("/v1/verticals/nobody/rollout", json={"model": other}), 404)
 
 
@@ -115,8 +128,6 @@ def test_a_shadow_answers_nobody_and_is_compared(running, other, home) -> None:
 
 def _answers(running):
     from sqlalchemy import select
-
-    from vertune.store import schema
 
     with running.database.reading() as connection:
         return [row._asdict() for row in connection.execute(select(schema.answers))]
@@ -184,7 +195,7 @@ def feed(compared, draw, answers, fail=(0.0, 0.0), slower=1.0, right=(0.9, 0.9),
         if not failed and draw.random() < told:
             counts[new][draw.random() >= right[new]] += 1
         if number % 25 == 0:
-            compared.renew({"new": tuple(counts[True]), "old": tuple(counts[False])})
+            compared.renew({"new": {"bank": tuple(counts[True])}, "old": {"bank": tuple(counts[False])}})
             if why := compared.worse():
                 return why
     return ""
@@ -212,12 +223,107 @@ def test_a_worse_candidate_is_rolled_back(bad, said, answers):
             new = draw.random() < 0.1
             counts[new][draw.random() >= bad["right"][new]] += 1
             if new:
-                compared.renew({"new": tuple(counts[True]), "old": tuple(counts[False])})
+                compared.renew({"new": {"bank": tuple(counts[True])}, "old": {"bank": tuple(counts[False])}})
                 if why := compared.worse():
                     break
     else:
         why = feed(compared, draw, answers, **bad)
     assert said in why
+
+
+def called(customer, **about):
+    call = Call(customer=customer)
+    call.status, call.inference, call.records = 200, 0.01, [{}]
+    for name, value in about.items():
+        setattr(call, name, value)
+    return call
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("bad", "told"), [({"status": 500}, ""), ({"inference": 5.0}, ""), ({}, "wrong")], ids=["fails", "slow", "wrong"])
+def test_no_customer_decides_alone_about_a_shared_vertical(shared, bad, told):
+    compared = comparison(promote_after=100)
+    compared.shared = shared
+    verdicts = {"new": {}, "old": {"bank": (50, 0), "shop": (50, 0)}}
+
+    def look(customers):
+        for _ in range(60):
+            for customer in ("bank", "shop"):
+                compared.count(called(customer), SimpleNamespace())
+            for customer in customers:
+                compared.count(called(customer, **bad), compared.deployment)
+        for customer in customers:
+            verdicts["new"][customer] = (0, 60) if told else (60, 0)
+        compared.renew(verdicts)
+        return compared.worse()
+
+    first = look([])
+    assert not first
+    assert bool(look(["bank"])) is not shared
+    assert look(["bank", "shop"]), "what both of them see is true"
+
+
+def test_no_customer_alone_makes_a_candidate_of_a_shared_vertical_live():
+    compared = comparison(promote_after=100)
+    for _ in range(200):
+        compared.count(called("bank"), compared.deployment)
+    assert compared.answered() == 200
+    compared.shared = True
+    assert compared.answered() == 0
+    for _ in range(60):
+        compared.count(called("shop"), compared.deployment)
+    assert compared.answered() == 120
+    for _ in range(200):
+        compared.count(called("shop"), compared.deployment)
+    assert compared.answered() == 400
+
+
+def test_a_vertical_is_shared_where_others_use_it_too(running, other):
+    def asked(customer, requests, vertical="intent", days=1):
+        day = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
+        row = {"day": day, "customer": customer, "key": "", "vertical": vertical, "requests": requests, "records": 1, "tokens": 1}
+        with running.database.writing() as connection:
+            connection.execute(schema.usage.insert().values({**row, "cached_tokens": 0}))
+
+    def shared():
+        begin(running, other, share=0.5)
+        found = running.service.rollouts.comparisons["intent"].shared
+        assert running.ask.post(f"{PATH}/rollback", json={}).status_code == 200
+        return found
+
+    assert not shared()
+    asked("bank", 1000)
+    asked("shop", 500, vertical="spans")
+    asked("shop", 500, days=40)
+    asked("default", 40)
+    assert not shared(), "the operator only tried it"
+    asked("press", 20)
+    assert shared()
+
+
+def test_customers_do_not_see_what_others_did(running, other, home) -> None:
+    key = {"Authorization": f"Bearer {running.keys.create('app', ['predict', 'feedback'], customer='bank')[0]}"}
+
+    def seen():
+        found = running.stranger.get(f"{PATH}/rollout", headers=key).json()
+        changes = running.stranger.get(f"{PATH}/history", headers=key).json()["versions"]
+        assert found["model"] == other
+        assert {one["actor"] for one in (found, *changes)} == {"operator"}
+        return found["evidence"], [(one["action"], one["reason"], one["evidence"]) for one in changes]
+
+    begin(running, other, share=0.5, reason="the shop complained")
+    assert seen() == ({}, [("canary", "", {})]), "nobody uses it yet"
+    for _ in range(2):
+        assert running.stranger.post(f"{PATH}/predict", json={"texts": ["a"]}, headers=key).status_code == 200
+    assert running.service.recorder.writer.flush()
+    evidence, changes = seen()
+    assert {"candidate", "live"} <= evidence.keys(), "it sees its own requests"
+    assert changes == [("canary", "the shop complained", {})]
+    assert running.predict("intent", "a").status_code == 200
+    assert running.service.recorder.writer.flush()
+    assert seen() == ({}, [("canary", "", {})])
+    assert history(running)[0]["actor"] == running._key.split("_")[1]
+    assert history(running)[0]["reason"] == "the shop complained"
 
 
 def test_refusals_of_clients_are_no_failures():

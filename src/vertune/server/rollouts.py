@@ -7,9 +7,10 @@ import logging
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
@@ -19,11 +20,12 @@ from vertune.answering.call import Call
 from vertune.core.errors import NotFound
 from vertune.core.records import Answer
 from vertune.core.sentence import said
-from vertune.metrics.sequential import bounds, is_higher
+from vertune.metrics.sequential import Pair, bounds, is_higher, is_higher_without_any
 from vertune.runtime.fleet import Deployment, Fleet
 from vertune.server.polling import Polling
 from vertune.steps.deploy import Versions
 from vertune.store.database import Database
+from vertune.store.ownership import is_shared
 from vertune.store.rollouts import Rollout, running, verdicts
 
 _log = logging.getLogger("vertune")
@@ -41,7 +43,12 @@ _SLOWER_SHARE = 0.25
 """By how much the share of slow answers must be higher before a candidate counts as slower."""
 _MORE_FAILURES = 0.01
 """By how much the share of failures may be higher for a candidate that becomes live by itself."""
-_ACTOR = "this server"
+_RECENT_USE = timedelta(days=30)
+"""For how long before a rollout the customers of a vertical are looked at."""
+ACTOR = "this server"
+"""Who ends a rollout without a person, for the history."""
+Verdicts = Mapping[str, Mapping[str, Pair]]
+"""By the id of a model and by customer, the number of answers that users called right and wrong."""
 
 
 @dataclass(slots=True)
@@ -54,15 +61,31 @@ class Counts:
     slow: int = 0
     """How many of the `timed` answers took longer than the rules allow."""
 
+    def add(self, failed: bool, slow: bool | None) -> None:
+        """Count an answer; `slow` is None if its time says nothing."""
+        self.answers += 1
+        self.failures += failed
+        self.timed += slow is not None
+        self.slow += slow is True
+
 
 @dataclass(slots=True)
 class Comparison:
-    """A rollout on this server: its candidate in memory, and what it counted."""
+    """A rollout on this server: its candidate in memory, and what it counted.
+
+    Of a vertical that several customers use, no customer alone decides for the others: it could name the header X-Sticky-Key until the
+    candidate answers it, and then send what takes long, or call each answer wrong. What speaks against the candidate must speak against it
+    without any one of them, too, and no customer counts for more answers than all others together when the candidate is to become live.
+    """
 
     rollout: Rollout
     deployment: Deployment
     live: Counts = field(default_factory=Counts)
     candidate: Counts = field(default_factory=Counts)
+    shared: bool = False
+    """Whether several customers use the vertical."""
+    customers: dict[str, tuple[Counts, Counts]] = field(default_factory=dict)
+    """The counts of the candidate and of the live model, by customer."""
     times: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     """The seconds of the last answers of the live model."""
     usual: float | None = None
@@ -70,29 +93,30 @@ class Comparison:
     agreed: int = 0
     """How many shadow answers say the same as the live model."""
     compared: int = 0
-    verdicts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By the id of the model, the number of answers that users called right and wrong."""
+    verdicts: Verdicts = field(default_factory=dict)
+    """What users said of answers."""
 
     def count(self, call: Call, deployment: Deployment) -> None:
         """Count a finished call in which this model answered; refusals for which the client or the load is the reason say nothing."""
-        counts = self.candidate if deployment is self.deployment else self.live
-        if call.status >= 500 and not call.refusal:
-            counts.answers, counts.failures = counts.answers + 1, counts.failures + 1
-        elif call.status == 200:
-            counts.answers += 1
-            self._time(counts, call)
-
-    def _time(self, counts: Counts, call: Call) -> None:
-        if call.inference is None:  # from the cache
+        failed = call.status >= 500 and not call.refusal
+        if not failed and call.status != 200:
             return
-        seconds = call.inference / max(1, len(call.records))
-        if self.usual is not None:
-            counts.timed += 1
-            counts.slow += seconds > self.rollout.rules.slower * self.usual
-        if counts is self.live:
-            self.times.append(seconds)
+        is_candidate = deployment is self.deployment
+        slow = None if failed else self._is_slow(call, is_candidate)
+        of_customer = self.customers.setdefault(call.customer, (Counts(), Counts()))
+        for counts in (self.candidate, of_customer[0]) if is_candidate else (self.live, of_customer[1]):
+            counts.add(failed, slow)
 
-    def renew(self, verdicts: dict[str, tuple[int, int]]) -> None:
+    def _is_slow(self, call: Call, is_candidate: bool) -> bool | None:
+        """Return whether an answer took longer than the rules allow; None if its time says nothing."""
+        if call.inference is None:  # from the cache
+            return None
+        seconds, usual = call.inference / max(1, len(call.records)), self.usual
+        if not is_candidate:
+            self.times.append(seconds)
+        return None if usual is None else seconds > self.rollout.rules.slower * usual
+
+    def renew(self, verdicts: Verdicts) -> None:
         """Take the verdicts of users, and the usual time of the live model."""
         self.verdicts = verdicts
         times = list(self.times)
@@ -108,20 +132,35 @@ class Comparison:
 
     def worse(self) -> str:
         """Return in which way the candidate is worse, beyond doubt; empty if it is not."""
-        alpha, one, other = ALPHA / _TESTS, self.candidate, self.live
-        if is_higher((one.failures, one.answers), (other.failures, other.answers), alpha):
+        counted, one, other = list(self.customers.copy().values()), self.candidate, self.live
+        if self._is_higher([((mine.failures, mine.answers), (theirs.failures, theirs.answers)) for mine, theirs in counted]):
             counts = {"answers": one.answers, "live_failures": other.failures, "live_answers": other.answers}
             return said("rollout.failed", failures=one.failures, **counts)
-        if is_higher((one.slow, one.timed), (other.slow, other.timed), alpha, _SLOWER_SHARE):
+        if self._is_higher([((mine.slow, mine.timed), (theirs.slow, theirs.timed)) for mine, theirs in counted], _SLOWER_SHARE):
             return said("rollout.slow", slow=one.slow, answers=one.timed, factor=f"{self.rollout.rules.slower:g}")
-        mine, theirs = (self.verdicts.get(model, (0, 0)) for model in (self.rollout.model, self.rollout.live))
-        if is_higher((mine[1], sum(mine)), (theirs[1], sum(theirs)), alpha):
-            return said("rollout.wrong", wrong=mine[1], answers=sum(mine), live_wrong=theirs[1], live_answers=sum(theirs))
+        mine, theirs = self._told(self.rollout.model), self._told(self.rollout.live)
+        told = [(mine.get(name, (0, 0)), theirs.get(name, (0, 0))) for name in {*mine, *theirs}]
+        if self._is_higher([((new[1], sum(new)), (old[1], sum(old))) for new, old in told]):
+            (right, wrong), (live_right, live_wrong) = _total(mine), _total(theirs)
+            return said("rollout.wrong", wrong=wrong, answers=right + wrong, live_wrong=live_wrong, live_answers=live_right + live_wrong)
         return ""
 
+    def _is_higher(self, parts: list[tuple[Pair, Pair]], margin: float = 0.0) -> bool:
+        """Return whether the rate of the candidate is higher than that of the live model; each part is what one customer has of both."""
+        alpha = ALPHA / _TESTS
+        if self.shared:
+            return is_higher_without_any(parts, alpha, margin)
+        one, other = ((sum(part[side][0] for part in parts), sum(part[side][1] for part in parts)) for side in (0, 1))
+        return is_higher(one, other, alpha, margin)
+
+    def _told(self, model: str) -> Mapping[str, Pair]:
+        return self.verdicts.get(model, {})
+
     def answered(self) -> int:
-        """Return the number of requests that the candidate answered."""
-        return self.candidate.answers - self.candidate.failures
+        """Return the number of requests that the candidate answered; of a shared vertical, no customer counts for more than all others."""
+        total = self.candidate.answers - self.candidate.failures
+        most = max((mine.answers - mine.failures for mine, _ in self.customers.copy().values()), default=0)
+        return min(total, 2 * (total - most)) if self.shared else total
 
     def fails_more(self) -> bool:
         """Return whether the candidate has failed noticeably more often, though it may be by chance; it does not become live then."""
@@ -130,13 +169,18 @@ class Comparison:
 
     def evidence(self) -> dict[str, Any]:
         """Return the figures on which a decision is made."""
-        mine, theirs = (self.verdicts.get(model, (0, 0)) for model in (self.rollout.model, self.rollout.live))
+        mine, theirs = (_total(self._told(model)) for model in (self.rollout.model, self.rollout.live))
         return {
             "candidate": _shown(self.candidate, mine),
             "live": _shown(self.live, theirs),
             "compared": self.compared,
             "agreed": self.agreed,
         }
+
+
+def _total(verdicts: Mapping[str, Pair]) -> Pair:
+    """Return how many answers all customers called right, and how many wrong."""
+    return sum(right for right, _ in verdicts.values()), sum(wrong for _, wrong in verdicts.values())
 
 
 def _shown(counts: Counts, verdict: tuple[int, int]) -> dict[str, Any]:
@@ -151,7 +195,7 @@ class Rollouts:
     def __init__(self, fleet: Fleet, database: Database, changed: Callable[[], None], shadow: Callable[[Call, Comparison], None]) -> None:
         """`changed` is called after an alias was moved. `shadow` lets a candidate answer a copy of a finished call."""
         self._fleet, self._database, self._changed, self._shadow = fleet, database, changed, shadow
-        self._versions = Versions(fleet.home, database, _ACTOR)
+        self._versions = Versions(fleet.home, database, ACTOR)
         self.comparisons: dict[str, Comparison] = {}
         """By the name of the vertical. The dict is replaced, never changed."""
         self._failed: dict[str, str] = {}
@@ -210,12 +254,15 @@ class Rollouts:
         if name not in self._fleet.deployments or self._failed.get(name) == rollout.first:
             return None
         try:
-            return Comparison(rollout, self._fleet.candidate(name, rollout.model))
+            candidate = self._fleet.candidate(name, rollout.model)
         except Exception as error:
             self._failed[name] = rollout.first
             _log.error("The candidate %s of %s can't be served, so its rollout ends: %s", rollout.model, name, error)
             self._versions.cancel(rollout, said("rollout.unserved", error=str(error)[:400]))
             return None
+        with self._database.reading() as connection:
+            shared = is_shared(connection, name, datetime.now(UTC).date() - _RECENT_USE)
+        return Comparison(rollout, candidate, shared=shared)
 
     def _decide(self, name: str, comparison: Comparison) -> None:
         rules = comparison.rollout.rules

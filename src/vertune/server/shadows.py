@@ -39,6 +39,7 @@ class Shadows:
         candidate = comparison.deployment
         client = f"shadow {candidate.model.id}"
         shadow = Call(resource="shadow", verticals=[candidate], records=call.records, client=client, bypass_cache=True)
+        shadow.customer = call.customer  # whose answers are counted
         try:
             answers = (await self._answers.answer(shadow))[0]
             shadow.finish(200)

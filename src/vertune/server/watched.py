@@ -38,6 +38,13 @@ def visible(request: Request, connection: Connection, wanted: str | None = None)
     return sorted(used_by_one(connection, call_of(request).customer, names))
 
 
+def sees_all_of(request: Request, connection: Connection, vertical: str) -> bool:
+    """Return whether a request may see what was counted of all requests to a vertical: of an administrator, or of who alone uses it."""
+    if request.app.state.access.administers(request):
+        return True
+    return bool(used_by_one(connection, call_of(request).customer, {vertical}))
+
+
 def require_visible(request: Request, connection: Connection, vertical: str) -> None:
     """Raise NotFound if a request may not see what monitors found of a vertical."""
     names = visible(request, connection, vertical)

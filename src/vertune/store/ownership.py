@@ -1,12 +1,27 @@
-"""Which verticals only one customer uses, so that it may see what was measured of all requests to them; knows nothing of monitors."""
+"""Which verticals one customer uses, and which several: who may see what was measured of all requests, and decide for all.
+
+It knows nothing of monitors and rollouts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import date
 
 from sqlalchemy import Connection, func, select
 
 from vertune.store import schema
+
+_OTHERS = 0.05
+"""Least share of the requests to a shared vertical that come from others than the customer with most of them."""
+
+
+def is_shared(connection: Connection, vertical: str, since: date) -> bool:
+    """Return whether several customers used a vertical since a day in UTC, and not one of them for nearly all requests."""
+    usage = schema.usage.c
+    meant = [usage.vertical == vertical, usage.day >= since.isoformat()]
+    counts = [int(count) for count in connection.scalars(select(func.sum(usage.requests)).where(*meant).group_by(usage.customer))]
+    return bool(counts) and sum(counts) - max(counts) >= _OTHERS * sum(counts) > 0
 
 
 def used_by_one(connection: Connection, customer: str, verticals: Collection[str]) -> set[str]:

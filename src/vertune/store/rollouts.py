@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from vertune.core.ids import time_ordered_id
 from vertune.core.sentence import stored
-from vertune.store import schema
+from vertune.store import audit, schema
 from vertune.store.database import format_time, insert
 
 Mode = Literal["canary", "shadow"]
@@ -84,7 +84,7 @@ def running(connection: Connection) -> dict[str, Rollout]:
 
 
 def note(connection: Connection, vertical: str, action: Action, model: str, **about: Any) -> None:
-    """Add an entry to the history of a vertical; `about` are `previous`, `actor`, `reason` and `evidence`.
+    """Add an entry to the history of a vertical, and one to the audit; `about` are `previous`, `actor`, `reason` and `evidence`.
 
     A reason that is a sentence is stored with its figures, so that it can be read in any language.
     """
@@ -94,6 +94,7 @@ def note(connection: Connection, vertical: str, action: Action, model: str, **ab
         "evidence": orjson.dumps(about.get("evidence", {})).decode(),
     }  # fmt: skip
     connection.execute(schema.versions.insert().values(row))
+    audit.note(connection, about["actor"], action, f"vertical {vertical}", {"model": model, "previous": about.get("previous")})
 
 
 def history(connection: Connection, vertical: str, limit: int = 100) -> list[Version]:
@@ -103,24 +104,26 @@ def history(connection: Connection, vertical: str, limit: int = 100) -> list[Ver
     return [Version(**{**row, "evidence": orjson.loads(row["evidence"])}) for row in rows]
 
 
-def verdicts(connection: Connection, rollout: Rollout) -> dict[str, tuple[int, int]]:
-    """Return, by the id of the model, how many answers were called right and how many wrong since a rollout began.
+def verdicts(connection: Connection, rollout: Rollout) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return, by the id of the model and by customer, how many answers were called right and how many wrong since a rollout began.
 
     Of several verdicts on one answer, the last counts.
     """
     table = schema.feedback.c
     last = func.row_number().over(partition_by=(table.request, table.number), order_by=table.id.desc()).label("place")
     said = (
-        select(table.model, table.verdict, last)
+        select(table.model, table.customer, table.verdict, last)
         .where(table.vertical == rollout.vertical, table.id > rollout.first, table.request > rollout.first, table.verdict.is_not(None))
         .subquery()
     )
-    counted = select(said.c.model, said.c.verdict, func.count()).where(said.c.place == 1).group_by(said.c.model, said.c.verdict)
-    rows = connection.execute(counted)
-    found: dict[str, list[int]] = {}
-    for model, verdict, count in rows:
-        found.setdefault(model, [0, 0])[verdict == "wrong"] += count
-    return {model: (right, wrong) for model, (right, wrong) in found.items()}
+    columns = (said.c.model, said.c.customer, said.c.verdict)
+    rows = connection.execute(select(*columns, func.count()).where(said.c.place == 1).group_by(*columns))
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for model, customer, verdict, count in rows:
+        of_model = found.setdefault(model, {})
+        right, wrong = of_model.get(customer, (0, 0))
+        of_model[customer] = (right, wrong + count) if verdict == "wrong" else (right + count, wrong)
+    return found
 
 
 def _rollout(row: RowMapping) -> Rollout:

@@ -13,12 +13,14 @@ from vertune.core.sentence import Language, written
 from vertune.masking import standard_masker
 from vertune.server import problems
 from vertune.server.resource import Resource
+from vertune.server.rollouts import ACTOR
 from vertune.server.stored import In, actor_of, database_of
+from vertune.server.watched import sees_all_of
 from vertune.steps.deploy import Plan, Versions
 from vertune.store.rollouts import Action, Mode, Rules, Version, history, running
+from vertune.store.storable import Storable
 
 resource = Resource("verticals")
-from vertune.store.storable import Storable
 OPERATOR = "operator"
 """How a key or a person of the operator is called to customers."""
 Reason = Annotated[Storable, Field(max_length=1000), AfterValidator(lambda text: standard_masker().text(text))]
@@ -73,7 +75,7 @@ class RolloutInfo(BaseModel):
     loaded: bool
     """Whether the candidate is in the memory of this server."""
     evidence: dict[str, Any]
-    """What this server counted so far of both models."""
+    """What this server counted so far of both models; empty for a customer that is not the only one of the vertical."""
 
 
 class LiveNow(BaseModel):
@@ -104,14 +106,19 @@ class History(BaseModel):
 
 @resource.get("/v1/verticals/{vertical}/rollout", scope="predict")
 def rollout(vertical: str, request: Request) -> RolloutInfo:
-    """Describe the candidate that is being compared with the live model, and what was counted so far."""
+    """Describe the candidate that is being compared with the live model, and what was counted so far.
+
+    Only administrators, and a customer that alone uses the vertical, see what was counted.
+    """
     with database_of(request).reading() as connection:
-        found = running(connection).get(vertical)
+        found, sees_all = running(connection).get(vertical), sees_all_of(request, connection, vertical)
     if found is None:
         raise NotFound(f"'{vertical[:80]}' has no candidate at the moment. Send one with POST to this path.")
     comparison = request.app.state.service.rollouts.comparisons.get(vertical)
     about = {name: value for name, value in asdict(found).items() if name in RolloutInfo.model_fields}
-    return RolloutInfo(**about, loaded=comparison is not None, evidence={} if comparison is None else comparison.evidence())
+    about["actor"] = _shown_actor(request, found.actor)
+    evidence = comparison.evidence() if comparison is not None and sees_all else {}
+    return RolloutInfo(**about, loaded=comparison is not None, evidence=evidence)
 
 
 @resource.post("/v1/verticals/{vertical}/rollout", scope="admin", status_code=201, responses=problems.documented(409))
@@ -147,14 +154,24 @@ def roll_back(vertical: str, body: Decision, request: Request) -> LiveNow:
 
 @resource.get("/v1/verticals/{vertical}/history", scope="predict")
 def list_history(vertical: str, request: Request, language: In = "en") -> History:
-    """List which model became live or candidate when, by whom and why, and on what evidence."""
+    """List which model became live or candidate when, by whom and why, and on what evidence.
+
+    Only administrators see by whom. Only they, and a customer that alone uses the vertical, see why: reasons and evidence have the figures
+    of all requests.
+    """
     with database_of(request).reading() as connection:
-        found = history(connection, vertical)
-    return History(vertical=vertical, versions=[_version(one, language) for one in found])
+        found, sees_all = history(connection, vertical), sees_all_of(request, connection, vertical)
+    return History(vertical=vertical, versions=[_version(request, one, language, sees_all) for one in found])
 
 
-def _version(one: Version, language: Language) -> VersionInfo:
-    return VersionInfo(**{**asdict(one), "reason": written(one.reason, language)})
+def _version(request: Request, one: Version, language: Language, sees_all: bool) -> VersionInfo:
+    why = {"reason": written(one.reason, language), "evidence": one.evidence} if sees_all else {"reason": "", "evidence": {}}
+    return VersionInfo(**{**asdict(one), **why, "actor": _shown_actor(request, one.actor)})
+
+
+def _shown_actor(request: Request, actor: str) -> str:
+    """Return who made a change as a request may see it: which key or which person of the operator did concerns nobody else."""
+    return actor if actor == ACTOR or request.app.state.access.administers(request) else OPERATOR
 
 
 def _versions(request: Request) -> Versions:

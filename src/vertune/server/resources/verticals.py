@@ -15,12 +15,14 @@ from vertune.core.errors import ConfigError, NotFound, StorageError
 from vertune.core.regular import is_present, regular_file
 from vertune.core.sentence import Language, stored, written, written_error
 from vertune.evaluation.recorded import evaluations, intervals_by_split, metrics_by_split
+from vertune.runtime.live import require_like_live
 from vertune.server.prediction import find_deployments
 from vertune.server.preparing import State
 from vertune.server.resource import Resource
 from vertune.server.service import Service
 from vertune.server.stored import In, actor_of
 from vertune.steps.deploy import Versions, is_prepared
+from vertune.store.audit import note
 
 resource = Resource("verticals")
 _T = TypeVar("_T")
@@ -120,6 +122,8 @@ class LiveModel(BaseModel):
 
     model: str = Field(min_length=1, max_length=120, pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}_.-]*$")
     """The id of a model."""
+    another_task: bool = False
+    """Whether it may have another task than the live model, or read other fields, which clients of the vertical must expect."""
 
 
 @resource.get("/v1/verticals", scope="predict")
@@ -156,13 +160,16 @@ async def choose(vertical: str, body: LiveModel, request: Request) -> VerticalIn
     """Serve another model under the name in the path. The previous model is served until the new one is loaded."""
     service = _service(request)
     _check_served(service, vertical)
-    if await run_in_threadpool(service.home.find, "models", body.model) is None:
+    target = await run_in_threadpool(service.home.find, "models", body.model)
+    if target is None:
         raise NotFound(f"There is no model '{body.model}' in the home folder of the server. List its models: vertune list models")
     if service.database is None:
+        if not body.another_task:
+            await run_in_threadpool(require_like_live, service.home, vertical, target)
         await run_in_threadpool(service.home.alias, f"{vertical}@live", body.model)
     else:
         versions = Versions(service.home, service.database, actor_of(request))
-        await run_in_threadpool(versions.deploy, vertical, body.model)
+        await run_in_threadpool(versions.deploy, vertical, body.model, another_task=body.another_task)
     await run_in_threadpool(service.update)
     return _info(request, vertical)
 
@@ -174,11 +181,22 @@ async def retire(vertical: str, request: Request) -> Response:
     _check_served(service, vertical)
     try:
         check_name(vertical)
-        await run_in_threadpool(service.home.unalias, f"{vertical}@live")
+        await run_in_threadpool(_retire, service, vertical, actor_of(request))
     except (ConfigError, NotFound) as error:
         raise NotFound(f"No model is served here under the name '{vertical[:80]}'. List the names with GET /v1/verticals.") from error
     await run_in_threadpool(service.update)
     return Response(status_code=204)
+
+
+def _retire(service: Service, vertical: str, actor: str) -> None:
+    """Remove the alias of a vertical, and tell the audit."""
+    alias = f"{vertical}@live"
+    if service.database is None:
+        service.home.unalias(alias)
+        return
+    with service.database.writing() as connection:
+        note(connection, actor, "retire", f"vertical {vertical}", {"model": service.home.aliases().get(alias)})
+        service.home.unalias(alias)
 
 
 def _card(model: Artifact, name: str) -> str:
