@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import LONG, problem, until
-from vertune.server.feedback import _is_same
+from vertune.server.feedback import FeedbackLimits, _is_same, _Space
 from vertune.store import schema
 from vertune.store.database import Database
 from vertune.store.keys import Keys
@@ -131,6 +131,9 @@ def test_spans_move_with_the_text_that_is_masked(asked, give, server) -> None:
     assert [(text[span["start"] : span["end"]], span["label"]) for span in told["target"]["spans"]] == [("Oslo", city), ("<NAME_1>", city)]
     assert "not the one that the answer was given to" in problem(give(answer=id, text=PRIVATE + ".", target=spans), 422)
     assert "can't be used" in problem(give(answer=id, text=PRIVATE, target=[{"start": 5, "end": 500, "label": city}]), 422)
+    for start, end in ((True, 4), (False, 4), (0, True)):
+        one = {"start": start, "end": end, "label": city}
+        assert "true or false" in problem(give(answer=id, text=PRIVATE, target=[spans[0], one]), 422), "it is not 1 or 0"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +189,21 @@ def test_feedback_of_others_is_never_seen(asked, give, by, server) -> None:
     problem(by("shop", "DELETE", f"/v1/feedback/{mine}"), 404)
     assert by("bank", "DELETE", f"/v1/feedback/{mine}").status_code == 204
     problem(by("bank", "DELETE", f"/v1/feedback/{mine}"), 404)
+
+
+def test_no_customer_fills_the_database_with_feedback(give, server, monkeypatch) -> None:
+    box = server.service.feedback
+    monkeypatch.setattr(box, "_limits", FeedbackLimits(characters=100, megabytes=0.1))
+    monkeypatch.setattr(box, "_space", _Space(box.database, 0.1))
+    assert "at most 100" in problem(give(vertical="intent", text="a" * 101, score=1), 413)
+    assert "at most 100" in problem(give(vertical="intent", text="a", target="b" * 100, new_labels=True), 413)
+    statuses = [give("shop", vertical="intent", text="a", score=1, comment="c" * 9000).status_code for _ in range(12)]
+    assert statuses[:8] == [201] * 8
+    assert statuses[-1] == 507
+    assert "may take 0.1 MB" in problem(give("shop", vertical="intent", text="a", score=1, comment="c" * 9000), 507)
+    monkeypatch.setattr(box, "_space", _Space(box.database, 0.1))
+    assert give("shop", vertical="intent", text="a", score=1, comment="c" * 9000).status_code == 507, "another server knows it, too"
+    assert give("bank", vertical="intent", text="a", score=1).status_code == 201, "other customers go on"
 
 
 def test_a_repeated_request_is_stored_once(asked, give, server) -> None:

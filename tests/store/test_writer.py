@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 
 from vertune.core.errors import NotFound
 from vertune.core.ids import first_id_at, time_ordered_id
-from vertune.store import schema, writer
-from vertune.store.retention import _STEP, Retention, size
+from vertune.store import feedback, schema, writer
+from vertune.store.retention import _STEP, Retention, size, size_of_requests
 from vertune.store.traffic import Entry, Used, answer_id, find_answer, fingerprint, fingerprint_key, parse_answer_id, write
 from vertune.store.writer import Described, Writer
 
@@ -323,6 +323,42 @@ def test_a_database_that_is_too_large_loses_its_oldest_requests(tmp_path):
     assert 0 < len(left) < len(entries)
     assert steps
     assert (tmp_path / "server.db").stat().st_size < 1.1 * limit * 1e6  # what is free went back to the disk
+
+
+def test_feedback_does_not_push_out_all_requests(tmp_path, monkeypatch):
+    """Feedback stays until somebody deletes it, so without this a customer that gives much of it would leave others nothing."""
+    monkeypatch.setattr("vertune.store.retention._STEP", 200)
+    database = writer.Database(tmp_path / "server.db")
+    entries = [entry(text="a" * 1000) for _ in range(3 * _STEP)]
+    about = {"at": "", "customer": "bank", "vertical": "intent", "comment": "c" * 10_000, "trust": 1.0, "digest": b""}
+    with database.writing() as connection:
+        write(connection, entries)
+        connection.execute(schema.feedback.insert(), [{"id": time_ordered_id(), **about} for _ in range(1000)])
+    retention = Retention(database, days=2, megabytes=8.0)
+    while retention.step():
+        pass
+    left = stored(database)[0]
+    with database.reading() as connection:
+        assert size(connection) > 8e6, "feedback alone is larger"
+        assert 2e6 < size_of_requests(connection) <= 4e6
+    assert 0 < left < len(entries)
+    later = Retention(database, days=2, megabytes=8.0)
+    assert not later.step()
+    assert stored(database)[0] == left
+
+
+@pytest.mark.parametrize("text", ["a" * 500, "猫" * 500])
+def test_the_size_of_the_feedback_of_a_customer(database, text):
+    about = {"at": "", "vertical": "intent", "trust": 1.0, "digest": b""}
+    rows = [
+        {"customer": "bank", "comment": text}, {"customer": "bank", "record": text, "target": text}, {"customer": "shop", "comment": text},
+    ]  # fmt: skip
+    with database.writing() as connection:
+        for row in rows:
+            connection.execute(schema.feedback.insert().values(id=time_ordered_id(), **about, **row))
+    with database.reading() as connection:
+        assert feedback.size(connection, "bank") == 2 * feedback.ROW + 3 * len(text.encode())
+        assert feedback.size(connection, "nobody") == 0
 
 
 def test_the_size_is_that_of_the_rows_and_shrinks_with_them(database):

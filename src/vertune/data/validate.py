@@ -55,11 +55,20 @@ def checked_target(task: Task, record: Mapping[str, Any], target: Mapping[str, A
         raise DataError(f"The target is an object without fields; expected {' and '.join(names)}. Send them, or no target.")
     if unknown := sorted(target.keys() - set(names)):
         raise DataError(f"The target has the field '{unknown[0][:80]}'; expected {' and '.join(names)}. Send one of these.")
+    if task.answers_with_places and _has_truth(list(target.values())):  # a column of numbers would make 1 and 0 of them
+        raise DataError("A part of the target is true or false; expected positions as whole numbers. Send JSON numbers.")
     cleaned = task.clean(frame_of_records([{**record, **target}]).with_row_index("__row", offset=0))
     if cleaned.rejected:
         raise DataError(f"The target can't be used: {cleaned.rejected[0]['reason']}. Send a right answer as training data have it.")
     (row,) = cleaned.frame.to_dicts()
     return {name: row[name] for name in names if name in row}
+
+
+def _has_truth(value: Any) -> bool:
+    """Return whether true or false is somewhere in a value."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return any(map(_has_truth, value)) if isinstance(value, (list, tuple)) else isinstance(value, bool)
 
 
 def labels_in(task: Task, target: Mapping[str, Any]) -> tuple[str, ...]:

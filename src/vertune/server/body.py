@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import fastapi.responses
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
+from vertune.answering.service import count_characters
 from vertune.core.errors import DataError
 
 _JSON = "application/json"
@@ -153,6 +154,14 @@ def check_json(content: bytes, bounded: bool = False) -> None:
         raise DataError(f"The body is not valid JSON: {error.msg} ({place}). Write it with a JSON library.") from error
     except ValueError as error:
         raise DataError(_reason(error)) from error
+
+
+def check_length(records: Sequence[Mapping[str, Any]], limit: int) -> None:
+    """Raise TooLarge if a text in the records has more characters than `limit`."""
+    for number, record in enumerate(records, 1):
+        for value in record.values():
+            if (size := count_characters(value)) > limit:
+                raise TooLarge(f"A text of record {number} has {size} characters; at most {limit} are allowed. Shorten the text.")
 
 
 def _check_object(pairs: list[tuple[str, Any]]) -> None:

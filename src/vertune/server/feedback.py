@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,13 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from cachetools import LRUCache
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vertune.core.errors import Busy, ConfigError, DataError, NotFound
+from vertune.core.errors import Busy, ConfigError, DataError, NotFound, StorageError
 from vertune.core.ids import time_of, time_ordered_id
 from vertune.core.records import Record
 from vertune.data.validate import check_labels, checked_target, read_fields, records_of_texts, select_fields, validate_records
 from vertune.runtime.fleet import Deployment
+from vertune.server.body import TooLarge, check_length
 from vertune.server.texts import StoredTexts, as_json, masked_name
 from vertune.store.database import Database, format_time
 from vertune.store.feedback import ROW, Feedback, Verdict, add
@@ -30,6 +33,10 @@ _LOOK_SECONDS = 0.05
 """Seconds between two looks whether it is stored."""
 _RETRY_SECONDS = 2.0
 """Seconds after which feedback on an answer that is still not stored should be sent again."""
+_CUSTOMERS = 10_000
+"""Number of customers of which it is remembered how much feedback they have."""
+_MEASURE_SECONDS, _FULL_SECONDS = 600.0, 10.0
+"""Seconds after which this is measured again, and after which it is where a customer may give no more."""
 _MOST_WAITING = 8
 """Maximum number of requests that wait so at the same time, because each takes one of the threads for all requests."""
 Short = Annotated[Storable, Field(min_length=1, max_length=200)]
@@ -88,12 +95,53 @@ class Sender:
     """Whether the key may give feedback on answers of other customers."""
 
 
+@dataclass(frozen=True, slots=True)
+class FeedbackLimits:
+    """How much feedback a server takes."""
+
+    characters: int
+    """Maximum length of one text, and of a target as JSON."""
+    megabytes: float
+    """Maximum size of the feedback of one customer."""
+
+
+class _Space:
+    """How much space the feedback of each customer takes; it is measured now and then, and what this server adds is added."""
+
+    def __init__(self, database: Database, megabytes: float) -> None:
+        self._database, self._megabytes = database, megabytes
+        self._sizes: LRUCache[str, tuple[int, float]] = LRUCache(_CUSTOMERS)
+        """By customer, the size in bytes and the monotonic time at which it was measured."""
+        self._lock = threading.Lock()
+
+    def take(self, customer: str, bytes: int) -> None:
+        """Add what is about to be stored; raise StorageError if the customer would have more than it may."""
+        with self._lock:  # one measures, and the others wait for it
+            now, limit = time.monotonic(), self._megabytes * 1e6
+            size, measured = self._sizes.get(customer, (0, -math.inf))
+            if now - measured > (_MEASURE_SECONDS if size + bytes <= limit else _FULL_SECONDS):
+                with self._database.reading() as connection:
+                    size, measured = feedback_size(connection, customer), now
+            if size + bytes <= limit:
+                size += bytes
+                self._sizes[customer] = size, measured
+                return
+            self._sizes[customer] = size, measured
+        raise StorageError(
+            f"The feedback of '{customer}' takes {size / 1e6:.0f} MB, and may take {self._megabytes:g} MB. Delete some with DELETE "
+            "/v1/feedback/ID, or ask the operator of the server for more: --set traffic.feedback=MEGABYTES"
+        )
+
+
 class FeedbackBox:
     """Takes the feedback of one server."""
 
-    def __init__(self, database: Database, texts: StoredTexts, waits: Callable[[str, str | None], bool]) -> None:
+    def __init__(
+        self, database: Database, texts: StoredTexts, waits: Callable[[str, str | None], bool], limits: FeedbackLimits
+    ) -> None:  # fmt: skip
         """`waits` returns whether a request, given its id and customer (None: any), is answered and not stored yet."""
-        self.database, self._texts, self._waits = database, texts, waits
+        self.database, self._texts, self._waits, self._limits = database, texts, waits, limits
+        self._space = _Space(database, limits.megabytes)
         self._key = fingerprint_key(database)
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
 
@@ -138,12 +186,17 @@ class FeedbackBox:
         not belong to the answer, or if the right answer is none that the task accepts; UnknownName for an unknown label.
         """
         sent = self._sent(body, deployment)
+        check_length([sent or {}], self._limits.characters)
         if sent is not None and answered is not None and fingerprint(sent, self._key) != answered.fingerprint:
             raise DataError("The text or record is not the one that the answer was given to. Send it unchanged, or leave it out.")
         given = sent if sent is not None else answered.record if answered is not None else None
         record = None if given is None else validate_records(deployment.predictor, [given])[0]
         exact = sent is not None or self._texts.kept(deployment) == "yes"
         target = self._target(body, deployment, answered, record, exact)
+        if (size := len(as_json(target))) > self._limits.characters:
+            raise TooLarge(
+                f"The target has {size} characters as JSON; at most {self._limits.characters} are allowed. Send fewer or shorter values."
+            )
         stored = _Stored(
             None if record is None else dict(record), self._texts.target(deployment, target),
             _verdict(body, deployment, answered, record, target),
@@ -153,6 +206,7 @@ class FeedbackBox:
             stored.record, stored.target = self._texts.labelled(deployment, record, target)
             stored.fingerprint = fingerprint(sent, self._key)
         row = self._row(body, sender, deployment, answered, stored) | {"idempotency": idempotency_hash(idempotency, self._key)}
+        self._space.take(row["customer"], ROW + sum(len(row[name].encode()) for name in ("record", "target", "comment") if row[name]))
         return add(self.database, row, idempotency)
 
     def _sent(self, body: FeedbackRequest, deployment: Deployment) -> Mapping[str, Any] | None:

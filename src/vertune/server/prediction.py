@@ -10,14 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
 from vertune.answering.call import Call
-from vertune.answering.service import count_characters
 from vertune.core.errors import Busy, Conflict, DataError, NotFound
 from vertune.core.records import Answer
 from vertune.data.validate import records_of_texts, select_fields
 from vertune.runtime.fleet import Deployment
 from vertune.runtime.predictor import Predictor
 from vertune.server.access import call_of
-from vertune.server.body import TooLarge
+from vertune.server.body import TooLarge, check_length
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}_.-]*$")]
 MAX_ENTRIES = 100_000
@@ -136,7 +135,7 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     call = call_of(request)
     _mark_repetition(request, call, [deployment.name for deployment in deployments], body)
     call.resource, call.verticals, call.records = resource, deployments, body.rows(deployments)
-    _check_length(call.records, state.limits.characters)
+    check_length(call.records, state.limits.characters)
     call.deadline = _deadline(request, state.limits.deadline)
     call.disconnected = lambda: _disconnected(request)
     try:
@@ -181,13 +180,6 @@ def _deadline(request: Request, limit: float) -> float:
     if not 0 < seconds < float("inf"):
         raise DataError(f"The header X-Deadline-Ms is {header[:20]!r}; expected a number of milliseconds above 0. Correct it.")
     return min(seconds, limit)
-
-
-def _check_length(records: Sequence[Mapping[str, Any]], limit: int) -> None:
-    for number, record in enumerate(records, 1):
-        for value in record.values():
-            if (size := count_characters(value)) > limit:
-                raise TooLarge(f"A text of record {number} has {size} characters; at most {limit} are allowed. Shorten the text.")
 
 
 def _check_types(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from vertune.core.watch import WatchFile
 from vertune.server import following
 from vertune.server.chat.chats import Chats
 from vertune.server.compared import Comparisons
-from vertune.server.feedback import FeedbackBox
+from vertune.server.feedback import FeedbackBox, FeedbackLimits
 from vertune.server.following import AliasFollower
 from vertune.server.job_requests import Sources
 from vertune.server.jobs import Jobs
@@ -150,7 +150,8 @@ class Service:
         waits = (lambda id, customer: False) if self.recorder is None else self.recorder.waits
         self.people = None if self.database is None or self.settings.open else People(self.database, self.settings.sessions)
         self.openid = Provider(self.settings.openid) if self.people is not None and self.settings.openid.issuer else None
-        self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts, waits)
+        limits = FeedbackLimits(self.settings.limits.characters, self.settings.traffic.feedback)
+        self.feedback = None if self.database is None else FeedbackBox(self.database, self.texts, waits, limits)
         self.chats = None
         if self.database is not None:
             self.chats = Chats(self.home, self.answers, self.database, self.settings.chat, self.texts, registry=self.metrics.registry)

@@ -80,7 +80,9 @@ class TrafficSettings:
     days: Annotated[float, Field(gt=0)] = 30.0
     """Number of days after which requests and answers are deleted."""
     megabytes: Annotated[float, Field(gt=0)] = 2000.0
-    """Maximum size of the database in megabytes; the oldest requests and answers are deleted first."""
+    """Size of the database in megabytes from which the oldest requests and answers are deleted, but for those in half of it."""
+    feedback: Annotated[float, Field(gt=0)] = 500.0
+    """Maximum size of the feedback of one customer in megabytes; further feedback is refused, because stored feedback is never deleted."""
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))

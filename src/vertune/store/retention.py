@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, Table, delete, func, select, text
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Table, cast, delete, func, literal, literal_column, select, text
 
 from vertune.core.ids import first_id_at
 from vertune.store import alerts, measurements, schema
@@ -18,6 +18,8 @@ _CHECK_INTERVAL = 10.0
 """Seconds until it is checked again whether there is something to delete; meanwhile, a busy server adds some megabytes."""
 _FILLED = 0.9
 """Share of the largest size from which requests are deleted, so that what arrives until the next check does not exceed it."""
+_KEPT = 0.5
+"""Share of the largest size that requests keep, whatever else the database contains: nothing that is never deleted pushes them out."""
 _FREED_PAGES = 1000
 """Maximum number of pages of SQLite that one step gives back to the disk."""
 _SAMPLE = 1000
@@ -36,7 +38,7 @@ class Retention:
     days: float
     """Requests, measurements and alerts that are older are deleted."""
     megabytes: float
-    """The largest size; as soon as nine tenths of it are taken, the oldest requests are deleted."""
+    """The largest size; as soon as nine tenths of it are taken, the oldest requests are deleted, but for those in half of it."""
     _next: float = field(default=0.0, init=False)
     """The monotonic time of the next check."""
 
@@ -57,9 +59,10 @@ class Retention:
     def _delete(self, connection: Connection) -> int:
         """Delete at most `_STEP` of the requests that must go, and return how many were."""
         oldest = list(connection.scalars(select(schema.requests.c.id).order_by(schema.requests.c.id).limit(_STEP)))
-        if size(connection) <= _FILLED * self.megabytes * 1e6:
-            limit = first_id_at(time.time() - self.days * _DAY)
-            oldest = [id for id in oldest if id < limit]
+        limit = _FILLED * self.megabytes * 1e6
+        if size(connection) <= limit or size_of_requests(connection) <= _KEPT * limit:
+            first = first_id_at(time.time() - self.days * _DAY)
+            oldest = [id for id in oldest if id < first]
         if oldest:
             connection.execute(delete(schema.answers).where(schema.answers.c.request <= oldest[-1]))
             connection.execute(delete(schema.requests).where(schema.requests.c.id <= oldest[-1]))
@@ -76,16 +79,30 @@ def size(connection: Connection) -> int:
     PostgreSQL gives back no space to the disk after a deletion, so there it is estimated from the number and the size of rows.
     """
     if connection.dialect.name == "postgresql":
-        return sum(_rows_size(connection, table) for table in (schema.requests, schema.answers, schema.feedback))
+        return size_of_requests(connection) + _rows_size(connection, schema.feedback)
     pages, free, bytes_per_page = (
         int(connection.exec_driver_sql(f"PRAGMA {name}").scalar() or 0) for name in ("page_count", "freelist_count", "page_size")
     )
     return (pages - free) * bytes_per_page
 
 
+def size_of_requests(connection: Connection) -> int:
+    """Return about how much space requests and answers take, in bytes."""
+    return _rows_size(connection, schema.requests) + _rows_size(connection, schema.answers)
+
+
 def _rows_size(connection: Connection, table: Table) -> int:
-    """Return about how much space the rows of a table of PostgreSQL take, in bytes: as much again for the indexes as for the rows."""
-    last = select(table).order_by(*(column.desc() for column in table.primary_key.columns)).limit(_SAMPLE).subquery("last")
-    mean = connection.scalar(select(func.avg(func.pg_column_size(text("last.*")))).select_from(last)) or 0
-    rows = connection.scalar(text("SELECT n_live_tup FROM pg_stat_user_tables WHERE relname = :name"), {"name": table.name}) or 0
-    return 2 * int(mean * rows)
+    """Return about how much space the rows of a table take, in bytes: as much again for the indexes as for the rows.
+
+    Their number is estimated, because counting millions of rows takes seconds.
+    """
+    if connection.dialect.name == "postgresql":
+        last = select(table).order_by(*(column.desc() for column in table.primary_key.columns)).limit(_SAMPLE).subquery("last")
+        mean = connection.scalar(select(func.avg(func.pg_column_size(text("last.*")))).select_from(last)) or 0
+        rows = connection.scalar(text("SELECT n_live_tup FROM pg_stat_user_tables WHERE relname = :name"), {"name": table.name}) or 0
+        return 2 * int(mean * rows)
+    order: ColumnElement[int] = literal_column("rowid")  # rows are added at the end, and most are deleted from the beginning
+    rows = connection.scalar(select(func.max(order) - func.min(order) + 1).select_from(table)) or 0
+    bytes = sum((func.coalesce(func.length(cast(column, LargeBinary)), 0) for column in table.c), literal(0))
+    sizes = select(bytes.label("bytes")).select_from(table).order_by(order.desc()).limit(_SAMPLE).subquery()
+    return 2 * int((connection.scalar(select(func.avg(sizes.c.bytes))) or 0) * rows)

@@ -167,8 +167,8 @@ def _placed(start: int | None, text: str, context: str) -> dict[str, Any]:
     once in the context, and the result contains the position where it occurs. Raises _Misplaced if the text is blank,
     if it does not occur, or if it occurs several times but not at `start`. Raises TypeError if `text` is not a string.
     """
-    if not isinstance(text, str):
-        raise TypeError("the text of an answer must be a string")
+    if not isinstance(text, str) or isinstance(start, bool):
+        raise TypeError("the text of an answer must be a string, and its start a whole number")
     if not text.strip():
         raise _Misplaced("the text of an answer is empty; write [] instead if the context does not contain any answer")
     if start is not None and start >= 0 and context[start : start + len(text)] == text:

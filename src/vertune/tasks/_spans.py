@@ -91,7 +91,7 @@ def _span(item: Any) -> dict[str, Any]:
     Raises ValueError if start or end is not a whole number.
     """
     start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, Mapping) else item
-    if int(start) != start or int(end) != end:
+    if isinstance(start, bool) or isinstance(end, bool) or int(start) != start or int(end) != end:
         raise ValueError("the start and the end of a span must be whole numbers")
     return {"start": int(start), "end": int(end), "label": str(label) if label is not None else None}
 
