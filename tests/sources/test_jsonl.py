@@ -58,6 +58,17 @@ def test_bad_lines_are_rows_with_an_error(read):
     assert frame["text"].to_list() == ["a", None, None, None, None, "e"]
 
 
+@pytest.mark.parametrize("form", ["{}\n{}\n{}\n", "[{}, {}, {}]", "{}\n\n{}\n{}\n"], ids=["lines", "array", "indented"])
+def test_a_name_that_an_object_has_twice_is_no_row(read, form):
+    """A parser would keep the last value: a row with two labels would be learnt with one of them."""
+    rows = ['{"text": "a", "label": "x", "label": "y"}', '{"text": "b", "more": {"of": 1, "of": 2}}', '{"text": "c", "label": "x"}']
+    if "\n\n" in form:
+        rows = [row.replace(",", ",\n") for row in rows]
+    frame = read(form.format(*rows))
+    assert frame["__error"].to_list() == ["has the name 'label' twice in one object", "has the name 'of' twice in one object", None]
+    assert frame["text"].to_list() == [None, None, "c"]
+
+
 def test_an_array_is_read_too(read):
     assert read('[{"text": "a"}, {"text": "b"}]')["text"].to_list() == ["a", "b"]
     assert read('[\n {"text": "a"}\n ,{"text": "b"}\n]\n')["text"].to_list() == ["a", "b"]
