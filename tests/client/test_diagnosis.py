@@ -9,34 +9,44 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
+from vertune import __version__
 from vertune.client.client import Client
 from vertune.client.diagnosis import diagnose
 
 READY = {"ready": True, "why": "", "age": 1.0, "queued": 0, "serving": 2, "pending": 0, "unhealthy": 0, "storage": ""}
 GOOD = {"name": "support", "ready": True, "fault": None, "coming": None}
-METRICS = 'vertune_requests_total{resource="predict",status="200"} 1000.0\nvertune_queued_tokens 10.0\nvertune_unstored_requests 0.0\n'
+METRICS = """\
+vertune_disk_free_bytes 5e+11
+vertune_requests_total{resource="predict",status="200"} 1000.0
+vertune_queued_tokens 10.0
+vertune_unstored_requests 0.0
+"""
 
 
-def found(ready=READY, verticals=(GOOD,), metrics=METRICS, status=200, hours=0.0) -> dict[str, tuple[str, str]]:
+def found(
+    ready=READY, verticals=(GOOD,), metrics=METRICS, status=200, hours=0.0, version=__version__, key="vt_x", date=None
+) -> dict[str, tuple[str, str]]:
     """The findings about a server that answers like this, by what was looked at."""
 
     def answer(request: httpx.Request) -> httpx.Response:
-        headers = {"Date": format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)}
+        headers = {"Date": date} if date else {"Date": format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)}
         if request.url.path == "/health/ready":
             return httpx.Response(200 if ready.get("ready") else 503, json=ready, headers=headers)
+        if request.url.path == "/openapi.json":
+            return httpx.Response(200, json={"info": {"version": version}})
         if request.url.path == "/metrics":
-            return httpx.Response(200, text=metrics)
+            return httpx.Response(200, text=metrics) if metrics else httpx.Response(403, json={"detail": "It belongs to a customer."})
         return httpx.Response(
             status, text=json.dumps({"verticals": list(verticals)} if status == 200 else {"detail": "The key is unknown."})
         )
 
-    with Client("http://localhost:1", "vt_x", transport=httpx.MockTransport(answer)) as client:
-        return {one.what: (one.level, f"{one.found} {one.advice}") for one in diagnose(client)}
+    with Client("http://localhost:1", key, transport=httpx.MockTransport(answer)) as client:
+        return {one.what: (one.level, f"{one.found} {one.advice}") for one in diagnose(client, __version__)}
 
 
 def test_nothing_is_found_where_all_is_well() -> None:
     assert {level for level, _ in found().values()} == {"good"}
-    assert set(found()) == {"connection", "clock", "readiness", "storage", "verticals", "requests"}
+    assert set(found()) == {"connection", "clock", "version", "readiness", "storage", "verticals", "requests", "disk"}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +56,15 @@ def test_nothing_is_found_where_all_is_well() -> None:
         ({"ready": {**READY, "storage": "the disk is full"}}, "storage", "bad", "The disk is full"),
         ({"ready": {"hello": "world"}}, "connection", "bad", "no vertune server"),
         ({"hours": -1.0}, "clock", "warning", "-360"),
-        ({"status": 401}, "API key", "warning", "The key is unknown."),
+        ({"status": 401}, "API key", "bad", "The key is unknown."),
+        ({"status": 401, "key": ""}, "API key", "warning", "none is set"),
+        ({"version": "0.0.1"}, "version", "warning", "The server has vertune 0.0.1"),
+        ({"ready": {**READY, "ready": False, "why": "no worker thread is running"}}, "readiness", "bad", "Restart"),
+        ({"ready": {**READY, "unhealthy": 2}}, "unhealthy", "bad", "something else than when they were made: 2."),
+        ({"ready": {**READY, "pending": 1}}, "pending", "warning", "not served: 1."),
+        ({"verticals": []}, "verticals", "warning", "None is served"),
+        ({"metrics": ""}, "metrics", "warning", "belongs to a customer"),
+        ({"metrics": METRICS.replace("5e+11", "1.5e+9")}, "disk", "warning", "1,500 MB are free"),
         ({"status": 500}, "verticals", "bad", "status 500"),
         ({"verticals": [{**GOOD, "fault": "its outputs differ"}]}, "support", "bad", "vertune rollback support"),
         ({"verticals": [{**GOOD, "coming": {"state": "failed", "model": "m-1", "why": "no memory"}}]}, "support", "bad", "no memory"),
@@ -63,9 +81,14 @@ def test_each_trouble_is_found(changes, what, level, told) -> None:
     assert told in findings[what][1]
 
 
+@pytest.mark.parametrize("date", ["yesterday", "Mon, 99 Jan 2030 00:00:00 GMT"])
+def test_a_date_that_a_proxy_spoilt_is_no_error(date) -> None:
+    assert "clock" not in found(date=date)
+
+
 @pytest.mark.allow_hosts(["127.0.0.1"])
 def test_a_server_that_is_not_there_is_found() -> None:
     with Client("http://127.0.0.1:9", "vt_x", deadline=2.0) as client:
-        (finding,) = diagnose(client)
+        (finding,) = diagnose(client, __version__)
     assert (finding.level, finding.what) == ("bad", "connection")
     assert "vertune serve" in finding.advice

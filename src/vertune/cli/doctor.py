@@ -71,11 +71,12 @@ def _check_server(url: str, ca: str, json: bool) -> None:
     """Print what is found about a running server; the exit status is 1 if something is bad."""
     from dataclasses import asdict
 
+    from vertune import __version__
     from vertune.client.client import Client
     from vertune.client.diagnosis import diagnose
 
     with Client(url, ca=ca or None) as client:
-        findings = list(diagnose(client))
+        findings = list(diagnose(client, __version__))
     if json:
         output.as_json({"findings": [asdict(finding) for finding in findings]})
     else:

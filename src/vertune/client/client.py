@@ -94,6 +94,8 @@ class Client:
             )
         self.url = str(checked_url).rstrip("/")
         self.deadline = deadline
+        self.has_key = bool(_headers(os.environ.get("VERTUNE_KEY") if key is None else key))
+        """Whether an API key is sent."""
         try:
             self._http = httpx.Client(
                 base_url=self.url,

@@ -119,6 +119,14 @@ _OF_VOLUMES = "lost+found"
 """A folder that file systems have in the root of an empty volume."""
 
 
+def free_space(folder: Path) -> float:
+    """Return the free bytes on the disk of a folder; NaN if it can't be read."""
+    try:
+        return float(shutil.disk_usage(folder).free)
+    except OSError:
+        return float("nan")
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder to write into; it is renamed to `folder` after the `with` block, or deleted if the block raises.

@@ -13,6 +13,7 @@ from vertune.answering.call import Listener
 from vertune.answering.service import AnswerService
 from vertune.core.artifact import Home
 from vertune.core.errors import ConfigError
+from vertune.core.files import free_space
 from vertune.core.watch import WatchFile
 from vertune.server import following
 from vertune.server.chat.chats import Chats
@@ -103,6 +104,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.metrics = PrometheusMetrics(lambda: self.answers.batcher.queued, lambda: self.answers.fleet.deployments, self.states)
+        self.metrics.watch("disk_free_bytes", "Free space on the disk of the home folder.", lambda: free_space(self.home.folder))
         self.answers = AnswerService(self.home, self.settings.answers, on_batch=self.metrics.count_batch)
         self.aliases = AliasFollower(self.answers.fleet, self.only, self.settings.preparation)
         self.probe = ReadinessProbe(self.answers)
