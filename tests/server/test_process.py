@@ -18,6 +18,7 @@ from tests.cli.test_main import leave
 from tests.server.conftest import TEXTS, admin
 from tests.server.running import LONG, Running, Wire, request, same, until
 from vertune.core.errors import StorageError
+from vertune.server.settings import Settings
 from vertune.store.database import Database
 from vertune.store.keys import REVOCATION_DELAY, Keys
 
@@ -190,9 +191,16 @@ def test_an_answer_that_nobody_reads_does_not_hold_up_the_end(fleet, start, monk
         assert not running._thread.is_alive()
 
 
-def test_a_port_that_is_taken_is_told(fleet, server) -> None:
-    with pytest.raises(StorageError, match=f"Port {server.port} of 127.0.0.1 is not available"), Running(fleet, port=server.port):
+@pytest.mark.parametrize(
+    ("host", "reason"), [("127.0.0.1", "Address already in use"), ("127.0.0.1.invalid", "[Nn]ame")], ids=["taken", "unknown"]
+)
+def test_an_address_that_can_not_be_used_is_told_once(fleet, server, host, reason, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(Settings, "check", lambda self: None)  # it would ask for TLS first
+    port = server.port
+    with pytest.raises(StorageError, match=rf"Port {port} of {host} is not available: .*{reason}"), Running(fleet, port=port, host=host):
         pass
+    assert "Errno" not in caplog.text
+    assert "error while attempting to bind" not in caplog.text
 
 
 @pytest.mark.parametrize(

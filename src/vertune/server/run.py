@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -176,6 +177,26 @@ def _config(service: Service, keys: Keys | None, events: RepeatedEvents, certifi
     )  # fmt: skip
 
 
+class _Refusal(logging.Filter):
+    """Keeps the error for which uvicorn can't listen out of the log, which tells the same in our words."""
+
+    error: OSError | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep an error of the system, and let all else pass."""
+        if not isinstance(record.msg, OSError):
+            return True
+        self.error = record.msg
+        return False
+
+
+def _reason(error: OSError) -> str:
+    """Return why the system refuses an address, without the words of a library."""
+    if error.errno is None or error.errno <= 0 or isinstance(error, socket.gaierror):
+        return str(error.strerror or error).rstrip(".")
+    return os.strerror(error.errno)
+
+
 class _Server(uvicorn.Server):
     """A uvicorn server that handles no signals, raises StorageError if its port is not available, and can wait for running requests."""
 
@@ -186,11 +207,18 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen. If the port is not available, raise StorageError instead of ending the process as uvicorn does."""
+        refusal = _Refusal()
+        uvicorn.server.logger.addFilter(refusal)
         try:
             await super().startup(sockets)
         except SystemExit as error:
-            address = f"{self.config.port} of {self.config.host}"
-            raise StorageError(f"Port {address} is not available; another program may use it. Choose another port: --port 8001") from error
+            reason = "another program may use it" if refusal.error is None else _reason(refusal.error)
+            raise StorageError(
+                f"Port {self.config.port} of {self.config.host} is not available: {reason}. Choose another port or address: --port 8001 "
+                "--host 127.0.0.1"
+            ) from error
+        finally:
+            uvicorn.server.logger.removeFilter(refusal)
 
     async def drain(self) -> None:
         """Wait until all running requests are finished, but at most `_DRAIN_TIMEOUT` seconds.
