@@ -179,6 +179,15 @@ MAX_EXAMPLES = 5
 """Maximum number of examples in a `Note`."""
 
 
+SHOWN = 200
+"""Maximum number of characters of a text, and of entries of a list, in an example of a note."""
+
+
+def shortened(text: str) -> str:
+    """Return a text as the examples of notes quote it: cut if it is long."""
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
 @dataclass(slots=True)
 class Cleaned:
     """The result of cleaning a data frame: the rows that remain, the rejected rows, and notes on changes in the rows that remain."""
@@ -189,15 +198,6 @@ class Cleaned:
     """A mapping `{"file": …, "row": …, "reason": …, "values": …}` for each row that was dropped; `row` counts from 1."""
     notes: list[Note] = field(default_factory=list)
     """Summaries of the values that were dropped or changed in the rows that remain."""
-
-SHOWN = 200
-"""Maximum number of characters of a text, and of entries of a list, in an example of a note."""
-
-
-def shortened(text: str) -> str:
-    """Return a text as the examples of notes quote it: cut if it is long."""
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
 
 
 def texts(records: Sequence[Record], name: str) -> list[str]:
