@@ -86,6 +86,14 @@ def test_rows_with_equal_inputs_count_as_one_in_words_that_anybody_knows():
     assert "By default" not in verdict({**figures, "split": "new.csv"}).more
 
 
+def test_few_rows_without_a_difference_do_not_show_that_both_are_equally_good():
+    few, many = verdict(measured(0.0, 0.0, 0.0, units=25)), verdict(measured(0.0, 0.0, 0.0, units=300))
+    assert (few.choice, many.choice) == ("rows", "baseline")
+    assert "expect" not in few.reason
+    assert few.more.startswith("About 300 test rows without a difference would show")
+    assert many.more == ""
+
+
 def test_no_number_of_rows_is_named_where_it_would_not_help():
     assert verdict(measured(0.04, 0.02, 0.06)).more == ""
     assert "hardly decide" in verdict(measured(0.0001, -0.03, 0.0302)).more

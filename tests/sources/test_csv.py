@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from vertune.core.config import source_of
 from vertune.core.errors import ConfigError, DataError, NotFound
 from vertune.sources.csv import Csv
 
@@ -265,9 +266,29 @@ def test_a_missing_file_names_the_nearest(write, tmp_path):
         rows(tmp_path)
 
 
-def test_a_delimiter_of_two_characters_is_refused(write):
-    with pytest.raises(ConfigError, match="one character"):
-        rows(write("a,b\n1,2\n"), delimiter="||")
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+@pytest.mark.parametrize("delimiter", ["||", "::", "|||", "##", "<sep>"])
+def test_a_delimiter_of_several_characters_is_found(write, delimiter, name):
+    lines = [["text", "label"], ["one, two; three", "a"], [f'"four{delimiter}five"', "b"], ["six: 7|8 #9", "a"]]
+    path = write("\n".join(delimiter.join(line) for line in lines), name)
+    assert source_of(str(path))["name"] == "csv"
+    for options in ({}, {"delimiter": delimiter}):
+        frame, found = rows(path, **options)
+        assert frame.columns[:2] == ["text", "label"]
+        assert found == [("one, two; three", "a"), (f"four{delimiter}five", "b"), ("six: 7|8 #9", "a")]
+    assert Csv(path=str(path)).separator() == delimiter
+
+
+def test_an_empty_column_makes_no_longer_delimiter(write):
+    frame, found = rows(write("text|note|label\n" + "".join(f"text {place}||a\n" for place in range(30))))
+    assert frame.columns[:3] == ["text", "note", "label"]
+    assert found[0] == ("text 0", "", "a")
+
+
+def test_a_delimiter_that_ends_lines_or_quotes_is_refused(write):
+    for delimiter in ('"', "|\n"):
+        with pytest.raises(ConfigError, match="other than quotes and line ends"):
+            rows(write("a,b\n1,2\n"), delimiter=delimiter)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

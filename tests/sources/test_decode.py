@@ -76,6 +76,48 @@ def test_a_file_that_ends_inside_a_character_is_refused(tmp_path, name, content)
         part.find("sources", name)(path=str(path)).read()
 
 
+TRADITIONAL = (
+    "護士態度很差，問一句就不耐煩",
+    "請問週六上午有專家門診嗎",
+    "檢查報告多久能出來",
+    "我想查詢信用卡帳單",
+    "老師遲到了",
+    "如何更改手機號碼",
+)
+SIMPLIFIED = (
+    "护士态度很差，问一句就不耐烦",
+    "请问周六上午有专家门诊吗",
+    "检查报告多久能出来",
+    "我想查询信用卡账单",
+    "老师迟到了",
+    "如何更改手机号码",
+)
+
+
+@pytest.mark.parametrize("written", TRADITIONAL)
+@pytest.mark.parametrize("encoding", ["big5", "big5hkscs", "cp950"])
+def test_a_single_row_in_traditional_characters_is_enough(tmp_path, written, encoding):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"text,label\n{written},a\n", encoding=encoding)
+    assert decode(path, "auto") == (f"text,label\n{written},a\n", None)
+
+
+@pytest.mark.parametrize(
+    ("written", "encoding"),
+    [
+        *((text, "gb18030") for text in SIMPLIFIED),
+        ("佢哋嘅服務好唔錯，我哋去咗三次，啲嘢好食", "big5hkscs"),
+        ("Älteres Öl, Übung: Ärger um 20 °C", "cp1252"),
+        ("ПРИВЕТ, где моя карта", "cp1251"),
+    ],
+)
+def test_other_text_is_not_taken_for_that_of_taiwan(tmp_path, written, encoding):
+    path = tmp_path / "rows.csv"
+    content = "text,label\n" + f"{written},a\n" * 3
+    path.write_text(content, encoding=encoding)
+    assert decode(path, "auto") == (content, None)
+
+
 @pytest.mark.parametrize(
     ("encoding", "written", "note"),
     [

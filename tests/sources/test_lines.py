@@ -45,6 +45,13 @@ def test_a_damaged_line_costs_no_other(tmp_path):
         ("text\tlabel\nmy card\ta\nlate\tb\n", "csv"),
         ('{"text": "my card"}\n', "jsonl"),
         ("my O\ncard B-X\n\nit O\n\n", "conll"),
+        ("I called twice, nobody answered\nMy car was hit, the other driver left\nPlease cancel, I moved abroad\n", "lines"),
+        ("Where is it; I wait\nThank you; it came\n", "lines"),
+        ("text, label\nI called twice, a complaint\nWhere is it, my question\n", "csv"),
+        ("it came late, bad\nthank you very much, good\nnobody answered me, bad\n", "csv"),
+        ("it came late,bad service\nthank you very much,good service\n", "csv"),
+        ("I wait, New claim\nwhy not, New claim\nIt came, New claim\nI left, Old claim\nMy car, New claim\n", "csv"),
+        ("it came late, 4.5\nthank you very much, 5\n", "csv"),
     ],
 )
 def test_tables_and_other_formats_come_first(tmp_path, content, source):

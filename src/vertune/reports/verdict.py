@@ -15,6 +15,9 @@ Choice = Literal["model", "baseline", "rows", "unknown"]
 
 _EQUAL = 0.01
 """If the interval of a difference between shares lies within this distance of 0, the model and the baseline count as equally good."""
+_FEWEST = 300
+"""Rows without any difference from which the share of rows that differ is at most `_EQUAL` with 95 % confidence: 3 / `_EQUAL`, by the rule
+of three (Hanley and Lippman-Hand, 1983). Resampling fewer rows that are all alike shows no spread, but does not exclude one."""
 _MANY_TIMES = 100
 """If deciding takes more than this multiple of the measured rows, the advice is not to wait for more rows."""
 KEYS = ("split", "rows", "units", "goal", "lower_is_better", "metrics", "baselines", "differences", "verdicts")
@@ -69,7 +72,8 @@ def verdict(measured: Measured) -> Verdict:
     if difference and difference["value"] is not None:
         reason += f" The difference is {format_change(difference['value'], goal.unit)}"
         low, high = (format_change(difference[end], goal.unit) for end in ("low", "high"))
-        reason += f"; on other rows of this kind, expect {low.removesuffix(' points')} to {high}." if MISSING not in (low, high) else "."
+        known = MISSING not in (low, high) and difference["low"] != difference["high"]
+        reason += f"; on other rows of this kind, expect {low.removesuffix(' points')} to {high}." if known else "."
     choice, tone, headline = _choose(measured, name, goal, other)
     return Verdict(choice, tone, headline, reason, _more_rows(measured, difference, choice))
 
@@ -83,7 +87,8 @@ def _choose(measured: Measured, name: str, goal: Metric, other: str) -> tuple[Ch
         return "baseline", "bad", f"Don't use this model: {other} is better and costs less, so use that baseline."
     difference = measured["differences"][name].get(goal.name) or {"value": None, "low": None, "high": None}
     ends = (difference["low"], difference["high"])
-    if None not in ends and goal.unit == "share" and max(map(abs, ends)) <= _EQUAL:
+    few = ends[0] == ends[1] and measured["units"] < _FEWEST
+    if None not in ends and goal.unit == "share" and max(map(abs, ends)) <= _EQUAL and not few:
         return "baseline", "warn", f"This model and {other} are equally good: use that baseline, which costs less."
     sign = likely_better(difference, goal.name in measured["lower_is_better"])
     if sign > 0:
@@ -101,6 +106,8 @@ def _more_rows(measured: Measured, difference: Mapping[str, float | None] | None
     """
     if difference is None or difference["low"] is None or difference["high"] is None or difference["value"] is None:
         return ""
+    if difference["low"] == difference["high"] == 0 and measured["units"] < _FEWEST:
+        return f"About {_FEWEST} {measured['split']} rows without a difference would show that they are equally good."
     half, size = (difference["high"] - difference["low"]) / 2, abs(difference["value"])
     if half <= 0 or not difference["low"] <= 0 <= difference["high"]:
         return ""

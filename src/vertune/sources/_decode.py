@@ -1,10 +1,10 @@
 """Detects the encoding of text files and opens them; independent of the file format.
 
 These encodings are tried in this order: the encoding of a byte order mark; UTF-16, recognised by NUL bytes in a file that is not valid
-UTF-8 or consists of them by nearly half; UTF-8, if all or most lines with non-ASCII characters are valid UTF-8; GB18030, if the other
-lines look like Chinese; else the guess of charset-normalizer for these lines. A byte that is invalid in the encoding is read as a lone
-surrogate (error handler `surrogateescape`), so that a source can reject only the row with this byte. It also rejects a row with a NUL
-character.
+UTF-8 or consists of them by nearly half; UTF-8, if all or most lines with non-ASCII characters are valid UTF-8; GB18030 or Big5, if the
+other lines look like Chinese; else the guess of charset-normalizer for these lines. A byte that is invalid in the encoding is read as a
+lone surrogate (error handler `surrogateescape`), so that a source can reject only the row with this byte. It also rejects a row with a
+NUL character.
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ _NUL_SHARE_UTF16 = 0.3
 """Fraction of NUL bytes above which a file that is valid UTF-8 is UTF-16 nevertheless: ASCII text in UTF-16 consists of them by half."""
 _CONTROL_SHARE = 0.05
 """Fraction of control characters up to which a file with NUL bytes is text: in binary data, they are more than a tenth of the bytes."""
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_TOGETHER = re.compile(r"[^\x00-\x7f]{2,}")
+_SIMPLIFIED = 0.8
+"""Share of the non-ASCII characters of a text in GB18030 that must be frequent ones."""
+_TRADITIONAL = 0.5
+"""The same for Big5, which has fewer of the characters of Cantonese among them."""
 _INVALID = "holds bytes"
 
 
@@ -190,7 +196,7 @@ def _wide(path: Path, head: bytes) -> str | None:
     if min(zeros) > max(zeros) // 5 or _CONTROL.search(start) or _nul_characters(path, name) is None:
         return None
     # text in other encodings with a stray NUL can be valid UTF-16 by chance, but it has more blanks and line ends than NUL bytes
-    stray = 4 * sum(zeros) < len(_BLANK_BYTES.findall(head)) or _chinese(head.replace(b"\0", b""))
+    stray = 4 * sum(zeros) < len(_BLANK_BYTES.findall(head)) or _simplified(head.replace(b"\0", b"")) >= _SIMPLIFIED
     return None if stray else name
 
 
@@ -214,7 +220,10 @@ def _legacy(path: Path) -> tuple[str, bool]:
                     sample += line
     if valid > invalid:
         return "utf-8", True
-    if _chinese(bytes(sample)):
+    simplified, traditional = _simplified(bytes(sample)), _traditional(bytes(sample))
+    if traditional > simplified and traditional >= _TRADITIONAL:
+        return "big5hkscs", valid > 0
+    if simplified >= _SIMPLIFIED:
         return "gb18030", valid > 0
     from charset_normalizer import from_bytes
 
@@ -228,15 +237,25 @@ def _legacy(path: Path) -> tuple[str, bool]:
     return next(name for name in _LEGACY if name in likely and likely[name] <= min(likely.values()) + _EQUAL_CHAOS), valid > 0
 
 
-def _chinese(sample: bytes) -> bool:
-    """Guess whether these bytes are Chinese text in GB18030: at least 80 % of the non-ASCII characters must be in GB 2312.
+def _simplified(sample: bytes) -> float:
+    """Return the share of the non-ASCII characters that are in GB 2312 if these bytes are read as GB18030.
 
     GB 2312 is the oldest part of GB18030. Both bytes of such a character are above 0xA0; in Western encodings, these bytes would be two
     accented letters in a row, which is rare.
     """
-    characters = [char for char in sample.decode("gb18030", errors="replace") if char > "\x7f"]
-    common = 0
-    for char in characters:
-        pair = char.encode("gb18030", errors="replace")
-        common += len(pair) == 2 and 0xA1 <= pair[0] <= 0xF7 and pair[1] >= 0xA1
-    return common >= 0.8 * len(characters) > 0
+    characters = _NOT_ASCII.findall(sample.decode("gb18030", errors="replace"))
+    pairs = [char.encode("gb18030", errors="replace") for char in characters]
+    common: int = sum(len(pair) == 2 and 0xA1 <= pair[0] <= 0xF7 and pair[1] >= 0xA1 for pair in pairs)
+    return common / max(1, len(pairs))
+
+
+def _traditional(sample: bytes) -> float:
+    """Return the share of the non-ASCII characters that stand together and are frequent, if these bytes are read as Big5 of Hong Kong.
+
+    Frequent ones are those of the first level of Big5, and marks. The second byte may be that of a letter, so that an accented letter
+    of a Western encoding and the next letter can be one of them; but then no other one is beside it.
+    """
+    text = sample.decode("big5hkscs", errors="replace")
+    pairs = [char.encode("big5hkscs", errors="replace") for run in _TOGETHER.findall(text) for char in run]
+    common: int = sum(len(pair) == 2 and 0xA1 <= pair[0] <= 0xC6 for pair in pairs)
+    return common / max(1, len(_NOT_ASCII.findall(text)))

@@ -19,11 +19,15 @@ from typing import ClassVar, Literal, Self
 import polars as pl
 from pydantic import Field
 
-from vertune.core.errors import ConfigError, DataError
+from vertune.core.errors import ConfigError, DataError, NoRows
 from vertune.core.kinds import Source
-from vertune.sources import _decode, _files, _header, _table
+from vertune.sources import _decode, _files, _header, _sentences, _table
 
-_DELIMITERS = ",\t;|"
+_DELIMITERS = (",", "\t", ";", "|")
+_LONG_DELIMITERS = ("||", "::", "|||", ":::", "##", "@@", "$$", "^^", "~~", "<sep>", "[SEP]")
+"""Delimiters of several characters; a file in which nearly all lines have the same number of them is divided there."""
+_STAND_IN = "\ufdd0"
+"""The character that the csv module gets for a delimiter of several; Unicode reserves it, so no text contains it."""
 _SAMPLE_CHARACTERS = 1 << 16
 _CHUNK_ROWS = 50_000
 _HEADER_ROWS = 100
@@ -77,9 +81,16 @@ class _Dialect:
     quoting: Literal[0, 3]
     """`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
 
-    def parse(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Return an iterator over the fields of each row; it raises csv.Error at a quoted field that is not closed correctly."""
-        return csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=True)
+    def parse(self, lines: Iterable[str], strict: bool = True) -> Iterator[list[str]]:
+        """Return an iterator over the fields of each row; if `strict`, it raises csv.Error at a quoted field that is not closed correctly.
+
+        The csv module takes one character as the delimiter, so a longer one is replaced before, and restored inside of quoted fields.
+        """
+        if len(self.delimiter) == 1:
+            return csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=strict)
+        replaced = (line.replace(self.delimiter, _STAND_IN) for line in lines)
+        rows = csv.reader(replaced, delimiter=_STAND_IN, quoting=self.quoting, strict=strict)
+        return ([field.replace(_STAND_IN, self.delimiter) for field in row] for row in rows)
 
     def records(self, file: Iterable[str], width: int | None = None) -> Iterator[_Record]:
         """Yield all rows of a file, blank lines included, as lists of fields; a line that can't be read is yielded with an error.
@@ -123,7 +134,7 @@ class _Dialect:
         return self._are_rows(lines[1:-1], width)
 
     def _are_rows(self, lines: list[str], width: int) -> bool:
-        return all(len(row) == width for row in csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting))
+        return all(len(row) == width for row in self.parse(lines, strict=False))
 
 
 class Csv(Source):
@@ -134,7 +145,8 @@ class Csv(Source):
     path: str
     """The file, or a pattern such as `data/*.csv`."""
     delimiter: str = Field(default="auto", min_length=1)
-    """The character between fields, or `tab`; auto detects comma, tab, semicolon or vertical bar."""
+    """What separates fields: one character or several, or `tab`; auto detects comma, tab, semicolon and vertical bar, and longer ones such
+    as `||` and `::` if nearly all lines have them."""
     encoding: str = "auto"
     """The text encoding, such as gb18030; auto detects UTF-8, UTF-16, GB18030 and other common encodings."""
     quotes: bool | Literal["auto"] = "auto"
@@ -145,13 +157,15 @@ class Csv(Source):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Return whether nearly all of the first lines have the same number of fields, two or more."""
+        """Return whether nearly all of the first lines have the same number of fields, two or more, and are no sentences."""
         lines = _files.head_lines(path)
         if next((line.lstrip() for line in lines if line.strip()), "").startswith("{"):
             return False  # JSON lines have commas too
         try:
             counts = _counts(lines, _delimiter(lines)) if lines else []
         except csv.Error:
+            return False
+        if counts and path.suffix.lower() not in cls.suffixes and _sentences.contain(lines, _delimiter(lines)):
             return False
         return len(counts) > 1 and counts[0] > 1 and counts.count(counts[0]) >= _EQUAL_LINES * len(counts)
 
@@ -221,9 +235,10 @@ class Csv(Source):
             delimiter = marked[1] if marked and any(marked[1] in line for line in lines) else _delimiter(lines)
         else:
             delimiter = {"tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
-        if len(delimiter) != 1:
+        if set(delimiter) & set('"\r\n'):
             raise ConfigError(
-                f"The option 'delimiter' is '{self.delimiter}'; expected one character, or tab. Write for example delimiter: ';'."
+                f"The option 'delimiter' is {self.delimiter!r}; expected characters other than quotes and line ends, or tab. "
+                "Write for example delimiter: ';'."
             )
         quotes = (delimiter != "\t" or _pairs(lines)) if self.quotes == "auto" else self.quotes
         return _Dialect(delimiter, csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
@@ -239,7 +254,7 @@ class Csv(Source):
                 frames.append(_table.marked(pl.DataFrame(table), str(text.path), chunk.errors, len(errors) + 1))
                 errors += chunk.errors
         if not frames:
-            raise DataError(f"{text.path} has a header ({', '.join(names)}), but no rows. Check how the file was written.")
+            raise NoRows(f"{text.path} has a header ({', '.join(names)}), but no rows. Check how the file was written.")
         text.refuse_mixed(errors)
         return pl.concat(frames)
 
@@ -340,12 +355,16 @@ def _quote_error(error: csv.Error, lines: int) -> str:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """Guess the delimiter: comma, tab, semicolon or vertical bar.
+    """Guess the delimiter: comma, tab, semicolon, vertical bar, or one of several characters that is in nearly all lines.
 
-    Returns the one that gives the largest fraction of lines with as many fields as the first line. If several are equally good, the one
-    that gives more fields is returned. If the first line contains none of them, as a title does, the most frequent number of fields
-    counts instead, if most lines have it; else the comma is returned. A character that only the first line contains belongs to a name.
+    Of the single characters, returns the one that gives the largest fraction of lines with as many fields as the first line. If several
+    are equally good, the one that gives more fields is returned. If the first line contains none of them, as a title does, the most
+    frequent number of fields counts instead, if most lines have it; else the comma is returned. A character that only the first line
+    contains belongs to a name.
     """
+    longest = max(filter(lambda candidate: _divides(lines, candidate), _LONG_DELIMITERS), key=len, default=None)
+    if longest is not None:
+        return longest
     counted = {candidate: _counts(lines, candidate) for candidate in _DELIMITERS}
     by_candidate = {name: counts for name, counts in counted.items() if counts and (len(counts) == 1 or max(counts[1:]) > 1)}
     wanted = {candidate: counts[0] for candidate, counts in by_candidate.items()}
@@ -361,10 +380,21 @@ def _delimiter(lines: list[str]) -> str:
     return max(scores, key=lambda candidate: scores[candidate], default=",")
 
 
+def _divides(lines: list[str], delimiter: str) -> bool:
+    """Return whether the first line and nearly all others have the same number of fields, two or more, if divided at `delimiter`.
+
+    The first line counts because `a||b` is also a row of three columns with an empty one, whose header then has all names.
+    """
+    if not any(delimiter in line for line in lines):
+        return False
+    rows = [row for row in _Dialect(delimiter, csv.QUOTE_MINIMAL).parse(lines, strict=False) if row]
+    width, number = Counter(map(len, rows)).most_common(1)[0]
+    return len(rows[0]) == width > 1 and number >= _EQUAL_LINES * len(rows)
+
+
 def _counts(lines: list[str], delimiter: str) -> list[int]:
     """Return the number of fields of each line that is not blank, if lines are divided at `delimiter`."""
-    reader = csv.reader(lines, delimiter=delimiter)
-    return [len(row) for row in reader if row]
+    return [len(row) for row in _Dialect(delimiter, csv.QUOTE_MINIMAL).parse(lines, strict=False) if row]
 
 
 def _pairs(lines: list[str]) -> bool:

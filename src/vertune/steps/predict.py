@@ -196,7 +196,8 @@ def predict_file(
     """Run a model on every row of a file, and write the rows and their predictions to the file `out`.
 
     The predictions are in additional columns, whose names begin with `answer_`; they replace columns of the file that have the same
-    names. The suffix of `out` decides the format. If both files are CSV, they have the same delimiter. In CSV, lists and dicts are
+    names. The suffix of `out` decides the format. If both files are CSV, they have the same delimiter, unless it
+    has several characters; then it is a comma. In CSV, lists and dicts are
     written as JSON, and bytes as Base64. Of the probabilities of many labels, only the highest are written (`Task.brief`). A row without
     a prediction is written too, with the reason in the column `answer_error`. `texts` are the columns that contain the model's inputs,
     in the order of the inputs; without them, the columns have the names that they had in the training data. All errors in the arguments
@@ -215,7 +216,8 @@ def predict_file(
     written = {_PREFIX + name for name in (*inputs.task.answer.__annotations__, "rest", "error")}
     replaced = tuple(name for name in frame.columns if name in written)
     brief = AnsweredRows([one and inputs.task.brief(one) for one in result.answers], result.errors)
-    write(without(frame, [*MARKS, *replaced]), brief, out, source.separator() or ",")
+    separator = source.separator()
+    write(without(frame, [*MARKS, *replaced]), brief, out, separator if separator and len(separator) == 1 else ",")
     return AnsweredRows(result.answers, result.errors, replaced)
 
 
