@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict, TypeVar, cast, get_args
@@ -168,11 +169,21 @@ class Note:
     @property
     def sentence(self) -> str:
         """The note as a sentence, such as `tag: 200 of 600 spans overlap a longer one and were dropped.`"""
-        return f"{self.where}: {self.count:,} of {self.of:,} {self.what}."
+        return f"{self.where}: {self.count:,} of {self.of:,} {self.what if self.count != 1 else _of_one(self.what)}."
 
     def as_json(self) -> dict[str, Any]:
         """Return the note as a dict of JSON values; `Note(**value)` rebuilds the note."""
         return {**asdict(self), "examples": [dict(example) for example in self.examples]}
+
+
+_OF_ONE = {"were": "was", "are": "is", "have": "has", "overlap": "overlaps", "contain": "contains", "their": "its", "them": "it"}
+_SEVERAL = re.compile(rf"(?<!which )\b({'|'.join(_OF_ONE)})\b")
+
+
+def _of_one(what: str) -> str:
+    """Return what happened to several values as it is said of one of them; a reason or list after a colon stays as it is."""
+    said, colon, rest = what.partition(":")
+    return _SEVERAL.sub(lambda found: _OF_ONE[found[1]], said) + colon + rest
 
 
 MAX_EXAMPLES = 5
