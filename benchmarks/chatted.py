@@ -50,8 +50,12 @@ def chat_kills() -> str:
     }  # fmt: skip
     rows = [[title, *(total(name, key) for name in names)] for key, title in counted.items()]
     rows += [[title, *(total(name, "wrong", key) for name in names)] for key, title in WRONG.items()]
-    servers = [f"{name}, {max(run['servers'] for run in runs if run['database'] == name)} servers" for name in names]
-    return table(["", *servers], rows) + "\n" + machines(*runs[-1:]) + "\n"
+
+    def servers(name: str) -> str:
+        counts = sorted({run["servers"] for run in runs if run["database"] == name})
+        return f"{name}, {' or '.join(map(str, counts))} servers"
+
+    return table(["", *map(servers, names)], rows) + "\n" + machines(*runs[-1:]) + "\n"
 
 
 def chat_figures() -> Iterator[Figure]:
