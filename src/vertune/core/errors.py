@@ -7,8 +7,10 @@ VertuneError
 ├── ConfigError      2  422   the author of the config or command
 │   └── UnknownName   2  422   the same author, who misspelt the name of a component, field, model or label
 ├── DataError        3  422   the supplier of the records
+│   └── NoRows        3  422   the same supplier, whose source can be read and has no records, or none yet
 ├── MissingExtra     4  501   whoever installs packages: an optional package is missing
 ├── NotFound         5  404   the caller, who named something that does not exist
+│   └── NoDatabase    5  404   the same caller, who wants what a server stored, where no server has stored anything
 ├── Conflict         6  409   the caller, whose request contradicts what exists
 ├── ModelError       7  500   whoever made the trained or pretrained model: it does not behave as required
 ├── AccessError      8  403   the caller, who lacks a permission (HTTP 401 if the caller sent no valid key)
@@ -80,6 +82,10 @@ class DataError(VertuneError):
     http_status = 422
 
 
+class NoRows(DataError):
+    """A source that can be read has no records, or none yet; whoever reads several sources may go on with the others."""
+
+
 class MissingExtra(VertuneError):
     """An optional package that an operation needs is not installed; the message contains the pip command that installs it.
 
@@ -100,6 +106,10 @@ class NotFound(VertuneError):
 
     exit_code = 5
     http_status = 404
+
+
+class NoDatabase(NotFound):
+    """No server has stored anything in a home; whoever reads several sources may go on with the others."""
 
 
 class Conflict(VertuneError):

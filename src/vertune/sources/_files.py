@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vertune.core import file_formats
-from vertune.core.errors import DataError, NotFound
+from vertune.core.errors import DataError, NoRows, NotFound
 from vertune.core.file_formats import BINARY, MARKS
 from vertune.core.files import file_hash
 
@@ -36,7 +36,7 @@ def find(path: str) -> list[Path]:
         raise NotFound(f"There is no file {file}. {advice}")
     for item in found:
         if item.stat().st_size == 0:
-            raise DataError(f"{item} is empty (0 bytes), but rows are expected. Check how the file was written.")
+            raise NoRows(f"{item} is empty (0 bytes), but rows are expected. Check how the file was written.")
     return found
 
 

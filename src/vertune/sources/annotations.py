@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from vertune.core.errors import DataError, VertuneError
+from vertune.core.errors import DataError, NoRows, VertuneError
 from vertune.core.kinds import Source
 from vertune.sources import _answered, _decode, _files, _json, _marked, _table, conll
 from vertune.sources._answered import Answered
@@ -120,7 +120,7 @@ class Annotations(Source):
 
 def _frame(path: Path, found: list[Marked | Answered]) -> pl.DataFrame:
     if not found:
-        raise DataError(f"{path} contains no records. Check how it was exported.")
+        raise NoRows(f"{path} contains no records. Check how it was exported.")
     marked = [one for one in found if isinstance(one, Marked)]
     columns: dict[str, pl.Series] = {}
     if marked:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 import polars as pl
 
 from vertune.core.conll import join, placed, stated
-from vertune.core.errors import DataError
+from vertune.core.errors import DataError, NoRows
 from vertune.core.kinds import Source
 from vertune.sources import _decode, _files, _table, _token_table
 
@@ -112,7 +112,7 @@ class Conll(Source):
                 f"{path} can't be read as a table with one token per row: {error}. Check its quotes and its delimiter."
             ) from error
         if not found:
-            raise DataError(f"{path} contains no sentences. Write a token and its tag on each line, and an empty line between sentences.")
+            raise NoRows(f"{path} contains no sentences. Write a token and its tag on each line, and an empty line between sentences.")
         documents, texts, spans, errors = (list(column) for column in zip(*found, strict=True))
         if all(errors):
             raise DataError(

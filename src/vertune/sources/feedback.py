@@ -17,7 +17,7 @@ from typing import Any, Self
 import polars as pl
 from pydantic import Field, field_validator
 
-from vertune.core.errors import ConfigError, DataError
+from vertune.core.errors import ConfigError, NoRows
 from vertune.core.ids import first_id_of
 from vertune.core.kinds import Source
 from vertune.masking import standard_masker
@@ -51,11 +51,11 @@ class Feedback(Source):
     def read(self) -> pl.DataFrame:
         """Return the feedback in the order of its arrival.
 
-        Raises NotFound if there is no database, and DataError if there is no feedback that a model can learn from.
+        Raises NotFound if there is no database, and NoRows if there is no feedback that a model can learn from.
         """
         rows = list(self._rows())
         if not rows:
-            raise DataError(
+            raise NoRows(
                 f"There is no feedback on '{self.vertical}' with a text and a right answer, but at least one row is needed. List it "
                 "with GET /v1/feedback, or set fewer options of the source."
             )

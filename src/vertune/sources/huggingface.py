@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
-from vertune.core.errors import DataError, MissingExtra, NotFound, UnknownName, first_line
+from vertune.core.errors import DataError, MissingExtra, NoRows, NotFound, UnknownName, first_line
 from vertune.core.kinds import Source
 from vertune.sources import _files, _marked, _table, conll
 from vertune.sources._marked import Marked
@@ -45,7 +45,7 @@ class Huggingface(Source):
         chosen = self._local(datasets) if Path(self.path).expanduser().is_dir() else self._hub(datasets)
         frame = pl.from_arrow(chosen.with_format("arrow")[:])
         if not isinstance(frame, pl.DataFrame) or frame.is_empty():
-            raise DataError(
+            raise NoRows(
                 f"The split '{self.split}' of {self.path} has no rows, but at least one is needed. "
                 "Name another split with the option 'split'."
             )

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from vertune.core.errors import DataError
+from vertune.core.errors import NoRows
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
 from vertune.metrics.right_answers import right_answers
@@ -38,11 +38,11 @@ class Labels(Source):
     def read(self) -> pl.DataFrame:
         """Return the records with a right answer, in the order of their numbers.
 
-        Raises NotFound if there is no database or project, and DataError if no record has a right answer.
+        Raises NotFound if there is no database or project, and NoRows if no record has a right answer.
         """
         rows = list(self._rows())
         if not rows:
-            raise DataError(
+            raise NoRows(
                 f"No record of the project '{self.project}' has a right answer{' in the hold-out' if self.held else ''}, but at least one "
                 "is needed. Label records, and decide where annotators disagree."
             )

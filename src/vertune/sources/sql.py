@@ -16,7 +16,7 @@ from typing import Any, Self
 import polars as pl
 from pydantic import field_validator
 
-from vertune.core.errors import ConfigError, DataError, MissingExtra, StorageError, first_line
+from vertune.core.errors import ConfigError, DataError, MissingExtra, NoRows, StorageError, first_line
 from vertune.core.kinds import Source
 from vertune.sources import _table
 
@@ -62,7 +62,7 @@ class Sql(Source):
         with _translated_errors(self), self._engine(sqlalchemy).connect() as connection:
             frame = pl.read_database(sqlalchemy.text(self.query), connection, infer_schema_length=None)
         if frame.is_empty():
-            raise DataError(f"The query to {self.url} returned no rows, but at least one is needed. Check its conditions.")
+            raise NoRows(f"The query to {self.url} returned no rows, but at least one is needed. Check its conditions.")
         return _table.marked(frame, self.url)
 
     @classmethod

@@ -11,14 +11,15 @@ import pytest
 from tests.learning.conftest import FILLERS, TOPICS, sentences
 from vertune.core.artifact import Home
 from vertune.core.config import Config, build
-from vertune.core.errors import ConfigError, DataError, NotFound
+from vertune.core.errors import ConfigError, DataError, NoRows, NotFound
 from vertune.core.ids import time_ordered_id
 from vertune.data import dataset as stored
+from vertune.data.chain import ChainLog
 from vertune.evaluation.release import Bounds
 from vertune.runtime.predictor import Predictor
 from vertune.steps.fit import fit
 from vertune.steps.gate import Terms
-from vertune.steps.retrain import HELD, Lineage, Request, look_again, retrain, sets
+from vertune.steps.retrain import HELD, Lineage, Request, look_again, reading, retrain, sets
 from vertune.steps.retrain.sources import parse_sources
 from vertune.store import labels, projects
 from vertune.store.database import Database, file_in, format_time
@@ -261,6 +262,47 @@ def test_warm_is_refused_where_it_is_impossible(home, tmp_path, monkeypatch):
     file = file_of(tmp_path, sentences(40, seed=41))
     with pytest.raises(ConfigError, match="Training can't go on from topics-"):
         retrain("topics", home, Request(parse_sources(str(file), "topics", None), "warm"), TERMS)
+
+
+@pytest.mark.parametrize("stored_some", [False, True])
+def test_a_source_that_has_no_rows_yet_is_named_and_the_others_are_read(home, tmp_path, stored_some):
+    if stored_some:
+        labelled(home, [])
+        feedback(home, [("the soup", "food", "ann", 1.0)])
+    lineage = Lineage.of(home.get("models", "topics"), home)
+    (tmp_path / "none.csv").write_text("text,label\n")
+    named = ["labels", str(tmp_path / "none.csv"), str(file_of(tmp_path, sentences(12, seed=61)))]
+    told = []
+    log = ChainLog(lambda kind, **fields: told.append((kind, fields)))
+    rows = reading.read(parse_sources(",".join(["feedback", *named]), "topics", home.folder), lineage.config, (), log)
+    assert rows.height == log.read == 12 + stored_some
+    warnings = [fields["message"] for kind, fields in told if kind == "warning"]
+    missing = ["No record of the project 'topics'"] if stored_some else ["There is no database of a server"] * 2
+    assert len(warnings) == len(missing) + 1
+    for what, warning in zip([*missing, "none.csv has a header (text, label), but no rows"], warnings, strict=True):
+        assert warning.startswith("Only the other sources are learnt. ")
+        assert what in warning
+
+
+def test_sources_that_are_all_empty_or_can_not_be_read_are_errors(home, tmp_path):
+    config, log = Lineage.of(home.get("models", "topics"), home).config, ChainLog(lambda kind, **fields: None)
+    file = file_of(tmp_path, sentences(12, seed=61))
+    with pytest.raises(NoRows, match=r"nothing new to learn\. The sources have no rows"):
+        reading.read(parse_sources("feedback,labels", "topics", home.folder), config, (), log)
+    with pytest.raises(NotFound, match="There is no database"):
+        reading.read(parse_sources("feedback", "topics", home.folder), config, (), log)
+    labelled(home, [])
+    with pytest.raises(NotFound, match="mails"):
+        reading.read(parse_sources(f"labels:mails,{file}", "topics", home.folder), config, (), log)
+    with pytest.raises(NoRows, match="There is no feedback on 'topics'"):
+        reading.read(parse_sources("feedback", "topics", home.folder), config, (), log)
+
+
+def test_another_look_does_not_pass_over_a_source_that_can_not_be_read(retrained, tmp_path):
+    home, made, _, _ = retrained
+    rows = [{**row, "feedback_trust": "high"} for row in sentences(2, seed=71)]
+    with pytest.raises(DataError, match="feedback_trust is 'high'"):
+        look_again(home.get("models", made.model.id), home, parse_sources(str(file_of(tmp_path, rows)), "topics", None), TERMS)
 
 
 @pytest.mark.parametrize(

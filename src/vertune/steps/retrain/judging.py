@@ -9,7 +9,7 @@ import polars as pl
 
 from vertune.core.artifact import Artifact
 from vertune.core.config import Config
-from vertune.core.errors import DataError
+from vertune.core.errors import DataError, NoRows
 from vertune.core.kinds import Source, Task
 from vertune.data import dataset as stored
 from vertune.data.chain import ChainLog
@@ -41,7 +41,7 @@ def _read(source: Source, config: Config) -> pl.DataFrame | None:
     """Return the rows of a source; None if it has none yet."""
     try:
         return reading.read([source], config, (), ChainLog(lambda kind, **fields: None))
-    except DataError:
+    except NoRows:
         return None
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from vertune.core.columns import named
 from vertune.core.config import Config
-from vertune.core.errors import DataError
+from vertune.core.errors import DataError, NoDatabase, NoRows, VertuneError
 from vertune.core.kinds import Source, Task
 from vertune.data.chain import ChainLog
 from vertune.data.dataset import TRUST
@@ -32,13 +32,23 @@ _TRUST, _ASKED = "feedback_trust", "labelled_by"
 def read(sources: Sequence[Source], config: Config, kept: Sequence[str], log: ChainLog) -> pl.DataFrame:
     """Return the rows of all sources, with the fields of the task and the columns about each row; rejected ones go to the log.
 
-    `kept` are further columns of the old dataset. Raises DataError if nothing could be read.
+    `kept` are further columns of the old dataset. A source that has no rows, or none yet, is a warning if another one has some. Raises
+    NoRows if none has, or if all rows were rejected; what else is wrong with a source, such as a file that can't be read, is an error.
     """
-    frames = [_read(source, config, kept, log) for source in sources]
+    frames, empty = list[pl.DataFrame](), list[VertuneError]()
+    for source in sources:
+        try:
+            frames.append(_read(source, config, kept, log))
+        except (NoDatabase, NoRows) as error:
+            empty.append(error)
     found = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
     if not found.height:
+        if empty and len(sources) == 1:
+            raise empty[0]
         why = f"All {log.read:,} rows were rejected: {log.rejected[0]['reason']}." if log.rejected else "The sources have no rows."
-        raise DataError(f"There is nothing new to learn. {why} Give feedback or labels, or name a file: --on new.csv")
+        raise NoRows(f"There is nothing new to learn. {why} Give feedback or labels, or name a file: --on new.csv")
+    for error in empty:
+        log.progress("warning", message=f"Only the other sources are learnt. {error}")
     return found
 
 
