@@ -413,6 +413,7 @@ def measure(kills: int, seed: int, longest: float) -> None:
             points["by itself" if by_itself else "from outside"] += 1
             print(f"kill {number + 1}: {dict(stages)}, {users.answered} answers, {len(receiver.got)} messages", flush=True)
         users.learning = False
+        assert users.answered, f"No server answered anything: {(folder / 'server.log').read_text()[-1000:]}"
         waited = time.time()
         while time.time() - waited < SETTLING:  # again if it has begun something while it was told to end
             server = start(folder, port, 0.0)
