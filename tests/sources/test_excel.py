@@ -64,3 +64,36 @@ def test_the_header_can_stand_below_a_title_and_its_names_are_on_one_line(tmp_pa
     assert frame["the text"].to_list() == ["one", "two"]
     with pytest.raises(DataError, match=r"option 'header'|no rows under its header"):
         Excel(path=str(path), header=30).read()
+
+
+def _months(tmp_path, third):
+    path = tmp_path / "a.xlsx"
+    title = [["Enquiries", None], ["text", "label"]]
+    months = {name: [*title, *([f"{name} {place}", "ab"[place % 2]] for place in range(12))] for name in ("Jan", "Feb", "a[1]")}
+    workbook(path, {**months, "empty": title, "notes": third})
+    return path
+
+
+def test_several_sheets_with_the_same_columns_are_read_together(tmp_path):
+    path = _months(tmp_path, [["by", "when"], ["Ann", "today"]])
+    frame = Excel(path=str(path), sheet="*a*", header=2).read()
+    assert frame["text"].to_list() == [f"{name} {place}" for name in ("Jan", "a[1]") for place in range(12)]
+    assert frame["__row"].to_list() == [*range(1, 13)] * 2
+    assert frame["__file"].unique(maintain_order=True).to_list() == [f"{path}, sheet Jan", f"{path}, sheet a[1]"]
+    assert Excel(path=str(path), sheet="a[1]", header=2).read()["text"][0] == "a[1] 0"
+    assert Excel(path=str(path), sheet="[EeJ]*", header=2).read().height == 12, "an empty sheet among others"
+    source, notes = Excel(path=str(path), sheet="?eb").detect()
+    assert (source.sheet, source.header) == ("?eb", 2)
+    assert len(notes) == 1
+    with pytest.raises(UnknownName):
+        Excel(path=str(path), sheet="M*").read()
+
+
+@pytest.mark.parametrize(
+    ("third", "offered"), [([["by", "when"], ["Ann", "today"]], False), ([["x"], ["text", "label"], ["c", "a"]], True)]
+)
+def test_sheets_with_the_same_columns_are_offered(tmp_path, third, offered):
+    source, notes = Excel(path=str(_months(tmp_path, third))).detect()
+    assert source.sheet == "Jan"
+    assert notes[0].startswith("The sheet 'Jan' is read; a.xlsx also has Feb, a[1], empty, notes")
+    assert ("use --sheet '*'" in notes[0]) is offered

@@ -25,7 +25,7 @@ def run(
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="The column of the label, if the guess is wrong.")] = None,
     task: Annotated[str | None, typer.Option("--task", help="The task, if the guess is wrong; `vertune parts tasks` lists them.")] = None,
-    sheet: Annotated[str | None, typer.Option("--sheet", help="The sheet of a workbook, if the guess is wrong.")] = None,
+    sheet: Annotated[str | None, typer.Option("--sheet", help="The sheet of a workbook, if the guess is wrong; * for all sheets.")] = None,
     header: Annotated[
         int | None,
         typer.Option("--header", min=0, help="The row with the names of the columns, if the guess is wrong; 0 if there is none."),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,7 +27,7 @@ class Excel(Source):
     path: str
     """The workbook, or a pattern such as `data/*.xlsx`."""
     sheet: str | None = None
-    """Name of the sheet; None reads the first sheet."""
+    """Name of the sheet, or a pattern such as `2026-*` or `*` for several sheets with the same columns; None reads the first sheet."""
     header: int = Field(default=1, ge=0)
     """Number of the row that contains the column names, counted from 1; rows above it, such as a title, are not read. With 0, no row
     contains names, and columns are named column_1, column_2 and so on."""
@@ -50,16 +52,19 @@ class Excel(Source):
         path = _files.find(self.path)[0]
         workbook = _open(path)
         update: dict[str, Any] = {}
-        sheets = {name: _cells(workbook, name) for name in workbook.sheet_names if self.sheet in (None, name)}
+        chosen = workbook.sheet_names if self.sheet is None else _matching(workbook.sheet_names, self.sheet)
+        sheets = {name: _cells(workbook, name) for name in chosen}
         if not sheets:
             return self, ()
         largest = max(sheets, key=lambda name: sheets[name].height * sheets[name].width)
         notes = []
-        if len(sheets) > 1:
+        rows = _texts(sheets[largest])
+        names = _header.row_of_names(rows) if rows else 0
+        if len(sheets) > 1 and self.sheet is None:
             update["sheet"] = largest
             notes.append(f"The sheet '{largest}' is read; {path.name} also has {', '.join(name for name in sheets if name != largest)}.")
-        rows = [["" if cell is None else str(cell).strip() for cell in row] for row in sheets[largest].head(_HEADER_ROWS).iter_rows()]
-        names = _header.row_of_names(rows) if rows else 0
+            if names is not None and all(_texts(cells)[names : names + 1] == rows[names : names + 1] for cells in sheets.values()):
+                notes[-1] = notes[-1].removesuffix(".") + ", with the same columns: to read all sheets, use --sheet '*'."
         if names != 0 and "header" not in self.model_fields_set:
             update["header"] = 0 if names is None else names + 1
             what = "has no row with names of the columns" if names is None else f"has the names of its columns in row {names + 1}"
@@ -80,38 +85,49 @@ class Excel(Source):
     def _file(self, path: Path) -> pl.DataFrame:
         workbook = _open(path)
         sheets: list[str] = workbook.sheet_names
-        if self.sheet is not None and self.sheet not in sheets:
-            raise UnknownName("sheet", self.sheet, sheets, str(path))
-        frame = self._values(workbook, path)
-        # number rows before blank ones are removed, so that a row number in an error leads to the row in the sheet
-        frame = _table.marked(frame, str(path))
-        frame = frame.filter(~pl.all_horizontal(pl.exclude("^__.*$").is_null()))
-        if frame.is_empty():
-            raise NoRows(
-                f"The sheet '{self.sheet or sheets[0]}' of {path} has no rows under its header. Name another sheet with the option 'sheet'."
-            )
-        return frame
+        chosen = sheets[:1] if self.sheet is None else _matching(sheets, self.sheet)
+        if not chosen:
+            raise UnknownName("sheet", str(self.sheet), sheets, str(path))
+        frames = []
+        for sheet in chosen:
+            # number rows before blank ones are removed, so that a row number in an error leads to the row in the sheet
+            frame = _table.marked(self._values(workbook, path, sheet), f"{path}, sheet {sheet}" if len(chosen) > 1 else str(path))
+            frames.append(frame.filter(~pl.all_horizontal(pl.exclude("^__.*$").is_null())))
+        filled = [frame for frame in frames if not frame.is_empty()]
+        if not filled:
+            raise NoRows(f"The sheet '{chosen[0]}' of {path} has no rows under its header. Name another sheet with the option 'sheet'.")
+        return _table.stacked(filled)
 
-    def _values(self, workbook: Any, path: Path) -> pl.DataFrame:
+    def _values(self, workbook: Any, path: Path, sheet: str) -> pl.DataFrame:
         """Return the cells under the header; a column whose cells have different types, such as numbers and words, becomes texts."""
         import fastexcel
 
         try:
             # all rows decide on the types, because a code such as A1 in a late row would be lost in a column of numbers
             options = {"header_row": self.header - 1 if self.header else None, "schema_sample_rows": None, "dtype_coercion": "coerce"}
-            frame: pl.DataFrame = workbook.load_sheet(self.sheet or 0, **options).to_polars()
+            frame: pl.DataFrame = workbook.load_sheet(sheet, **options).to_polars()
             gaps = [place for place, column in enumerate(frame) if column.null_count() and column.dtype not in (pl.String, pl.Null)]
             if gaps:
                 # the reader drops words such as "n/a" from a column of numbers, which are seen only if the column is read as texts
-                texts: pl.DataFrame = workbook.load_sheet(self.sheet or 0, **options, use_columns=gaps, dtypes="string").to_polars()
+                texts: pl.DataFrame = workbook.load_sheet(sheet, **options, use_columns=gaps, dtypes="string").to_polars()
                 frame = frame.with_columns(texts[name] for name in texts.columns if texts[name].null_count() < frame[name].null_count())
         except fastexcel.FastExcelError as error:
             raise DataError(
-                f"The sheet '{self.sheet or workbook.sheet_names[0]}' of {path} can't be read ({first_line(error)}). "
+                f"The sheet '{sheet}' of {path} can't be read ({first_line(error)}). "
                 "Check the number of the row with the column names (option 'header'), or name another sheet with the option 'sheet'."
             ) from error
         frame.columns = _table.names((_cell_name(name) for name in frame.columns), str(path))
         return frame.with_columns(pl.col(pl.Null).cast(pl.String))
+
+
+def _matching(sheets: Sequence[str], wanted: str) -> list[str]:
+    """Return the sheet with this name, else the sheets whose names match it as a pattern."""
+    return [wanted] if wanted in sheets else [name for name in sheets if fnmatchcase(name, wanted)]
+
+
+def _texts(cells: pl.DataFrame) -> list[list[str]]:
+    """Return the first rows of a sheet as texts without blanks around them."""
+    return [["" if cell is None else str(cell).strip() for cell in row] for row in cells.head(_HEADER_ROWS).iter_rows()]
 
 
 def _cells(workbook: Any, sheet: str) -> pl.DataFrame:
