@@ -119,6 +119,33 @@ def test_what_can_not_be_compared(run, live, words, code):
     assert len(json.loads(run("history", "support", "--json")[1])) == 1
 
 
+@pytest.mark.parametrize("words", [["deploy", "support"], ["alias", "support@live"]])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_model_of_another_task_goes_live_only_if_asked_for(run, live, home, words, kept):
+    run(*(["deploy", "support"] if kept else ["alias", "support@live"]), model(1))
+    assert (home / "server.db").exists() is kept
+    code, said = run(*words, model(4))
+    assert code == ConfigError.exit_code
+    assert f"The task of {model(4)} is tag; expected classify" in said
+    assert live() == model(1)
+    assert run(*words, model(4), "--another-task")[0] == 0
+    assert live() == model(4)
+    assert run("alias", "support@old", model(1))[0] == 0, "only what is live is compared"
+
+
+def test_a_model_that_reads_other_fields_goes_live_only_if_asked_for(run, live, home):
+    run("deploy", "support", model(1))
+    manifest = json.loads((home / "models" / model(2) / "manifest.json").read_text())
+    task = {"name": "classify", "inputs": {"age": "number", "job": "category"}}
+    write_json(home / "models" / model(2) / "manifest.json", {**manifest, "config": {"task": task}})
+    code, said = run("deploy", "support", model(2))
+    assert code == ConfigError.exit_code
+    assert "with the fields age (number), job (category); expected classify with the fields text (text)" in " ".join(said.split())
+    assert run("deploy", "support", model(2), "--canary", "5%")[0] == ConfigError.exit_code
+    assert run("deploy", "support", model(2), "--another-task")[0] == 0
+    assert live() == model(2)
+
+
 def test_what_does_not_exist(run):
     assert run("deploy", "support", "nobody")[0] == NotFound.exit_code
     assert run("deploy", "support", model(2), "--shadow")[0] == NotFound.exit_code, "nothing is live"

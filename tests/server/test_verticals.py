@@ -81,6 +81,14 @@ def test_another_model_goes_live(running, home, alone, other) -> None:
     assert home.aliases()["intent@live"] == other
 
 
+def test_a_model_of_another_task_goes_live_only_if_asked_for(running, home) -> None:
+    live, tagger = (home.get("models", f"{name}@live").id for name in ("intent", "spans"))
+    said = problem(running.ask.put("/v1/verticals/intent", json={"model": tagger}), 422)
+    assert f"The task of {tagger} is tag; expected classify" in said
+    assert home.aliases()["intent@live"] == live
+    assert running.ask.put("/v1/verticals/intent", json={"model": tagger, "another_task": True}).json()["model"] == tagger
+
+
 def test_models_that_go_live_one_after_the_other_are_all_seen(running, home, other) -> None:
     """Within what the clock of files can tell apart."""
     first = home.get("models", "intent@live").id

@@ -20,6 +20,7 @@ def run(
         int | None, typer.Option("--promote-after", min=1, help="Make it live after so many answers.", show_default="never")
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the history.")] = "",
+    another_task: options.AnotherTask = False,
     home: options.Home = None,
     database: options.Database = None,
 ) -> None:
@@ -37,7 +38,7 @@ def run(
     with options.opened(home, database) as (where, opened):
         versions = Versions(where, opened, "command line")
         if not canary and not shadow:
-            target = versions.deploy(name, model, reason)
+            target = versions.deploy(name, model, reason, another_task)
             output.note(f"{name}@live points to {target.id}.", style="")
             output.next_steps(f"vertune history {name}", f"vertune rollback {name}")
             return

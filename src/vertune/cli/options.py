@@ -39,6 +39,9 @@ RequireSigned = Annotated[
     Path | None,
     typer.Option("--require-signed", metavar="PUBLIC_KEY", help="Refuse models that were not signed with this key; see `vertune sign`."),
 ]
+AnotherTask = Annotated[
+    bool, typer.Option("--another-task", help="Even if it has another task than the live model, or reads other fields.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Split = Annotated[str, typer.Option("--split", help="The split of the model's dataset to measure on: train, validation or test.")]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vertune.core.artifact import Artifact, Home
-from vertune.core.errors import StorageError, VertuneError
+from vertune.core.errors import ConfigError, StorageError, VertuneError
+from vertune.core.kinds import Task
+from vertune.core.parse import build
 
 _REASON_CHARACTERS = 1_000
 """Maximum length of a reason that is shown to users. One that is cut is not found among the texts of errors, which have translations."""
@@ -36,6 +38,34 @@ def read_live(home: Home) -> LiveModels:
         except VertuneError as error:
             live.errors[name] = shorten(str(error).replace("NAME@TAG", alias))
     return live
+
+
+def require_like_live(home: Home, name: str, candidate: Artifact) -> None:
+    """Raise ConfigError if a model has another task than the live model of a vertical, or reads other fields.
+
+    Clients of the vertical would then send what the model can't read, or get answers that they can't read. Nothing is required if no model
+    is live, or if the live one can't be read.
+    """
+    try:
+        written = [one.manifest.get("config", {}).get("task") for one in (candidate, home.get("models", f"{name}@live"))]
+    except VertuneError:
+        return
+    if None in written:
+        return
+    tasks = [build(Task, one) for one in written]
+    has, expected = (one.name for one in tasks)
+    if has == expected:
+        has, expected = (f"{one.name} with the fields {', '.join(sorted(_fields(one)))}" for one in tasks)
+    if has != expected:
+        raise ConfigError(
+            f"The task of {candidate.id} is {has}; expected {expected}, as the live model's. Choose another model, or change the clients "
+            f"of '{name}' first, and then deploy it at once: --another-task, or `another_task` over HTTP."
+        )
+
+
+def _fields(task: Task) -> list[str]:
+    """Return the input fields that a request must have."""
+    return [f"{column.name} ({column.type})" for column in task.input_columns if column.required]
 
 
 def reason(error: BaseException, model: Artifact) -> str:

@@ -12,6 +12,7 @@ from vertune.core.artifact import Artifact, Home
 from vertune.core.errors import ConfigError, Conflict, NotFound
 from vertune.core.ids import time_ordered_id
 from vertune.runtime.fleet import graph_of
+from vertune.runtime.live import require_like_live
 from vertune.runtime.shared_store import read_verdict
 from vertune.store import rollouts
 from vertune.store.database import Database, format_time
@@ -39,12 +40,15 @@ class Versions:
     actor: str
     """Who makes the changes, for the history: the id of an API key, or `command line`."""
 
-    def deploy(self, name: str, model: str, reason: str = "") -> Artifact:
+    def deploy(self, name: str, model: str, reason: str = "", another_task: bool = False) -> Artifact:
         """Let the alias NAME@live point to a model, and add it to the history; a rollout of the vertical ends.
 
-        Raises NotFound if there is no such model.
+        Raises NotFound if there is no such model, and ConfigError if it has another task than the live model, or reads other fields, unless
+        `another_task` is set.
         """
         target, previous = self.home.get("models", model), self.home.aliases().get(f"{name}@live")
+        if not another_task:
+            require_like_live(self.home, name, target)
         with self.database.writing() as connection:
             rollouts.end(connection, name)
             rollouts.note(connection, name, "deploy", target.id, previous=previous, actor=self.actor, reason=reason)
@@ -55,16 +59,14 @@ class Versions:
         """Begin to compare a candidate with the live model of a vertical, and return the rollout.
 
         Raises NotFound if there is no such model or no live one, Conflict if both are the same model or the candidate is not prepared
-        for serving, and ConfigError for a share outside 0 to 1 or another task.
+        for serving, and ConfigError for a share outside 0 to 1, for another task, and for other fields.
         """
         if not 0 < plan.share <= 1:
             raise ConfigError(f"The share of the canary is {plan.share:g}; expected more than 0 and at most 1. Write --canary 10%.")
         candidate, live = self.home.get("models", model), self.home.get("models", f"{name}@live")
         if candidate.id == live.id:
             raise Conflict(f"The model {candidate.id} is live already, so there is nothing to compare it with. Choose another model.")
-        tasks = [one.manifest["config"]["task"]["name"] for one in (candidate, live)]
-        if tasks[0] != tasks[1]:
-            raise ConfigError(f"The task of {candidate.id} is {tasks[0]}; expected {tasks[1]}, as the live model's. Choose another model.")
+        require_like_live(self.home, name, candidate)
         _require_prepared(self.home, candidate, name)
         rollout = Rollout(
             name, candidate.id, live.id, plan.mode, plan.share,
