@@ -468,6 +468,8 @@ CONFIRMED = "Transfer $200 to Oscar from checking"
         ("给李雷，不是奥斯卡", "to", "李雷"),
         ("200 is wrong, 90", "amount", "90.00 USD"),
         ("给李雷吧", "to", "李雷"),
+        ("其他都对，改成25", "amount", "25.00 USD"),
+        ("everything is fine but make it 25 please", "amount", "25.00 USD"),
     ],
 )
 def test_a_correction_says_only_the_new_value(text: str, name: str, value: str) -> None:
@@ -490,6 +492,8 @@ def test_a_correction_says_only_the_new_value(text: str, name: str, value: str) 
         "转3笔行吗",
         "50 or 60",
         "改成明天",
+        "再加十块",
+        "10 dollars more",
         "no, 300 times no",
     ],
 )
@@ -574,7 +578,22 @@ def test_a_name_is_taken_without_what_stands_in_front_of_it(reply: str, name: st
     assert talk.expect(reply).slots["to"] == name
 
 
-@pytest.mark.parametrize("reply", ["what?", "I don't know", "不知道", "好的", "why do you ask?", "可以不说吗？", "忘了"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "what?",
+        "I don't know",
+        "不知道",
+        "好的",
+        "why do you ask?",
+        "可以不说吗？",
+        "忘了",
+        "is it free to change",
+        "等我查一下",
+        "let me look it up",
+        "I can't think of it, wait",
+    ],
+)
 def test_a_reply_that_gives_no_text_is_no_text(reply: str) -> None:
     talk = Talk()
     talk.say("i have an idea", intent="idea")
@@ -654,6 +673,21 @@ def test_an_option_is_meant_by_its_place_and_a_negated_one_is_not() -> None:
         talk = Talk()
         talk.say("transfer $200 to Oscar", intent="transfer")
         assert talk.expect(reply).slots.get("account") == account
+
+
+def test_a_word_that_corrects_is_an_option_only_if_there_is_no_other_one() -> None:
+    options = [{"value": "wrong", "title": both("the wrong item came")}, {"value": "faulty", "title": both("broken")}]
+    flow = {
+        "name": "back", "title": both("a return"), "intents": ["back"], "done": both("Done."), "confirm": both("Right?"),
+        "act": {"action": "back"}, "slots": [slot("reason", "choice", "Why?", options=options)],
+    }  # fmt: skip
+    flows = Flows.model_validate({"flows": [flow]})
+    for reply, reason in (("the reason is wrong, it is broken", "faulty"), ("it's broken", "faulty"), ("wrong", "wrong")):
+        state = Conversation()
+        advance(flows, LEXICON, state, Turn("a return", "en", NOW, intent="back"))
+        step = advance(flows, LEXICON, state, Turn(reply, "en", NOW))
+        assert step is not None
+        assert step.slots == {"reason": reason}
 
 
 def test_a_number_is_taken_for_one_detail_alone_and_only_behind_its_cue() -> None:

@@ -74,6 +74,16 @@ def values(kind: str, text: str, **options: Any) -> list[Any]:
         ("Wednesday the 25th", "2026-11-25"),
         ("Friday next week", "2026-12-04"),
         ("last week Tuesday", "2026-11-17"),
+        ("Tuesday week", "2026-12-08"),
+        ("thursday fortnight", "2026-12-17"),
+        ("this time next week", "2026-12-06"),
+        ("the last day of the month", "2026-11-30"),
+        ("month end", "2026-11-30"),
+        ("at the beginning of next month", "2026-12-01"),
+        ("下个月初", "2026-12-01"),
+        ("new years eve", "2026-12-31"),
+        ("在3号", "2026-12-03"),
+        ("十二月廿五号", "2026-12-25"),
         ("周5", "2026-11-27"),
     ],
 )
@@ -87,7 +97,19 @@ def test_what_is_no_day_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["this is the 1st time", "the second card", "on the first page", "坐3号线", "5号楼", "周末愉快", "后天性的", "Merry Christmas"]
+    "text",
+    [
+        "this is the 1st time",
+        "the second card",
+        "on the first page",
+        "坐3号线",
+        "5号楼",
+        "周末愉快",
+        "后天性的",
+        "Merry Christmas",
+        "在3号楼",
+        "friday after next",
+    ],
 )
 def test_ordinals_and_wishes_are_no_days(text: str) -> None:
     assert values("date", text) == values("date", text, asked=True) == []
@@ -116,7 +138,8 @@ def test_both_ends_of_a_range_are_days(text: str, days: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "day"), [("3rd", "2026-12-03"), ("20261201", "2026-12-01"), ("3号", "2026-12-03"), ("12/25", "2026-12-25")]
+    ("text", "day"),
+    [("3rd", "2026-12-03"), ("20261201", "2026-12-01"), ("3号", "2026-12-03"), ("12/25", "2026-12-25"), ("廿五号", "2026-12-25")],
 )
 def test_short_days_are_read_only_from_a_reply(text: str, day: str) -> None:
     assert values("date", text) == []
@@ -140,6 +163,11 @@ def test_a_day_without_a_year_is_in_the_direction_that_is_preferred(month: int, 
     assert (past.month, past.day) == (future.month, future.day) == (nearest.month, nearest.day) == (month, number)
     assert past <= TODAY <= future
     assert abs(nearest - TODAY) == min(abs(past - TODAY), abs(future - TODAY)) <= timedelta(days=183)
+
+
+def test_the_first_of_the_month_is_in_the_direction_that_is_preferred() -> None:
+    days = [values("date", "the first of the month", prefer=prefer) for prefer in ("past", "future")]
+    assert days == [["2026-11-01"], ["2026-12-01"]]
 
 
 def test_tomorrow_depends_on_the_time_zone() -> None:
@@ -179,6 +207,12 @@ def test_tomorrow_depends_on_the_time_zone() -> None:
         ("14h30", "14:30"),
         ("晚上12点", "00:00"),
         ("明晚七点", "19:00"),
+        ("半夜十二点", "00:00"),
+        ("夜里两点", "02:00"),
+        ("深夜11点半", "23:30"),
+        ("差五分八点", "07:55"),
+        ("下午三点差一刻", "14:45"),
+        ("差10分钟到9点", "08:50"),
     ],
 )
 def test_times_are_read_as_people_write_them(text: str, time: str) -> None:
@@ -258,6 +292,13 @@ def test_the_day_in_front_of_a_time_is_found_beside_it() -> None:
         ("一块半", "1.50 CNY"),
         ("两毛五", "0.25 CNY"),
         ("廿五元", "25.00 CNY"),
+        ("Rs. 1,50,000", "150000.00 INR"),
+        ("1.5 lakh rupees", "150000.00 INR"),
+        ("two crore rs", "20000000.00 INR"),
+        ("1.200,50 €", "1200.50 EUR"),
+        ("新台幣三百元", "300.00 TWD"),
+        ("三十鎊", "30.00 GBP"),
+        ("fifty p", "0.50 GBP"),
     ],
 )
 def test_amounts_are_read_with_their_currency(text: str, amount: str) -> None:
@@ -283,6 +324,7 @@ def test_an_amount_without_a_currency_is_read_only_from_a_reply() -> None:
     [
         ("1.5w", "15000.00 USD"), ("five k", "5000.00 USD"), ("2 hundred", "200.00 USD"), ("half a grand", "500.00 USD"),
         ("two grand", "2000.00 USD"), ("twenty-five hundred", "2500.00 USD"), ("fourty", "40.00 USD"), ("不，500", "500.00 USD"),
+        ("a grand and a half", "1500.00 USD"), ("3 lakh", "300000.00 USD"),
     ],
 )  # fmt: skip
 def test_short_amounts_are_read_from_a_reply(text: str, amount: str) -> None:
@@ -307,7 +349,10 @@ def test_a_negative_amount_is_none(text: str) -> None:
     assert values("amount", text, asked=True) == []
 
 
-@pytest.mark.parametrize("text", ["咱们一块去", "一块儿", "换了两块屏幕", "第三块", "第5元素", "10元店", "a grand piano", "a dollar store"])
+@pytest.mark.parametrize(
+    "text",
+    ["咱们一块去", "一块儿", "换了两块屏幕", "第三块", "第5元素", "10元店", "a grand piano", "a dollar store", "for hours 5", "10 p.m."],
+)
 def test_words_of_money_that_mean_something_else_are_no_amounts(text: str) -> None:
     assert values("amount", text) == []
 
@@ -382,7 +427,17 @@ def test_a_pattern_finds_order_numbers_anywhere() -> None:
     assert values("order_number", "my order 12345678", pattern=r"SH\d{6}") == []
 
 
-@pytest.mark.parametrize("text", ["2026 1123 0001", "2026-1123-0001", "order202611230001", "二〇二六一一二三〇〇〇一", "20261123/0001"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "two zero two six one one two three triple zero one",
+        "2026 1123 0001",
+        "2026-1123-0001",
+        "order202611230001",
+        "二〇二六一一二三〇〇〇一",
+        "20261123/0001",
+    ],
+)
 def test_order_numbers_are_read_in_groups_and_in_chinese(text: str) -> None:
     assert values("order_number", f"it is {text}, thanks", pattern=r"20\d{10}") == ["202611230001"]
     assert values("order_number", f"{text} 7", pattern=r"21\d{10}") == []

@@ -6,7 +6,7 @@ import pytest
 
 from vertune.dialogue.characters import plain
 from vertune.dialogue.entities import Options, find
-from vertune.dialogue.retracted import is_negated, is_open, meant
+from vertune.dialogue.retracted import is_negated, is_open, is_relative, meant
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()  # a Sunday
 
@@ -42,6 +42,19 @@ def test_what_is_negated_or_replaced_is_not_meant(text: str, left: list[str]) ->
 def test_an_alternative_is_open_and_a_range_where_one_value_is_needed(text: str, either: bool, ranges: bool) -> None:
     found = find("amount", text, NOW, Options(currency="USD", asked=True))
     assert (is_open(text, found, ranges=False), is_open(text, found, ranges=True)) == (either, ranges)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "relative"),
+    [
+        ("amount", "再加十块", True), ("amount", "10 pounds more", True), ("amount", "another 10 pounds", True),
+        ("amount", "10 pounds", False),
+        ("amount", "改成十块", False), ("date", "a day later please", True), ("date", "in two days", False),
+    ],
+)  # fmt: skip
+def test_a_change_of_a_value_is_told_from_a_value(kind: str, text: str, relative: bool) -> None:
+    (found,) = find(kind, text, NOW, Options(currency="USD", asked=True))
+    assert is_relative(plain(text), found) is relative
 
 
 def test_what_follows_a_detail_may_negate_it() -> None:

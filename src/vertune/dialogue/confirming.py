@@ -89,7 +89,7 @@ def answer(text: str, reading: Reading, lexicon: Lexicon, flow: Flow) -> Answer:
         return Answer(None, begins)
     if any(not value and match.start() >= found.end for match, value in said(folded, lexicon)):
         return Answer(False, begins)
-    doubtful = _LIMITED.search(after) or _NEGATION.search(after) or lexicon.find("unsure", folded) or _waits(after, lexicon)
+    doubtful = _LIMITED.search(after) or _NEGATION.search(after) or lexicon.find("unsure", folded) or lexicon.waits(after)
     return Answer(None if doubtful or takes_back(folded, lexicon, flow) else True, begins)
 
 
@@ -166,9 +166,3 @@ def _leads_in(before: str, lexicon: Lexicon, flow: Flow) -> bool:
         for one in reversed(lexicon.find(kind, left)):
             left = f"{left[: one.start]} {left[one.end :]}"
     return not means_something(left)
-
-
-def _waits(folded: str, lexicon: Lexicon) -> bool:
-    """Return whether a text asks to wait."""
-    waiting = lexicon.small_talk.get("wait")
-    return waiting is not None and next(waiting.matches(folded), None) is not None

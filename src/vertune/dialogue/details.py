@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from vertune.dialogue.characters import any_of, plain
 from vertune.dialogue.entities import Found, Options, find, show
 from vertune.dialogue.entities.found import Prefer, longest
+from vertune.dialogue.evasions import gives_nothing
 from vertune.dialogue.flows import Flow, Flows, Option, Slot, pick, pick_words
 from vertune.dialogue.lexicon import Lexicon
 from vertune.dialogue.patterns import means_something
-from vertune.dialogue.retracted import is_negated, is_open, meant
+from vertune.dialogue.retracted import is_negated, is_open, is_relative, meant
 
 _CUE_REACH = 25
 """Number of characters in front of a detail in which its cue may stand."""
@@ -49,12 +50,6 @@ _REPLACES = re.compile(r"(?<![a-z])(?:it's|it is|should be|is|for|to)(?![a-z])|(
 """What may stand in front of the text that corrects another one."""
 _TYPED = ("date", "time", "number", "order_number", "phone", "mail")
 """Kinds of what is no text that corrects another one."""
-_ASKS_BACK = re.compile(
-    r"^\s*(?:why|what|how|who|when|where|which)(?![a-z])|^\s*(?:为什么|为何|为啥|怎么|什么|哪|凭什么|干嘛|多少|啥|谁)|[?？]\s*$|[吗嘛]\W*$"
-)
-"""How a reply asks back."""
-_LONGEST_QUESTION = 60
-"""Number of characters up to which a reply that asks back is no detail; who describes something may end with a question."""
 _NAME = re.compile(r"[a-z]{3,}")
 _PARTICLES = " \t\n吧呀啊哦。.!！,，"
 _LEADS = re.compile(r"^\W*(?:请|就|那就|帮我|把)?(?:改成|改为|改到|换成|更正为|change it to|change to|make it|put)\s*[:：]?\s*")
@@ -127,6 +122,8 @@ class Reader:
                 yield from ((slot, found) for found in self._behind_cue(slot, corrected.get(slot.name)))
             elif slot.announced or slot.name == asked:
                 found = self._meant(slot, slot.name == asked)
+                if slot.name in corrected and slot.name != asked:
+                    found = [one for one in found if not is_relative(folded, one)]
                 if not is_open(folded, found, ranges=not any(slot is not other and alike(slot, other) for other in flow.slots)):
                     yield from ((slot, one) for one in found)
 
@@ -135,11 +132,18 @@ class Reader:
         found = find(slot.kind, self.text, self.at, self.options(slot, asked))
         if slot.kind == "yes_no":
             return found
+        if slot.kind == "choice" and len({one.value for one in found}) > 1:
+            found = [one for one in found if not self._only_corrects(one)] or found
         left = meant(plain(self.text), found, refusable=slot.kind != "choice")
         if slot.kind == "choice" and found and not left:
             others = [option for option in self.choices(slot) if option.value not in {one.value for one in found}]
             return [found[0]._replace(value=others[0].value)] if len(others) == 1 else []
         return left
+
+    def _only_corrects(self, found: Found) -> bool:
+        """Return whether what names an option is only a word that corrects: `the reason is wrong, it is broken`."""
+        word = plain(found.raw)
+        return any((one.start, one.end) == (0, len(word)) for kind in ("deny", "correct") for one in self.lexicon.find(kind, word))
 
     def _bare(
         self, flow: Flow, known: Mapping[str, Any], asked: str | None, corrects: bool, candidates: list[tuple[Slot, Found]]
@@ -156,11 +160,12 @@ class Reader:
                 continue
             found = [one for one in find(slot.kind, self.text, self.at, self.options(slot, True)) if not _overlaps(one, places)]
             found = [one for one in found if plain(one.raw) not in _NO_NUMBERS]
-            left = meant(folded, found)
+            left = [one for one in meant(folded, found) if slot.name not in known or not is_relative(folded, one)]
             if not left or is_open(folded, left, ranges=True):
                 continue
             alone = not self.says_more(flow, [*places, *((one.start, one.end) for one in found)])
             fits = [one for one in left if alone or (slot.kind == "amount" and (self._is_cued(slot, one) or self._is_listed(one)))]
+            fits += [one for one in left if slot.kind == "amount" and one not in fits and slot.name in known and self._is_corrected(one)]
             offered += [(slot, one) for one in fits if slot.name in known or slot.kind == "amount"]
         named = [(slot, one) for slot, one in offered if any(plain(title) in folded for title in slot.title.values())]
         offered = named or offered
@@ -183,6 +188,12 @@ class Reader:
         return any(not folded[cue.end() : found.start].strip() for cue in cues) and (
             bool(_ENDS_AMOUNT.match(folded, found.end)) or name[:1].isupper()
         )
+
+    def _is_corrected(self, found: Found) -> bool:
+        """Return whether a detail stands right behind a word that corrects, and counts nothing: `change it to 25`, 改成25."""
+        folded = plain(self.text)
+        before = [one for one in self.lexicon.find("correct", folded[: found.start]) if not folded[one.end : found.start].strip()]
+        return bool(before) and bool(_ENDS_AMOUNT.match(folded, found.end))
 
     def _is_listed(self, found: Found) -> bool:
         return bool("," in plain(self.text) or "、" in self.text) and bool(
@@ -241,7 +252,9 @@ class Reader:
         if slot is None or slot.kind != "text" or slot.name in taken or (corrects and taken):
             return {}
         reply = self._reply()
-        if self._is_no_text(reply) or (taken and not self.says_more(flow, [(found.start, found.end) for found in taken.values()])):
+        if gives_nothing(reply, self.lexicon):
+            return {}
+        if taken and not self.says_more(flow, [(found.start, found.end) for found in taken.values()]):
             return {}
         value = self._without_lead(slot, reply)[:_LONGEST_TEXT]
         if slot.pattern is not None:
@@ -257,14 +270,6 @@ class Reader:
             return self.text
         start, end = self.text.find(words[0]), self.text.rfind(words[-1])
         return self.text[start : end + len(words[-1])] if 0 <= start <= end else self.rest
-
-    def _is_no_text(self, reply: str) -> bool:
-        """Return whether a reply asks back, agrees, or says that its customer doesn't know, instead of giving a text."""
-        folded = plain(reply)
-        if len(reply) <= _LONGEST_QUESTION and _ASKS_BACK.search(folded):
-            return True
-        found = [(one.start, one.end) for kind in ("unsure", "affirm") for one in self.lexicon.find(kind, folded)]
-        return bool(found) and not means_something(_blanked(folded, found))
 
     def _without_lead(self, slot: Slot, reply: str) -> str:
         """Return a reply without words that only say which detail it is: `the address is …`, 改成…, and the cues of the slot."""

@@ -128,6 +128,11 @@ class Lexicon(Section):
         named = value if isinstance(value, dict) else {"": value}
         return [Found(kind, name, match.start(), match.end()) for name, phrases in named.items() for match in phrases.matches(text)]
 
+    def waits(self, text: str) -> list[tuple[int, int]]:
+        """Return where a plain text asks to wait, as `let me check` and 稍等 do."""
+        waiting = self.small_talk.get("wait")
+        return [match.span() for match in waiting.matches(text)] if waiting is not None else []
+
 
 _NAMED = frozenset({"small_talk", "sensitive"})
 """Fields that hold words by name."""

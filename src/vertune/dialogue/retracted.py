@@ -23,6 +23,10 @@ _REFUSED_AFTER = re.compile(
     r"|\s+(?:isn't|wasn't)\s+(?:right|correct)|\s+(?:doesn't|does\s+not|won't)\s+work"
 )
 """What follows one that is refused; after a choice, such as the reason for a return, it says what is wrong."""
+_RELATIVE_BEFORE = re.compile(r"(?:再|多|少)(?:加|付|转|给|打|充|减|扣|要)?\s*$|(?<![a-z])(?:another|extra|add|plus|minus)\s+$")
+_RELATIVE_AFTER = re.compile(r"\s+(?:more|less|extra|on\s+top)(?![a-z])")
+_LATER = re.compile(r"(?<![a-z])(?:later|earlier)$")
+"""What makes a detail a change of the value that is known: 再加十块, `10 pounds more`, `a day later`."""
 _REPLACED = re.compile(
     r"(?<![a-z])(?:no|nope|wait|sorry|actually|i mean|i meant|make (?:it|that)|scratch that|oops|correction|rather)(?![a-z])"
     r"|不对|不是|不不|应该|哦不|啊不|(?<![是要])不[，,、\s]|说错|打错|写错|错了|改成|改到|改为|换成|还是算"
@@ -40,6 +44,13 @@ _BETWEEN = 30
 def is_negated(text: str, start: int, end: int) -> bool:
     """Return whether the detail at a place of a plain text is one that the customer doesn't mean."""
     return bool(_NEGATED_BEFORE.search(text[max(0, start - _BETWEEN) : start]) or _NEGATED_AFTER.match(text, end))
+
+
+def is_relative(text: str, one: Found) -> bool:
+    """Return whether a detail of a plain text says by how much another value is to change, rather than a value."""
+    before = text[max(0, one.start - _BETWEEN) : one.start]
+    later = _LATER.search(text[one.start : one.end])
+    return bool(later or _RELATIVE_BEFORE.search(before) or _RELATIVE_AFTER.match(text, one.end))
 
 
 def meant(text: str, found: Sequence[Found], refusable: bool = True) -> list[Found]:

@@ -38,6 +38,8 @@ _ORDER_ALONE = re.compile(rf"(?<![a-z0-9-])(?P<number>{_ORDER})(?![a-z0-9-])")
 _RUN = re.compile(r"[a-z]{0,4}\d[a-z0-9]*(?:[ _/.-][a-z]{0,4}\d[a-z0-9]*)+")
 _MOST_GROUPS = 6
 """Number of groups in which an order number may be written."""
+_SPELLED_OUT = re.compile(rf"(?<![a-z]){_SPOKEN}(?:[\s,-]+(?:{_SPOKEN}|\d(?!\d))){{5,39}}(?![a-z])")
+"""A number that is read aloud, digit by digit."""
 _CHINESE_DIGITS = re.compile(r"[零〇一二三四五六七八九幺]{6,40}")
 _GLUED = r"(?:(?<![a-z0-9])|(?<=order)|(?<=number)|(?<=no))"
 """What may stand in front of an order number: nothing, or a word for it without a space."""
@@ -76,7 +78,7 @@ def _ending(match: re.Match[str]) -> Iterator[Found]:
 def order_numbers(text: str, _: float, options: Options) -> Iterator[Found]:
     """Yield the order numbers in a plain text, in upper case: what fits the pattern; without one, codes that are announced or asked for.
 
-    What fits the pattern may be written in groups, such as 2026 1123 0001, or in Chinese characters.
+    What fits the pattern may be written in groups, such as 2026 1123 0001, or digit by digit in English words or Chinese characters.
     """
     if options.pattern:
         pattern = _compiled(options.pattern)
@@ -84,7 +86,7 @@ def order_numbers(text: str, _: float, options: Options) -> Iterator[Found]:
             if match.group():
                 yield Found(match.start(), match.end(), match.group().upper(), match.group())
         yield from _grouped(text, pattern)
-        for match in _CHINESE_DIGITS.finditer(text):
+        for match in (*_CHINESE_DIGITS.finditer(text), *_SPELLED_OUT.finditer(text)):
             if pattern.fullmatch(digits_of(match.group())):
                 yield Found(match.start(), match.end(), digits_of(match.group()), match.group())
         return

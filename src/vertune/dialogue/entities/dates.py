@@ -40,13 +40,14 @@ _HOLIDAYS = {
     "new year's eve": (12, 31), "new year's day": (1, 1), "圣诞节": (12, 25), "圣诞": (12, 25), "平安夜": (12, 24), "元旦": (1, 1),
     "跨年夜": (12, 31), "国庆节": (10, 1), "劳动节": (5, 1), "情人节": (2, 14), "双十一": (11, 11),
 }  # fmt: skip
-_HOLIDAY = "|".join(re.escape(word).replace("\\ ", r"\s+") for word in sorted(_HOLIDAYS, key=len, reverse=True))
+_HOLIDAY = "|".join(re.escape(word).replace("\\ ", r"\s+").replace("'", "'?") for word in sorted(_HOLIDAYS, key=len, reverse=True))
+_BY_LETTERS = {word.replace("'", ""): day for word, day in _HOLIDAYS.items()}
 _WORDS = (
     r"(?:an?\s+)?couple(?:\s+of)?"
     r"|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|twenty|thirty|\d{1,3}"
 )
 _COUNT = r"[一二三四五六七八九十两半几\d]{1,4}"
-_N = r"[\d一二三四五六七八九十]{1,3}"
+_N = r"[\d一二三四五六七八九十廿卅]{1,3}"
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DAY = "|".join(sorted(_DAYS, key=len, reverse=True))
 _SPELLED = "|".join(re.escape(word).replace("\\ ", r"[\s-]") for word in sorted(_ORDINALS, key=len, reverse=True))
@@ -172,13 +173,15 @@ def _named_weekday(match: re.Match[str], context: _Context) -> date | None:
 
 
 def _of_month(match: re.Match[str], context: _Context) -> date | None:
-    """Read `the 5th of next month`."""
+    """Read `the 5th of next month`; `the month` is the preferred one."""
+    if match["which"] == "the":
+        return _month_day(_nth(match["day"]), context)
     first = _months(context.today.replace(day=1), {"last": -1, "next": 1}.get(match["which"], 0))
     return _day(first.year, first.month, _nth(match["day"]))
 
 
 def _end(match: re.Match[str], context: _Context) -> date | None:
-    """Read `the end of next month` and 月底."""
+    """Read `the end of next month`, `month end` and 月底."""
     which, today = match["which"] or "", context.today
     if match["unit"] in {"year", "年"}:
         return _day(today.year + {"next": 1, "明": 1, "last": -1, "去": -1}.get(which, 0), 12, 31)
@@ -186,15 +189,28 @@ def _end(match: re.Match[str], context: _Context) -> date | None:
     return first.replace(day=calendar.monthrange(first.year, first.month)[1])
 
 
+def _beginning(match: re.Match[str], context: _Context) -> date | None:
+    """Read `the beginning of next month` and 下个月初."""
+    first = context.today.replace(day=1)
+    if match["unit"] in {"year", "年"}:
+        return _day(first.year + 1, 1, 1)
+    return _months(first, 1)
+
+
+def _next_week(match: re.Match[str], context: _Context) -> date | None:
+    """Read `this time next week`."""
+    return context.today + timedelta(days=7)
+
+
 def _holiday(match: re.Match[str], context: _Context) -> date | None:
-    return _near(*_HOLIDAYS[" ".join(match["name"].split())], context)
+    return _near(*_BY_LETTERS[" ".join(match["name"].replace("'", "").split())], context)
 
 
 def _weeks_from(match: re.Match[str], context: _Context) -> date | None:
-    """Read `a week from Friday` and `a week tomorrow`."""
-    name = match["name"]
+    """Read `a week from Friday`, `a week tomorrow` and, as the British say it, `Friday week`."""
+    name, count = match["name"], match["count"]
     base = _RELATIVE.get(name, 0) if name not in _DAYS else (_DAYS[name] - context.today.weekday()) % 7
-    return context.today + timedelta(days=base + 7 * _number(match["count"]))
+    return context.today + timedelta(days=base + 7 * ({"week": 1, "fortnight": 2}.get(count) or _number(count)))
 
 
 def _relative(match: re.Match[str], context: _Context) -> date | None:
@@ -277,7 +293,7 @@ def _nth(written: str) -> int:
 
 
 def _whole(written: str) -> int:
-    value = None if re.search(r"[^零〇一二三四五六七八九十两\d]", written) else chinese(written)
+    value = None if re.search(r"[^零〇一二三四五六七八九十两廿卅\d]", written) else chinese(written)
     return int(value or 0)
 
 
@@ -337,11 +353,20 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
     (_form(rf"(?<![a-z])(?<!\bi )(?<!you )(?<!we )(?P<month>{_MONTH})\.?\s+(?:the\s+)?{_ORDINAL}(?![a-z\d:]){_YEAR}(?!\d)"), _named),
     (_form(rf"(?<!\d)(?P<year>\d\d|前年|去年|今年|明年|后年)(?:(?<=\d)\s?年|的)?\s?(?P<month>{_N})\s?月\s?(?P<day>{_N})\s?[日号]?"), _full),
     (_DIGITS_ALONE, _full),
-    (_form(rf"(?<![年\d一二三四五六七八九十])(?P<month>{_N})\s?月\s?(?P<day>{_N})\s?[日号]?"), _chinese_month),
+    (_form(rf"(?<![年\d一二三四五六七八九十廿卅])(?P<month>{_N})\s?月\s?(?P<day>{_N})\s?[日号]?"), _chinese_month),
     (_form(rf"(?P<which>上|下|这|本)个?月\s?(?P<day>{_N})\s?[日号]"), _shifted_month),
+    (_form(r"(?:下个?(?=月)|明(?=年))(?P<unit>月|年)初"), _beginning),
     (_form(r"(?P<which>上|下|这|本)?个?(?P<unit>月)[底末](?!线)"), _end),
     (_form(r"(?P<which>明|今|去)?(?P<unit>年)[底末](?!线)"), _end),
-    (_form(r"(?<![a-z])(?:the\s+)?end\s+of\s+(?:the\s+)?(?:(?P<which>this|next|last)\s+)?(?P<unit>month|year)(?![a-z])"), _end),
+    (
+        _form(
+            r"(?<![a-z])(?:the\s+)?(?:end|last\s+day)\s+of\s+(?:the\s+)?(?:(?P<which>this|next|last)\s+)?(?P<unit>month|year)(?![a-z])"
+        ),
+        _end,
+    ),
+    (_form(r"(?<![a-z])(?:the\s+)?(?:(?P<which>this|next|last)\s+)?(?P<unit>month|year)[\s-]end(?![a-z])"), _end),
+    (_form(r"(?<![a-z])(?:the\s+)?(?:beginning|start)\s+of\s+next\s+(?P<unit>month|year)(?![a-z])"), _beginning),
+    (_form(r"(?<![a-z])(?:at\s+)?(?:this|the\s+same)\s+time,?\s+next\s+week(?![a-z])"), _next_week),
     (_form(rf"(?<![a-z])(?:the\s+)?{_NTH}\s+of\s+(?P<which>this|next|last|the)\s+month(?![a-z])"), _of_month),
     (_form(rf"(?<![a-z])(?P<which>this|next|last)\s+month,?\s+on\s+the\s+{_NTH}"), _of_month),
     (
@@ -351,6 +376,7 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
         _named_weekday,
     ),
     (_form(rf"(?<![a-z])(?:the\s+)?(?P<day>\d{{1,2}}\s?(?:st|nd|rd|th))(?![a-z]){_GOES_ON}"), _day_of_month),
+    (_form(rf"(?P<on>[在于到])(?P<day>{_N})\s?[日号](?![楼线店门院座机卡桌馆厅柜铺库码仓口站])"), _day_of_month),
     (_form(rf"(?<![a-z])(?P<on>on|by|until|till|before|from|since)\s+the\s+(?P<day>{_SPELLED})(?![a-z]){_GOES_ON}"), _day_of_month),
     (_form(rf"(?<![a-z])(?<!merry )(?P<name>{_HOLIDAY})(?![a-z])"), _holiday),
     (
@@ -360,8 +386,9 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
         ),
         _weeks_from,
     ),
+    (_form(rf"(?<![a-z])(?<!next )(?<!last )(?<!this )(?P<name>{_DAY}|today|tomorrow)\s+(?P<count>week|fortnight)(?![a-z])"), _weeks_from),
     (_form(rf"(?P<count>(?<=过)(?<![超经不通]过){_COUNT})\s?个?(?P<unit>天|日|周|星期|礼拜|月)(?!了|前|后)"), _after),
-    (_form(rf"(?<![月\d一二三四五六七八九十第])(?P<day>{_N})\s?[日号](?![楼线店门院座机卡])"), _day_of_month),
+    (_form(rf"(?<![月\d一二三四五六七八九十廿卅第])(?P<day>{_N})\s?[日号](?![楼线店门院座机卡])"), _day_of_month),
     (
         _form(
             r"(?<![a-z])(?:the\s+)?(?P<word>day\s+(?:before\s+yesterday|after\s+tomorrow)|yesterday|today|tonight|tomorrow|tomorow|tommorr?ow|tmrw|tmr|tmw|2moro)(?![a-z])"
@@ -371,7 +398,7 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
     (_form(r"(?P<word>大前天|大后天|前天|后天(?![性形])|后[儿日]|昨[天日晚儿]|今[天日晚儿早]|明[天日晚儿早])"), _relative),
     (_form(rf"(?<![a-z])(?P<name>{_DAY})\s+(?:of\s+)?(?P<which>this|next|last)\s+week(?![a-z])"), _weekday_of_week),
     (_form(rf"(?<![a-z])(?P<which>this|next|last)\s+week,?\s+(?:on\s+)?(?P<name>{_DAY})(?![a-z])"), _weekday_of_week),
-    (_form(rf"(?<![a-z])(?:(?P<which>this|next|last|past|coming)\s+)?(?P<name>{_DAY})(?![a-z])"), _weekday),
+    (_form(rf"(?<![a-z])(?:(?P<which>this|next|last|past|coming)\s+)?(?P<name>{_DAY})(?![a-z])(?!\s+after\s+next)"), _weekday),
     (_form(r"(?P<which>上+|下+|这|本)?个?(?<!每)(?:周|星期|礼拜)(?P<name>[一二三四五六日天末1-7])(?![天个年月愉快次\d.])"),
      _chinese_weekday),
     (

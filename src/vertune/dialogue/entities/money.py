@@ -14,17 +14,19 @@ _AFTER = {
     "usd": "USD", "us dollars": "USD", "us dollar": "USD", "dollars": "USD", "dollar": "USD", "bucks": "USD", "buck": "USD",
     "美元": "USD", "美金": "USD", "美刀": "USD", "刀": "USD",
     "eur": "EUR", "euros": "EUR", "euro": "EUR", "欧元": "EUR", "gbp": "GBP", "pounds": "GBP",
-    "pound": "GBP", "quid": "GBP", "英镑": "GBP", "cny": "CNY",
+    "pound": "GBP", "quid": "GBP", "英镑": "GBP", "镑": "GBP", "cny": "CNY",
     "rmb": "CNY", "yuan": "CNY", "元人民币": "CNY", "块人民币": "CNY", "人民币": "CNY",
     "元钱": "CNY", "元": "CNY", "块钱": "CNY", "块": "CNY", "大洋": "CNY",
     "hkd": "HKD", "hong kong dollars": "HKD", "港币": "HKD", "港元": "HKD",
+    "台币": "TWD", "臺币": "TWD", "新台币": "TWD", "澳元": "AUD", "澳币": "AUD", "加元": "CAD", "加币": "CAD",
     "jpy": "JPY", "yen": "JPY", "日元": "JPY", "日币": "JPY", "inr": "INR", "rupees": "INR", "rupee": "INR", "卢比": "INR",
+    "rs": "INR", "rs.": "INR",
     "chf": "CHF", "francs": "CHF", "瑞士法郎": "CHF", "aud": "AUD", "cad": "CAD",
 }  # fmt: skip
 _SIGN = "|".join(re.escape(sign) for sign in sorted(_SIGNS, key=len, reverse=True))
 _CODES = "|".join(sorted({code.lower() for code in _AFTER.values()}))
-_NAMES_BEFORE = "rmb|人民币|港币|港元|美元|美金|欧元|英镑|日元"
-_BEFORE = re.compile(rf"(?:(?<![a-z])(?:{_CODES})|{_SIGN}|{_NAMES_BEFORE})\s*$")
+_NAMES_BEFORE = "rmb|人民币|港币|港元|美元|美金|欧元|英镑|日元|日币|新?[台臺]币|澳元|澳币|加元|加币|卢比"
+_BEFORE = re.compile(rf"(?:(?<![a-z])(?:{_CODES}|rs\.?)|{_SIGN}|{_NAMES_BEFORE})\s*$")
 _UNIT = re.compile(
     r"\s*(?:(?:"
     + "|".join(re.escape(unit) for unit in sorted(filter(str.isascii, _AFTER), key=len, reverse=True))
@@ -43,7 +45,7 @@ _SMALL_WORDS = (
     r"|(?:thir|four|fif|six|seven|eigh|nine)teen|ten|eleven|twelve|one|two|three|four|five|six|seven|eight|nine"
 )
 _CENTS = re.compile(rf"\s+(?:and\s+)?({_SMALL_WORDS})\s+(?:cents?|pence)(?![a-z])")
-_CENTS_ALONE = re.compile(rf"(?<![a-z\d.,-])({_SMALL_WORDS})\s?(?:cents?|pence|(?<=\d)p)(?![a-z])")
+_CENTS_ALONE = re.compile(rf"(?<![a-z\d.,-])({_SMALL_WORDS})\s?(?:cents?|pence|(?:(?<=\d)|(?<=[a-z]\s))p(?!\.?\s?m(?![a-z])))(?![a-z])")
 _AND_CENTS = re.compile(rf"\s+({_SMALL_WORDS})(?=\s*(?:$|[,.;!?])|\s+(?:for|to|from|and|please|back|at)(?![a-z]))")
 """What may follow dollars and is cents although it has no unit: `a dollar fifty`, `20 dollars 50`."""
 _ONE = re.compile(
@@ -51,6 +53,7 @@ _ONE = re.compile(
 )
 _GRAND = re.compile(
     rf"(?<![a-z\d.])(?P<count>half\s+a|an?|a\s+couple(?:\s+of)?|\d+(?:\.\d+)?|{_SMALL_WORDS})\s+grand"
+    r"(?P<half>\s+and\s+a\s+half(?![a-z]))?"
     r"(?=\s*(?:$|[,.;!?])|\s+(?:to|from|for|in|into|please|and|or|today|tomorrow|now|by|is|was|on|at|of)(?![a-z]))"
 )
 _GRANDS = {"half a": Decimal("0.5"), "a": Decimal(1), "an": Decimal(1), "a couple": Decimal(2), "a couple of": Decimal(2)}
@@ -101,6 +104,7 @@ def _spoken(text: str, options: Options) -> Iterator[Found]:
         yield Found(match.start(), end, _money(value, currency), text[match.start() : end])
     for match in _GRAND.finditer(text):
         count = _GRANDS.get(" ".join(match["count"].split())) or _small(match["count"])
+        count += Decimal("0.5") if match["half"] else 0
         unit = _UNIT.match(text, match.end())
         yield Found(match.start(), match.end(), _money(count * 1_000, _currency(unit.group()) if unit else options.currency), match.group())
     for match in _CENTS_ALONE.finditer(text):

@@ -1,8 +1,8 @@
 """Reads numbers in digits and in English and Chinese words; knows nothing of what they count.
 
-English words follow `hundreds [and] tens-ones` with thousand, million and billion; a row of single digits, such as `one two three`, is no
-number. `half a million`, `two and a half` and `1.5 million` are numbers too. In Chinese, a digit after a unit without 零 counts the next
-smaller unit: 三千五 is 3,500.
+English words follow `hundreds [and] tens-ones` with thousand, lakh, million, crore and billion; a row of single digits, such as `one two
+three`, is no number. `half a million`, `two and a half`, `1.5 million` and 1,50,000 are numbers too. In Chinese, a digit after a unit
+without 零 counts the next smaller unit: 三千五 is 3,500.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _ONES_IN_ORDER = (
 _ONES = {word: number for number, word in enumerate(_ONES_IN_ORDER)}
 _TENS = dict(zip(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), range(20, 100, 10), strict=True))
 _TENS |= {"fourty": 40, "ninty": 90}  # as they are often misspelt
-_SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
+_SCALES = {
+    "thousand": 1_000, "lakh": 100_000, "lac": 100_000, "lakhs": 100_000, "million": 1_000_000, "crore": 10_000_000, "crores": 10_000_000,
+    "billion": 1_000_000_000,
+}  # fmt: skip
 _WORD = "|".join([*_ONES, *_TENS, "hundred", *_SCALES])
 _ENGLISH = re.compile(rf"(?<![a-z0-9])(?:(?:an?|{_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_WORD}))*)(?![a-z0-9])")
 _DIGITS = {character: number for number, character in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "俩": 2}
@@ -32,8 +35,11 @@ _SHORTER = {"廿": "二十", "卅": "三十"}
 _HAN = "".join([*_DIGITS, *_UNITS, *_LARGE, *_SHORTER])
 _CHINESE = re.compile(rf"\d+(?:\.\d+)?[{''.join([*_UNITS, *_LARGE])}][{_HAN}\d]*|[{_HAN}]+")
 _WRITTEN = re.compile(
-    r"(?<![\d.])(?<!\d,)(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+(?! ?\d)|\d+)(?:\.\d+)?(?!\d)(?![.,]\d)|(?<![\w.,])\.\d{1,2}(?![\d.])"
+    r"(?<![\d.])(?<!\d,)(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d\d)+,\d{3}|\d{1,3}(?: \d{3})+(?! ?\d)|\d+)(?:\.\d+)?(?!\d)(?![.,]\d)"
+    r"|(?<![\w.,])\.\d{1,2}(?![\d.])"
 )
+_EUROPEAN = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d{1,2}(?![\d.,])")
+"""A number with points between thousands and a decimal comma, which is written in no other way: 1.200,50."""
 _SHORT = re.compile(r"(?<![\d.a-z])(?<!\d,)(\d+(?:\.\d+)?)\s?([kmw])(?![a-z0-9])")
 _SHORT_SCALES = {"k": 1_000, "m": 1_000_000, "w": 10_000}
 _THOUSANDS = re.compile(r"\s?k(?![a-z0-9])")
@@ -146,6 +152,8 @@ def _written(text: str) -> Iterator[Number]:
     for match in _WRITTEN.finditer(text):
         if sum(map(str.isdigit, match.group())) <= _MOST_DIGITS:
             yield Number(match.start(), match.end(), Decimal(match.group().replace(",", "").replace(" ", "")))
+    for match in _EUROPEAN.finditer(text):
+        yield Number(match.start(), match.end(), Decimal(match.group().replace(".", "").replace(",", ".")))
     for match in _SHORT.finditer(text):
         yield Number(match.start(), match.end(), Decimal(match[1]) * _SHORT_SCALES[match[2]])
     for match in _SCALED.finditer(text):

@@ -40,21 +40,25 @@ _PARTS = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20}
 _NAMED = {"noon": "12:00", "midday": "12:00", "midnight": "00:00", "正午": "12:00", "午夜": "00:00", "零点": "00:00"}
 _NAME = re.compile(r"(?<![a-z])(?:noon|midday|midnight)(?![a-z])|正午|午夜|零点(?![\d一二三四五六七八九十半])")
 _ASKED = re.compile(rf"^\W*(?:(?:at|around|about|by)\s+)?(?P<hour>\d{{1,2}}|{_HOURS})\W*$")
-_PARTS_OF_DAY = "凌晨|早上|早晨|清晨|上午|中午|下午|傍晚|晚上|夜里|(?<![今明昨])晚"
+_PARTS_OF_DAY = "凌晨|早上|早晨|清晨|上午|中午|下午|傍晚|晚上|夜里|半夜|深夜|夜间|(?<![今明昨])晚"
 _IN_THE_DAY = "(?<=今晚)|(?<=明晚)|(?<=昨晚)|(?<=今早)|(?<=明早)"
 """Words for a part of a certain day, which are that day's, so that only their last character says the part."""
 _PERIOD = rf"(?:(?P<period>{_PARTS_OF_DAY}|{_IN_THE_DAY})\s?)?"
+_MINUTES = r"一刻|(?:[一二三四五六七八九十]{1,3}|\d{1,2})分钟?"
 _CHINESE = re.compile(
-    rf"(?<!第){_PERIOD}(?P<hour>\d{{1,2}}|[一二三四五六七八九十两]{{1,3}})\s?(?:点钟?|时|:(?=\d\d))"
+    rf"(?<!第){_PERIOD}(?:差(?P<before>{_MINUTES})(?:到)?)?(?P<hour>\d{{1,2}}|[一二三四五六七八九十两]{{1,3}})\s?(?:点钟?|时|:(?=\d\d))"
     r"(?!\s?(?:建议|意见|问题|要求|疑问|想法|原因|说明|理由|不满|好处|坏处|不足|感受|希望|补充|需求|请求|质疑))"
-    r"(?P<rest>半|一刻|三刻|整|零?[一二三四五六七八九十]{1,3}分?|\d{1,2}分?)?"
+    rf"(?P<rest>半|一刻|三刻|整|差(?P<behind>{_MINUTES})|零?[一二三四五六七八九十]{{1,3}}分?|\d{{1,2}}分?)?"
 )
 _A_BIT = re.compile(r"(?:有|早|快|差|慢|晚|再|多|少|便宜|好|大|小|高|低)$")
 """Characters after which 一点 means a bit."""
-_AFTERNOON = frozenset({"下午", "傍晚", "晚上", "夜里", "晚"})
+_AFTERNOON = frozenset({"下午", "傍晚", "晚上", "晚"})
+_LATE = frozenset({"夜里", "半夜", "深夜", "夜间"})
+"""Parts of the day of which the small hours are after midnight."""
+_SMALL_HOURS = 6
 
 _SAYS_HALF = re.compile(r"[apm午早晚晨夜]")
-_NIGHT = frozenset({"凌晨", "晚上", "夜里", "晚"})
+_NIGHT = frozenset({"凌晨", "晚上", "晚"}) | _LATE
 """Parts of the day of which twelve is midnight."""
 
 
@@ -111,18 +115,21 @@ def _chinese(text: str) -> Iterator[Found]:
         if number is None or (not period and match["hour"] == "一" and (not rest or _A_BIT.search(text[: match.start()]))):
             continue  # 一点 alone is nearly always a bit
         hour = int(number)
-        if (period in _AFTERNOON and hour < 12) or (period == "中午" and hour < 3):
+        late = period in _LATE and _SMALL_HOURS <= hour < 12
+        if (period in _AFTERNOON and hour < 12) or (period == "中午" and hour < 3) or late:
             hour += 12
         elif hour == 12 and period in _NIGHT:
             hour = 0
-        yield from _found(match, hour, _minutes(rest))
+        less = match["before"] or match["behind"]
+        minutes = hour * 60 + (_minutes(rest) if not less else -_minutes(less))
+        yield from _found(match, minutes // 60 % 24 if less else hour, minutes % 60 if less else _minutes(rest))
 
 
 def _minutes(rest: str) -> int:
     named = {"": 0, "整": 0, "半": 30, "一刻": 15, "三刻": 45}
     if rest in named:
         return named[rest]
-    value = chinese(rest.removesuffix("分").lstrip("零") or "零")
+    value = chinese(rest.removesuffix("钟").removesuffix("分").lstrip("零") or "零")
     return 60 if value is None else int(value)
 
 
