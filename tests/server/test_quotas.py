@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.server.conftest import TEXTS, admin
-from tests.server.running import problem, until
+from tests.server.running import LONG, problem, until
 from vertune.core.errors import ConfigError
 from vertune.server.service import Service
 from vertune.server.settings import Settings
@@ -62,6 +65,30 @@ def test_a_quota_that_is_used_up_says_what_to_do(home, start, plans, secret) -> 
     assert running.service.recorder.writer.flush()
     usage = running.stranger.get("/v1/usage", headers=bank, params={"by": "vertical"}).json()["usage"]
     assert [(row["vertical"], row["requests"]) for row in usage] == [("intent", 10)]
+
+
+def test_requests_at_once_are_not_all_within_the_last_of_a_quota(home, start, plans, secret, monkeypatch) -> None:
+    running = start(home, admin(home), plans=plans)
+    bank, answers = secret("bank"), running.service.answers
+    assert [ask(running, bank).status_code for _ in range(8)] == [200] * 8
+    assert running.service.recorder.writer.flush()
+    both, release, answer = threading.Barrier(3), threading.Event(), answers.answer
+
+    async def slow(call):
+        await asyncio.to_thread(both.wait, LONG)
+        await asyncio.to_thread(release.wait, LONG)
+        return await answer(call)
+
+    monkeypatch.setattr(type(answers), "answer", lambda self, call: slow(call))
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(ask, running, bank) for _ in range(2)]
+        both.wait(LONG)
+        assert ask(running, bank).status_code == 429, "two are computed, and two are left"
+        release.set()
+        assert [one.result().status_code for one in waiting] == [200, 200]
+    monkeypatch.undo()
+    assert ask(running, bank).status_code == 429
+    assert running.service.quotas._running == {}
 
 
 def test_servers_share_a_quota_and_a_restart_forgets_nothing(home, start, plans, secret, monkeypatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
@@ -113,6 +114,13 @@ class Access:
         except (AccessError, Busy) as error:
             call.refusal = "quota" if isinstance(error, Busy) else "rights"
             raise
+
+    def running(self, request: Request, requests: int, records: int) -> AbstractContextManager[None]:
+        """Return a context in which a request counts for the quotas of its customer, while it is answered."""
+        key = self._key(request)
+        if self._quotas is None or key is None:
+            return nullcontext()
+        return self._quotas.running(key.customer, requests, records)
 
     def storage_trouble(self) -> str:
         """Return why API keys can't be created or revoked at the moment; empty if they can be, or if the server requires none."""

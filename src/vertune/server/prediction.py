@@ -139,7 +139,8 @@ async def answer(request: Request, resource: str, deployments: Sequence[Deployme
     call.deadline = _deadline(request, state.limits.deadline)
     call.disconnected = lambda: _disconnected(request)
     try:
-        answers: list[list[Answer]] = await state.service.answers.answer(call)
+        with state.access.running(request, len(deployments), number):
+            answers: list[list[Answer]] = await state.service.answers.answer(call)
     finally:
         call.disconnected = None  # breaks the reference cycle of call and request, so that no garbage collection is needed
     return answers

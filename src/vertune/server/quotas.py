@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from vertune.answering.call import Call
@@ -37,6 +38,9 @@ class Quotas:
         """By customer, what was in the database at the last query. The dict is replaced, never changed."""
         self._pending: dict[str, Sums] = {}
         """By customer, what this server answered and has not written to the database."""
+        self._running: dict[str, Sums] = {}
+        """By customer, the requests and records that this server computes now: many at once would else all be within the last one of a
+        quota."""
         self._written: deque[tuple[float, str, Sums]] = deque()
         """What this server wrote so shortly before the last query, or after it, that it may not be contained in its result."""
         self._lock = threading.Lock()
@@ -50,6 +54,23 @@ class Quotas:
         with self._lock:
             self._pending[call.customer] = _sum(self._pending.get(call.customer, _NOTHING), (count, count * len(call.records), call.tokens))
 
+    @contextmanager
+    def running(self, customer: str, requests: int, records: int) -> Iterator[None]:
+        """Count a request of a customer while the `with` block answers it; afterwards, it counts if it was answered."""
+        if self.plans.of(customer) is None:
+            yield
+            return
+        amounts = (requests, records, 0)
+        with self._lock:
+            self._running[customer] = _sum(self._running.get(customer, _NOTHING), amounts)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[customer] = _difference(self._running[customer], amounts)
+                if self._running[customer] == _NOTHING:
+                    del self._running[customer]
+
     def written(self, usage: Sequence[Mapping[Used, Amounts]]) -> None:
         """Take the usage that was written to the database just now."""
         now = time.monotonic()
@@ -58,7 +79,7 @@ class Quotas:
                 for used_by, (requests, records, tokens, _) in part.items():
                     name, amounts = used_by.customer, (requests, records, tokens)
                     if name in self._pending:
-                        self._pending[name] = _sum(self._pending[name], (-requests, -records, -tokens))
+                        self._pending[name] = _difference(self._pending[name], amounts)
                         self._written.append((now, name, amounts))
 
     def check(self, customer: str, verticals: Sequence[str] = ()) -> str:
@@ -103,9 +124,10 @@ class Quotas:
             )
 
     def used(self, customer: str) -> Sums:
-        """Return what a customer has used in this month."""
+        """Return what a customer has used in this month, with what is computed now."""
         with self._lock:
             total = _sum(self._stored.get(customer, _NOTHING), self._pending.get(customer, _NOTHING))
+            total = _sum(total, self._running.get(customer, _NOTHING))
             for _, name, amounts in self._written:
                 total = _sum(total, amounts) if name == customer else total
             return total
@@ -134,3 +156,7 @@ def _used_up(customer: str, unit: Unit, limit: int) -> Busy:
 
 def _sum(one: Sums, other: Sums) -> Sums:
     return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
+def _difference(one: Sums, other: Sums) -> Sums:
+    return one[0] - other[0], one[1] - other[1], one[2] - other[2]
