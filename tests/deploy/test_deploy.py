@@ -20,6 +20,7 @@ from vertune import __version__
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.name != "kustomization.yaml")
+TESTED = sorted(DEPLOY.glob("alerts*_test.yaml"))
 METRIC = re.compile(r"\bvertune_[a-z_]+")
 
 
@@ -41,11 +42,11 @@ def run(*command: str) -> str:
 
 def test_each_alert_fires_and_resolves() -> None:
     run("promtool", "check", "rules", "alerts.yaml")
-    run("promtool", "test", "rules", "alerts_test.yaml")
+    run("promtool", "test", "rules", *(path.name for path in TESTED))
 
 
 def test_each_alert_is_tested_in_both_ways_and_described() -> None:
-    cases = [case for test in documents(DEPLOY / "alerts_test.yaml")[0]["tests"] for case in test["alert_rule_test"]]
+    cases = [case for path in TESTED for test in documents(path)[0]["tests"] for case in test["alert_rule_test"]]
     page = (ROOT / "docs" / "operations.md").read_text()
     for rule in alerts():
         name = rule["alert"]

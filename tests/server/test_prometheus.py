@@ -60,6 +60,7 @@ def test_answers_are_counted_by_what_they_say(running) -> None:
     assert running.metric("vertune_answers_total", vertical="spans") == len(spans)
     running.predict("find", "soup")
     assert running.metric("vertune_answers_total", vertical="find") == 0  # a vector says nothing that could be counted
+    assert [running.metric("vertune_records_total", vertical=name) for name in ("intent", "spans", "find")] == [*[len(TEXTS)] * 2, 1]
 
 
 def test_a_request_is_timed_and_its_tokens_counted(running) -> None:

@@ -20,12 +20,14 @@ from vertune.core.errors import ConfigError, DataError, UnknownName
 from vertune.core.ids import first_id_of
 from vertune.core.kinds import Monitor
 from vertune.core.parse import build
+from vertune.core.sentence import written
 from vertune.core.watch import Watch
+from vertune.steps.alert import raise_alerts
 from vertune.steps.monitor import Plan, look, monitor
 from vertune.steps.monitor.log import read_log
 from vertune.steps.monitor.reader import Reader
 from vertune.steps.monitor.reference import forget_reference, labelled_reference
-from vertune.store import measurements, schema
+from vertune.store import alerts, measurements, schema
 from vertune.store.database import FILE, Database
 
 BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
@@ -288,6 +290,31 @@ def test_any_accepted_answer_of_a_question_is_right(model):
     assert np.isnan(reader.is_right(record, answer, {"answers": "Oslo"}))
 
 
+def test_how_far_a_number_is_from_the_right_one_is_read_from_feedback(model):
+    from vertune.core.kinds import Task
+    from vertune.steps.monitor.traffic import window_of
+    from vertune.store.windows import Row
+
+    reader = Reader(model)
+    reader.task = Task.model_validate({"name": "regress"})
+    said = [
+        (3.5, {"score": 4}, None),
+        (3.5, {"score": "2.5"}, None),
+        (3.5, None, "right"),
+        (3.5, {"score": "much"}, None),
+        (None, {"score": 1}, None),
+    ]
+    rows = [
+        Row(f"{number}", 0, float(number), 0.1, {"text": "a"}, None if score is None else {"score": score}, None, verdict, target)
+        for number, (score, target, verdict) in enumerate(said)
+    ]
+    window = window_of(reader, rows)
+    np.testing.assert_array_equal(window.errors, [0.5, 1.0, np.nan, np.nan, np.nan])
+    assert window.judged.tolist() == [True, True, True, False, False]
+    assert "feedback" in window.has
+    assert np.isnan(Reader(model).error({"label": "food"}, {"label": "food"}))
+
+
 def test_a_plan_follows_the_config():
     plan = Plan.of(Watch(reference="2030-01-01..2030-01-14", window="1d", column="region"))
     assert plan.span == (BEGIN, BEGIN + timedelta(days=14))
@@ -402,3 +429,100 @@ def test_a_report_on_stored_traffic_keeps_its_figures(model, home, database):
 
 def test_a_vertical_without_traffic_is_left_out(home, database):
     assert look({"support": Plan(FAST)}, home, database) == []
+
+
+def test_a_report_of_a_person_confirms_no_finding_of_the_schedule(model, home, database):
+    now = datetime.now(UTC) - timedelta(minutes=600)
+    model.update(created=(now - timedelta(minutes=1)).isoformat())
+    store(database, model, requests(600, 400), now)
+    plan = Plan(FAST[:1], (now, now + timedelta(minutes=250)), 200)
+    monitor(home.get("models", "support"), home, plan, database)
+    watch = Watch(monitors=list(FAST[:1]))
+    assert raise_alerts(database, "support", watch) == []
+    (found,) = look({"support": plan}, home, database)
+    assert (found.verdict, found.confirmed) == ("changed", False)
+    assert raise_alerts(database, "support", watch) == []
+    with database.reading() as connection:
+        origins = [one.origin for one in measurements.series(connection, "support", "text_drift", "")]
+        assert measurements.tested(connection, "") == {"support": (1, 1)}
+    assert sorted(set(origins)) == ["look", "report"]
+
+
+# ── Times without requests ───────────────────────────────────────────────────────────────────────────────────────────────
+
+MONDAY = datetime(2030, 1, 7, tzinfo=UTC)
+VOLUME = Plan((build(Monitor, {"name": "volume"}),), None, 200)
+
+
+def office_hours(weeks, each=20):
+    """Times of requests from eight to six o'clock, from Monday to Friday."""
+    days = [MONDAY + timedelta(days=7 * week + day) for week in range(weeks) for day in range(5)]
+    return [day + timedelta(hours=hour, minutes=60 * place / each) for day in days for hour in range(8, 18) for place in range(each)]
+
+
+def ask_at(database, times, model):
+    ids = [f"{first_id_of(at)[:12]}7{place:019x}" for place, at in enumerate(times)]
+    about = {
+        "at": "",
+        "customer": "c",
+        "resource": "predict",
+        "status": 200,
+        "seconds": 0.01,
+        "records": 1,
+        "tokens": 9,
+        "cached_tokens": 0,
+    }
+    answer = {"vertical": "support", "model": model, "number": 0, "answer": '{"label": "food", "probability": 0.9}', "confidence": 0.9}
+    with database.writing() as connection:
+        connection.execute(schema.requests.insert(), [{"id": id, **about} for id in ids])
+        connection.execute(schema.answers.insert(), [{"request": id, **answer, "record": '{"text": "tell me of soup"}'} for id in ids])
+
+
+def seen(home, database, at):
+    """What the volume monitor says at a time, and the alerts that open or end."""
+    found = look({"support": VOLUME}, home, database, at)
+    changed = raise_alerts(database, "support", Watch(monitors=list(VOLUME.monitors)))
+    return [(one.verdict, one.confirmed) for one in found], [one.state for one in changed]
+
+
+@pytest.mark.parametrize("trickle", [0, 1])
+def test_requests_that_stop_are_noticed_and_a_weekend_is_not(model, home, database, trickle):
+    ask_at(database, office_hours(4), model.id)
+    last = MONDAY + timedelta(days=28)
+    assert seen(home, database, last - timedelta(days=2, hours=6)) == ([("quiet", False)], [])
+    if trickle:
+        ask_at(database, [last + timedelta(hours=hour) for hour in range(8, 14)], model.id)
+    assert seen(home, database, last - timedelta(hours=12)) == ([], [])  # Sunday at noon
+    assert seen(home, database, last + timedelta(hours=9)) == ([], [])  # few would have come
+    assert seen(home, database, last + timedelta(hours=12)) == ([("changed", False)], [])
+    assert seen(home, database, last + timedelta(hours=13)) == ([("changed", True)], ["open"])
+    with database.reading() as connection:
+        newest = measurements.series(connection, "support", "volume", "")[-1]
+        (alert,) = alerts.unsolved(connection, "support").values()
+    assert (newest.origin, newest.verdict) == ("pause", "changed")
+    assert written(alert.why, "en") == f"{3 * trickle} requests within 3 hours, where about 60 are usual (p < 0.0001)."
+    ask_at(database, [last + timedelta(hours=14, minutes=3 * number) for number in range(80)], model.id)
+    assert seen(home, database, last + timedelta(hours=18)) == ([("quiet", False)], ["resolved"])
+
+
+def test_a_new_model_that_gets_none_of_the_usual_requests_is_noticed(model, home, database):
+    ask_at(database, office_hours(3), "the model before")
+    monday = MONDAY + timedelta(days=21)
+    assert seen(home, database, monday - timedelta(hours=12)) == ([("quiet", False)], [])
+    ask_at(database, [monday + timedelta(hours=8)], "the model before")
+    assert seen(home, database, monday + timedelta(hours=12))[0] == [("changed", False)]
+
+
+def test_nothing_is_said_of_a_pause_while_the_days_of_the_week_are_not_known(model, home, database):
+    ask_at(database, office_hours(1), model.id)
+    friday = MONDAY + timedelta(days=4, hours=18)
+    assert seen(home, database, friday) == ([("quiet", False)], [])
+    assert seen(home, database, friday + timedelta(hours=64)) == ([], [])  # Monday morning
+    assert seen(home, database, friday + timedelta(hours=90))[0] == [("changed", False)]
+
+
+def test_a_plan_without_a_monitor_that_sees_pauses_leaves_them_out(model, home, database):
+    ask_at(database, office_hours(3), model.id)
+    plan = Plan((build(Monitor, {"name": "errors"}),), None, 200)
+    assert look({"support": plan}, home, database, MONDAY + timedelta(days=19))
+    assert look({"support": plan}, home, database, MONDAY + timedelta(days=24)) == []

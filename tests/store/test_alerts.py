@@ -30,8 +30,8 @@ def alert(vertical="intent", rule="drift", state="open", age=0.0):
     return Alert(time_ordered_id(), vertical, rule, "text_drift", "warning", state, at(age), at(age), None, 0.7, "0.7 > 0.5", QUOTE)
 
 
-def measured(vertical="intent", monitor="text_drift", age=0.0, value=0.5):
-    return Measurement(vertical, monitor, at(age + 0.1), at(age), value, 0.4, 0.6, 0.01, 500, "changed", "it changed", QUOTE)
+def measured(vertical="intent", monitor="text_drift", age=0.0, value=0.5, origin="look"):
+    return Measurement(vertical, monitor, at(age + 0.1), at(age), value, 0.4, 0.6, 0.01, 500, "changed", "it changed", QUOTE, origin)
 
 
 @pytest.fixture
@@ -67,6 +67,23 @@ def test_measurements_are_series_that_a_repeated_run_does_not_lengthen(database)
         latest = measurements.latest(connection, "intent", 2)
         assert {name: [one.value for one in found] for name, found in latest.items()} == {"text_drift": [1, 9], "volume": [0.5]}
         assert latest["volume"] == [measured(monitor="volume")]
+
+
+def test_measurements_of_reports_are_apart_from_those_of_the_schedule(database):
+    with database.writing() as connection:
+        measurements.add(connection, [measured(age=3, value=3), measured(age=2, value=2, origin="pause")])
+        measurements.add(connection, [measured(age=age, value=10 + age, origin="report") for age in (3, 2, 1)])
+    with database.reading() as connection:
+        read = [measurements.series(connection, "intent", "text_drift", "", scheduled=only) for only in (False, True)]
+        assert [[one.value for one in found] for found in read] == [[3, 2, 11], [3, 2]]
+        newest = [measurements.latest(connection, "intent", scheduled=only)["text_drift"][0].value for only in (False, True)]
+        assert newest == [11, 2]
+        assert measurements.last_end(connection, "intent") == measured(age=3).window_end
+        assert measurements.last_end(connection, "nobody") is None
+    with database.writing() as connection:
+        measurements.add(connection, [measured(age=1, value=1)])
+    with database.reading() as connection:
+        assert [one.origin for one in measurements.series(connection, "intent", "text_drift", "")] == ["look", "pause", "look"]
 
 
 def test_alerts_are_found_by_vertical_and_state_in_pages(filled):

@@ -63,6 +63,8 @@ class Window:
     """1 if feedback or a label says that the answer is right, 0 if it is wrong, NaN if nothing is known."""
     targets: Sequence[Mapping[str, Any] | None]
     """The right answers that feedback or labels name, as fields of the task."""
+    errors: NDArray[np.float64]
+    """How far an answer that is a number is from the right one; NaN where nothing is known, or where answers are no numbers."""
     shadow: Sequence[Answer | None]
     """What a candidate answered in shadow; None where there is none."""
     states: States = no_states
@@ -70,6 +72,9 @@ class Window:
     """When each complete hour of the stretch began, with the number of its requests, where the records are a sample; else empty."""
     total: int = 0
     """Number of requests in the stretch, where there are more than records, which are a sample or those of one model; else 0."""
+    span: tuple[float, float] | None = None
+    """When the stretch began and ended, in seconds since 1970, where it does not begin and end with a record; there may be no record at
+    all, and `total` is the number of requests."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -102,11 +107,19 @@ class Window:
             "records": any(record is not None for record in self.records),
             "answers": any(answer is not None for answer in self.answers),
             "states": self.states is not no_states,
-            "feedback": bool(np.isfinite(self.right).any()),
-            "times": bool(np.isfinite(self.at).any()),
+            "feedback": bool(self.judged.any()),
+            "times": bool(np.isfinite(self.at).any()) or bool(self.hours) or self.span is not None,
             "shadow": any(answer is not None for answer in self.shadow),
         }
         return frozenset(need for need, present in found.items() if present)
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """For each record, whether feedback or a label says how good its answer is, shape (records,)."""
+        import numpy as np
+
+        known: NDArray[np.bool_] = np.isfinite(self.right) | np.isfinite(self.errors)
+        return known
 
     def take(self, positions: Sequence[int] | NDArray[np.int64] | slice) -> Self:
         """Return the window of the records at these positions, in this order."""
@@ -115,7 +128,7 @@ class Window:
         rows = np.arange(len(self))[positions]
         lists: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in ("records", "answers", "targets", "shadow")}
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("confidences", *_MISSING)}
-        taken = replace(self, **lists, **arrays, hours=(), total=0)  # which are those of all records
+        taken = replace(self, **lists, **arrays, hours=(), total=0, span=None)  # which are those of all records
         if self.states is no_states:
             return taken
         states = self.states
@@ -139,7 +152,8 @@ class Window:
 
 
 _MISSING = {
-    "at": float("nan"), "seconds": float("nan"), "tokens": UNKNOWN, "cut": UNKNOWN, "unknown": UNKNOWN, "right": float("nan")
+    "at": float("nan"), "seconds": float("nan"), "tokens": UNKNOWN, "cut": UNKNOWN, "unknown": UNKNOWN, "right": float("nan"),
+    "errors": float("nan"),
 }  # fmt: skip
 """The arrays of a window that need not be given, with the value that says that nothing is known."""
 
@@ -163,6 +177,8 @@ class Finding:
     """Rows of a table that shows what has changed, as JSON values; all rows have the same keys, which are the titles of its columns."""
     n: int = 0
     """Number of records that the value is computed from."""
+    enough: bool = False
+    """Whether the monitor sees to it that this is enough to decide, however few records there are: the fewer come, the more it says."""
 
     @classmethod
     def silent(cls, why: str, n: int = 0) -> Self:
@@ -186,6 +202,8 @@ class Monitor(Part):
     """Whether it watches a stream by itself, so that it gets all requests since the reference, and no correction for many tests applies."""
     reaches_back: ClassVar[bool] = False
     """Whether its window is extended into the past until it has enough requests with feedback."""
+    sees_pauses: ClassVar[bool] = False
+    """Whether it can compare a stretch of time in which hardly any request came: a window with a `span` and no records."""
     on_request: ClassVar[bool] = False
     """Whether it works only if a config names it, because it needs an option that has no default."""
     title: ClassVar[str] = ""
@@ -201,5 +219,11 @@ class Monitor(Part):
         for name, one, needs in (("window", window, self.needs | self.of_window), ("reference", reference, self.needs)):
             missing = sorted(needs - one.has)
             if missing:
-                return said(f"lacks.{name}", what=said(f"need.{missing[0]}"))
+                what = "verdicts" if missing[0] == "feedback" and not _compares(one.task) else missing[0]
+                return said(f"lacks.{name}", what=said(f"need.{what}"))
         return ""
+
+
+def _compares(task: Task) -> bool:
+    """Return whether an answer can be compared with a right answer that somebody names; a vector can't."""
+    return task.names_labels or task.answers_with_places or any(column.type == "number" for column in task.target_columns)

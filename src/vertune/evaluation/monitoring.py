@@ -181,7 +181,7 @@ def _chance(level: float, run: int) -> float:
 
 def _counts(monitor: Monitor, found: Finding) -> bool:
     """Whether there are enough requests; a sequential monitor sees to that by itself."""
-    return monitor.sequential or found.n >= LEAST
+    return monitor.sequential or found.enough or found.n >= LEAST
 
 
 def _verdict(monitor: Monitor, found: Finding, level: float | None) -> Verdict:
@@ -203,6 +203,8 @@ def _extended(subject: Subject) -> Window:
 
 
 def _ends(window: Window) -> tuple[float, float]:
+    if window.span is not None:
+        return window.span
     at = window.at[np.isfinite(window.at)]
     return (float(at[0]), float(at[-1])) if len(at) else (math.nan, math.nan)
 

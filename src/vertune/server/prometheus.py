@@ -62,6 +62,7 @@ class PrometheusMetrics:
         self._connections = self._counter("connection_events", "Refused or broken connections, by kind.", "kind")
         self._hits = self._counter("cache_hits", "Predictions that were taken from the cache, by vertical (model).", "vertical")
         self._answers = self._counter("answers", "Predictions, by vertical (model) and predicted label.", "vertical", "label")
+        self._records = self._counter("records", "Answered records, by vertical (model).", "vertical")
         self._tokens = self._counter("tokens", "Tokens that the models computed, without padding.")
         self._confidence = self._histogram("confidence", "Confidence of a prediction, from 0 to 1.", _SHARES, "vertical")
         self._waiting = self._histogram("waiting_seconds", "Time in the queue until the first batch of a request begins.", _SECONDS)
@@ -122,6 +123,7 @@ class PrometheusMetrics:
 
     def _count_answers(self, deployment: Deployment, answers: Sequence[Answer | None]) -> None:
         vertical, task = deployment.name, deployment.task
+        self._child(self._records, vertical).inc(sum(answer is not None for answer in answers))
         for answer in answers:
             if answer is None:
                 continue

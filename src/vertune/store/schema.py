@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, text
 
-REVISION = "0009"
+REVISION = "0010"
 """The last migration in `migrations/versions`; a database that has it needs no migration."""
 _USABLE = "record IS NOT NULL AND target IS NOT NULL"
 """Which feedback a model can learn from."""
@@ -337,9 +337,11 @@ measurements = Table(
     *(Column(name, Double) for name in ("value", "low", "high", "p")),
     Column("n", BigInteger, nullable=False),
     *(Column(name, Text, nullable=False) for name in ("verdict", "why", "evidence")),
+    Column("origin", Text, nullable=False, server_default="look"),
     Index("measurements_by_end", "window_end"),
 )  # fmt: skip
-"""What monitors found in the window of requests from `at` to `window_end`. `evidence` is JSON, and may quote words of stored texts."""
+"""What monitors found in the window of requests from `at` to `window_end`. `evidence` is JSON, and may quote words of stored texts.
+`origin` is what looked: the schedule (`look`), the schedule at a time with hardly any request (`pause`), or a person (`report`)."""
 
 alerts = Table(
     "alerts", metadata,

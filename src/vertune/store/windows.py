@@ -94,6 +94,11 @@ def sampled_rows(connection: Connection, stretch: Stretch, number: int) -> list[
     return with_feedback(connection, stretch.vertical, _in_order([*rows, *some]))
 
 
+def count_requests(connection: Connection, stretch: Stretch) -> int:
+    """Return the number of answers of a stretch, and of requests that failed."""
+    return count_answers(connection, stretch) + sum(1 for _ in _failed(connection, stretch))
+
+
 def count_answers(connection: Connection, stretch: Stretch) -> int:
     """Return the number of answers of a stretch."""
     return int(connection.scalar(select(func.count()).select_from(schema.answers).where(*_meant(stretch))) or 0)

@@ -87,10 +87,10 @@ class _Teller:
 
 
 def _found(connection: Connection, vertical: str, rule: Rule, memory: Memory) -> list[measurements.Measurement]:
-    """Return what the monitors of a rule measured since the last window that it judged."""
+    """Return what the monitors of a rule measured by schedule since the last window that it judged; reports of people raise no alerts."""
     seen = memory.state.get("seen", "")
     names = [name for name in measurements.monitors(connection, vertical) if rule.covers(name)]
-    return [one for name in names for one in measurements.series(connection, vertical, name, seen)]
+    return [one for name in names for one in measurements.series(connection, vertical, name, seen, scheduled=True)]
 
 
 def deliver(database: Database, channels: Mapping[str, Channel], check: Check = lambda connection: None) -> int:

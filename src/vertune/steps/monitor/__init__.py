@@ -32,9 +32,9 @@ from vertune.steps.monitor.reference import MOST, labelled_reference
 
 if TYPE_CHECKING:
     from vertune.core.watch import Watch
-    from vertune.steps.monitor.traffic import Stored
+    from vertune.steps.monitor.traffic import Paused, Stored
     from vertune.store.database import Database
-    from vertune.store.measurements import Measurement
+    from vertune.store.measurements import Measurement, Origin
 
 _log = logging.getLogger("vertune")
 _EVIDENCE = 20
@@ -82,13 +82,14 @@ class Plan:
 def look(plans: Mapping[str, Plan], home: Home, database: Database, now: datetime | None = None) -> list[Outcome]:
     """Compare the last requests of each vertical with its reference, store the figures, and return what was found.
 
-    `plans` names verticals that have a live model. One whose model can't be read, or of which too few requests are new since the last
-    look, is left out.
+    `plans` names verticals that have a live model. Of one of which too few requests are new since the last look, it is only compared how
+    many came, once there should be more; until then, it is left out, as is one whose model can't be read.
     """
+    from vertune.steps.monitor.traffic import Paused
     from vertune.store import measurements
 
     moment = now or datetime.now(UTC)
-    subjects, previous = [], dict[tuple[str, str], Verdict]()
+    subjects, previous, paused = [], dict[tuple[str, str], Verdict](), set[str]()
     for name, plan in plans.items():
         try:
             reader = Reader(home.get("models", name))
@@ -98,19 +99,24 @@ def look(plans: Mapping[str, Plan], home: Home, database: Database, now: datetim
         stored_rows = _stored(plan, name, reader.artifact, database, moment)
         if stored_rows is None:
             continue
-        subjects.append(_subject(plan, name, reader, home, stored_rows))
+        if isinstance(stored_rows, Paused):
+            reference, window = stored_rows.recent.windows(reader)
+            subjects.append(Subject(name, [one for one in plan.chosen if one.sees_pauses], reference, window))
+            paused.add(name)
+        else:
+            subjects.append(_subject(plan, name, reader, home, stored_rows))
         for monitor, found in stored_rows.before.items():
             known = next((one.verdict for one in found if one.verdict != "unknown"), None)
             previous |= {} if known is None else {(name, monitor): known}
     outcomes = judge(subjects, previous)
     if outcomes:
         with database.writing() as connection:
-            measurements.add(connection, [as_measurement(one) for one in outcomes])
+            measurements.add(connection, [as_measurement(one, "pause" if one.vertical in paused else "look") for one in outcomes])
     return outcomes
 
 
-def as_measurement(outcome: Outcome) -> Measurement:
-    """Return what was found as a row of the database."""
+def as_measurement(outcome: Outcome, origin: Origin = "look") -> Measurement:
+    """Return what was found as a row of the database; `origin` is what looked."""
     from vertune.store.database import format_time
     from vertune.store.measurements import Measurement
 
@@ -118,21 +124,23 @@ def as_measurement(outcome: Outcome) -> Measurement:
     begin, end = (format_time(datetime.fromtimestamp(0 if np.isnan(at) else at, UTC)) for at in (outcome.begin, outcome.end))
     return Measurement(
         outcome.vertical, outcome.monitor.name, begin, end, found.value, low=found.low, high=found.high, p=found.p, n=found.n,
-        verdict=outcome.verdict, why=stored(found.why), evidence=found.evidence[:_EVIDENCE],
+        verdict=outcome.verdict, why=stored(found.why), evidence=found.evidence[:_EVIDENCE], origin=origin,
     )  # fmt: skip
 
 
-def _stored(plan: Plan, name: str, model: Artifact, database: Database, now: datetime) -> Stored | None:
-    """Return what a look at a vertical needs of the store; None if there are too few new requests."""
-    from vertune.steps.monitor.traffic import Stored, Traffic
+def _stored(plan: Plan, name: str, model: Artifact, database: Database, now: datetime) -> Stored | Paused | None:
+    """Return what a look at a vertical needs of the store; None if it is too early for a look."""
+    from vertune.steps.monitor.traffic import Paused, Stored, Traffic
     from vertune.store import measurements
 
     with database.reading() as connection:
         traffic = Traffic(connection, name, model, now)
-        before = measurements.latest(connection, name, 2)
-        window = traffic.window(plan.length)
-        if not len(window) or not _is_new(window.at, plan.length, before):
-            return None
+        before, window = measurements.latest(connection, name, 2, scheduled=True), traffic.window(plan.length)
+        end = measurements.last_end(connection, name)
+        last = 0.0 if end is None else datetime.fromisoformat(end).timestamp()
+        if not len(window) or not _is_new(window.at, plan.length, last):
+            recent = traffic.recent(plan.span, last) if any(one.sees_pauses for one in plan.chosen) else None
+            return None if recent is None else Paused(recent, before)
         labelled = traffic.labelled(float(window.at[0]), plan.span[1] if plan.span else None)
         reference = traffic.reference(plan.span) if plan.span else None
         return Stored(window, traffic.early(), labelled, reference, candidate=traffic.candidate(), before=before)
@@ -157,14 +165,11 @@ def _candidate(id: str | None, home: Home) -> Reader | None:
     return None if found is None else Reader(found)
 
 
-def _is_new(at: NDArray[np.float64], length: int | timedelta, before: Mapping[str, Sequence[Measurement]]) -> bool:
-    """Whether at least half of a window, of which these are the times, came after the end of the last one."""
-    ends = [datetime.fromisoformat(one.window_end).timestamp() for found in before.values() for one in found]
-    if not ends:
-        return True
-    new = at > max(ends)
+def _is_new(at: NDArray[np.float64], length: int | timedelta, last: float) -> bool:
+    """Whether at least half of a window, of which these are the times, came after the end of the last one, in seconds since 1970."""
+    new = at > last
     if isinstance(length, timedelta):
-        return bool(new.any()) and float(at[-1]) - max(ends) >= length.total_seconds() / 2
+        return bool(new.any()) and float(at[-1]) - last >= length.total_seconds() / 2
     return int(new.sum()) * 2 >= len(at)
 
 
@@ -205,7 +210,7 @@ def monitor(
                 "more requests, or larger windows."
             )
         previous, looks = dict[tuple[str, str], Verdict](), list[list[Outcome]]()
-        labelled = np.isfinite(material.window.right).nonzero()[0]
+        labelled = material.window.judged.nonzero()[0]
         for number, rows in enumerate(windows, 1):
             history = material.window.take(labelled[labelled < rows.stop])
             outcomes = judge([Subject(name, plan.chosen, reference, material.window.take(rows), history, early=early)], previous)
@@ -286,7 +291,7 @@ def _store(database: Database, looks: Sequence[Sequence[Outcome]]) -> None:
     from vertune.store import measurements
 
     with database.writing() as connection:
-        measurements.add(connection, [as_measurement(one) for outcomes in looks for one in outcomes])
+        measurements.add(connection, [as_measurement(one, "report") for outcomes in looks for one in outcomes])
 
 
 def _findings(name: str, model: Artifact, looks: list[list[Outcome]], plan: Plan, material: _Material) -> dict[str, Any]:

@@ -78,6 +78,15 @@ class Reader:
             return float(bool(len(scores.right)) and bool(scores.right.all()))
         return np.nan
 
+    def error(self, answer: Answer | None, target: Mapping[str, Any] | None) -> float:
+        """Return how far an answer that is a number is from the right one; NaN if that can't be told, or if answers are no numbers."""
+        name = next((column.name for column in self.task.target_columns if column.type == "number"), None)
+        if answer is None or not target or name is None:
+            return np.nan
+        with suppress(KeyError, TypeError, ValueError):  # no number, such as a word
+            return abs(float(answer[name]) - float(target[name]))
+        return np.nan
+
     def _inputs(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that the model reads."""
         return {column.name: record[column.name] for column in self.task.input_columns if record.get(column.name) is not None}

@@ -16,19 +16,36 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from vertune.core.artifact import Artifact
-from vertune.core.ids import first_id_of
+from vertune.core.ids import first_id_at, first_id_of
 from vertune.core.monitor import Window
+from vertune.metrics.hourly import WEEKLY, HourlyRates
 from vertune.steps.monitor.reader import Reader
 from vertune.steps.monitor.reference import MOST
 from vertune.store.rollouts import running
-from vertune.store.windows import Row, Stretch, count_answers, counts_by_hour, first_rows, labelled_rows, last_rows, sampled_rows
+from vertune.store.windows import (
+    Row,
+    Stretch,
+    count_answers,
+    count_requests,
+    counts_by_hour,
+    first_rows,
+    labelled_rows,
+    last_rows,
+    sampled_rows,
+)
 
 _SAMPLED = 5000
 """Largest number of requests of a window that is a time; of more, a sample of all hours."""
 _LABELLED = 20_000
 """Largest number of requests with feedback that are looked at."""
-_EARLY_DAYS = 14
-"""Number of days after the first request of a model from which the usual number of requests of an hour is known."""
+_EARLY_DAYS = 21
+"""Number of days after the first request of a model from which the usual number of requests of an hour is known: two weeks at least, even
+if they end with a weekend without any request."""
+_PAUSE, _FEWEST_HOURS = 50, 6
+"""How many requests must be usual in a time for their absence to say something, if they come independently; and from how many hours of the
+reference it is known what is usual."""
+_WEEKEND, _LONGEST_PAUSE = 3 * 86_400.0, 28 * 86_400.0
+"""The least length of such a time, in seconds, while the days of the week can't be told apart, and the greatest."""
 _SHADOWED = 300
 """Number of requests of a window that a candidate in shadow answers for the monitors."""
 
@@ -55,6 +72,23 @@ class Rows:
         """Return the window of the rows, with numbers of tokens unless they are not to be `counted`."""
         window = replace(window_of(reader, self.rows), hours=self.hours, total=self.total)
         return reader.complete(window) if counted else window
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The last time in which so many requests are usual that their number says something, however few came."""
+
+    begin: float
+    end: float
+    total: int
+    """The number of requests, failed ones and those of other models included."""
+    hours: Sequence[tuple[float, int]]
+    """The hours that say what is usual, each with its beginning in seconds since 1970 and its number of requests."""
+
+    def windows(self, reader: Reader) -> tuple[Window, Window]:
+        """Return the reference and the window, which have no records."""
+        nothing = Window.of(reader.task, [], [])
+        return replace(nothing, hours=self.hours), replace(nothing, span=(self.begin, self.end), total=self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +140,40 @@ class Traffic:
         counted = Stretch.between(self.vertical, first, min(self.now, first + timedelta(days=_EARLY_DAYS)))
         return Rows(rows, counts_by_hour(self.connection, counted)[1:-1])
 
+    def recent(self, span: tuple[datetime, datetime] | None, since: float) -> Recent | None:
+        """Return the last time, begun at `since` or later, whose number of requests can be compared; None if it is not long enough yet.
+
+        `span` is when the reference begins and ends, None for the first requests to the model.
+        """
+        end, hours = self.now.timestamp(), self._usual_hours(span)
+        if len(hours) < _FEWEST_HOURS:
+            return None
+        usual = HourlyRates.of(hours)
+        begin = usual.before(end, _PAUSE * usual.factor, _LONGEST_PAUSE)
+        if begin is None:
+            return None
+        begin = begin if usual.is_weekly else min(begin, end - _WEEKEND)
+        hours = [hour for hour in hours if hour[0] < begin]
+        if begin < since or len(hours) < _FEWEST_HOURS:
+            return None
+        stretch = Stretch(self.vertical, first_id_at(begin), first_id_at(end))
+        return Recent(begin, end, count_requests(self.connection, stretch), hours)
+
+    def _usual_hours(self, span: tuple[datetime, datetime] | None) -> list[tuple[float, int]]:
+        """Return the complete hours of the reference, of any model, up to the last one with a request.
+
+        Those before the first request to the model count too while there are too few to tell the days of the week apart.
+        """
+        if span is not None:
+            return counts_by_hour(self.connection, Stretch.between(self.vertical, *span))[1:-1]
+        rows, some = first_rows(self.connection, self._stretch(""), 1), timedelta(days=_EARLY_DAYS)
+        first = datetime.fromtimestamp(rows[0].at, UTC) if rows else self.now
+        until = min(self.now, first + some)
+        hours = counts_by_hour(self.connection, Stretch.between(self.vertical, first, until))[1:-1]
+        if len(hours) >= WEEKLY:
+            return hours
+        return counts_by_hour(self.connection, Stretch.between(self.vertical, first - some, until))[1:-1]
+
     def labelled(self, before: float, since: datetime | None) -> Rows:
         """Return the requests with feedback since a time, or since the model began to answer, that came before another time, in seconds."""
         rows = labelled_rows(self.connection, self._stretch("" if since is None else first_id_of(since)), _LABELLED)
@@ -138,6 +206,15 @@ class Stored:
     """The last measurements of each monitor, newest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """What a look reads of the store if there are too few new requests to compare."""
+
+    recent: Recent
+    before: dict[str, list[Any]]
+    """The last measurements of each monitor, newest first."""
+
+
 def with_shadow(window: Window, candidate: Reader | None) -> Window:
     """Return the window with the answers of a candidate to some of its requests."""
     if candidate is None:
@@ -158,6 +235,7 @@ def window_of(reader: Reader, rows: Sequence[Row]) -> Window:
     return Window.of(
         reader.task, [row.record for row in rows], [row.answer for row in rows], at=[row.at for row in rows], confidences=np.array(sure),
         seconds=[row.seconds for row in rows], right=right, targets=[row.target for row in rows],
+        errors=[reader.error(row.answer, row.target) for row in rows],
     )  # fmt: skip
 
 
@@ -166,6 +244,6 @@ def joined(first: Window, second: Window) -> Window:
     lists: dict[str, Any] = {name: [*getattr(first, name), *getattr(second, name)] for name in ("records", "answers", "targets", "shadow")}
     arrays: dict[str, Any] = {
         name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right")
+        for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right", "errors")
     }
     return Window(second.task, **lists, **arrays)
