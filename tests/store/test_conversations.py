@@ -185,6 +185,13 @@ def test_unanswered_messages_are_those_that_an_app_did_not_understand(database, 
 
 
 def test_conversations_are_deleted_by_customer_key_time_and_text(database):
+    early = conversation(customer="early")
+    with database.writing() as connection:
+        conversations.add(connection, early)
+        conversations.add_early(connection, Early(early.id, 3, "m3", NOW, {"text": 'my "secret"', "choice": None}))
+    assert "conversations" not in carry_out(database, Deletion(records=[{"text": "secret"}]), "test"), "a part of a text is another text"
+    assert carry_out(database, Deletion(records=[{"text": 'my "secret"'}]), "test")["conversations"] == 1
+    assert not read(database, lambda connection: connection.execute(schema.early_messages.select()).all())
     mark = fingerprint({"text": "secret"}, fingerprint_key(database))
     made = {name: conversation(customer=name, key=f"key of {name}") for name in ("a", "b", "c")}
     with database.writing() as connection:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, or_, select
 
 from vertune.core.errors import ConfigError
 from vertune.core.ids import first_id_of
 from vertune.store import alerts, audit, canned, conversations, deliveries, entries, measurements, retrainings, schema, users
+from vertune.store.actions import as_json
 from vertune.store.cached import touch
 from vertune.store.database import Database, format_time, without_index
 from vertune.store.sessions import Sessions
@@ -26,6 +27,8 @@ _FIRST_STEP = 250
 _SMALLEST_STEP = 50
 _STEP_SECONDS = 0.1
 """Seconds that a transaction may take before the next one gets fewer rows, because other writers wait for it."""
+_LONGEST = 10_000
+"""Number of characters of the longest text that is looked for in messages: databases compare no longer patterns than some 50,000 bytes."""
 _PAUSE = 0.1
 """Minimum seconds between two transactions: SQLite looks every 0.1 s whether a lock that it waits for is free."""
 
@@ -165,13 +168,21 @@ def _delete_conversations(database: Database, wanted: Deletion, marks: Sequence[
         return
     owned = [table[name] == value for name in ("key", "customer") if (value := getattr(wanted, name)) is not None]
     owned += [] if wanted.before is None else [table.id < first_id_of(wanted.before)]
-    containing = [table.id.in_(select(said.conversation).where(said.fingerprint.in_(marks)))] if marks else []
+    containing = [or_(table.id.in_(select(said.conversation).where(said.fingerprint.in_(marks))), *_with_early(wanted))] if marks else []
 
     def delete_these(connection: Connection, ids: Sequence[str]) -> None:
         if gone := conversations.remove(connection, ids):
             deleted["conversations"] += gone
 
     _in_steps(database, table.id, [*owned, *containing], delete_these)
+
+
+def _with_early(wanted: Deletion) -> list[ColumnElement[bool]]:
+    """Return the conditions of conversations in which one of the texts waits for an earlier message, as it was written."""
+    early = schema.early_messages.c
+    texts = {value for record in wanted.records for value in record.values() if isinstance(value, str) and 0 < len(value) <= _LONGEST}
+    quoted = [early.content.contains(as_json(text), autoescape=True) for text in sorted(texts)]
+    return [schema.conversations.c.id.in_(select(early.conversation).where(or_(*quoted)))] if quoted else []
 
 
 def _in_steps(
