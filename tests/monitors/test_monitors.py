@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vertune.core import part
-from vertune.core.kinds import Monitor
+from vertune.core.kinds import Monitor, Task
+from vertune.core.monitor import Window
 from vertune.core.parse import build
 from vertune.core.sentence import Sentence, stored, written
 from vertune.evaluation.monitoring import Subject, ask
@@ -260,3 +261,54 @@ def test_default_monitors_need_no_option():
     kinds = [part.find("monitors", name) for name in part.names("monitors")]
     assert [kind.__name__ for kind in kinds if kind.on_request] == ["Fairness"]
     assert all(kind.title and kind() for kind in kinds)
+
+
+def numbers(count, spread, seed=0, **columns):
+    """Answers of a regression with feedback, whose errors have this standard deviation."""
+    drawn = np.random.default_rng([seed, count])
+    right, errors = drawn.normal(size=count), spread * drawn.normal(size=count)
+    answers = [{"score": float(value + error), "truncated": False} for value, error in zip(right, errors, strict=True)]
+    records = [{"text": f"text {number}"} for number in range(count)]
+    given = {"errors": np.abs(errors), "targets": [{"score": float(value)} for value in right], **columns}
+    return Window.of(build(Task, "regress"), records, answers, **given)
+
+
+@pytest.mark.parametrize(("spread", "changed"), [(1.0, False), (2.0, True)])
+def test_numbers_that_are_farther_from_the_right_ones_are_seen(spread, changed):
+    reference = numbers(400, 1.0)
+    subject = Subject("price", [], reference, numbers(300, spread, seed=1))
+    finding = ask(build(Monitor, {"name": "feedback_quality"}), subject)
+    limit = np.quantile(reference.errors, 0.9, method="higher")
+    assert finding.changed is changed
+    assert f"off by more than {limit:.3g}, {(reference.errors > limit).mean():.1%}"[:-1] in finding.why
+    assert (finding.value > 0.3) is changed
+    assert all(abs(float(row["answered"]) - float(row["right"])) > limit - 0.01 for row in finding.evidence)
+    assert re.search("[一-鿿]", written(stored(finding.why), "zh"))
+
+
+def test_the_first_numbers_with_feedback_say_what_is_usual_where_the_reference_does_not():
+    before, after = numbers(400, 1.0, seed=2), numbers(400, 3.0, seed=3)
+    errors = np.concatenate([before.errors, after.errors])
+    window = replace(numbers(800, 1.0), errors=errors)
+    finding = found("feedback_quality", window, numbers(100, 1.0, errors=np.full(100, np.nan)))
+    assert finding.changed
+    assert "ADWIN" in finding.why
+    few = found("feedback_quality", numbers(29, 1.0), numbers(0, 1.0))
+    assert (few.changed, few.why) == (
+        None,
+        "There are too few right answers to know how far off numbers usually are: 29; expected 30 or more.",
+    )
+
+
+def test_what_people_call_right_counts_before_the_distance_of_a_number():
+    reference = numbers(400, 1.0)
+    finding = found("feedback_quality", numbers(100, 5.0, right=np.ones(100)), reference)
+    assert (finding.value, finding.changed) == (0.0, False)
+
+
+def test_vectors_have_no_right_answer_that_could_be_named():
+    monitor = build(Monitor, {"name": "feedback_quality"})
+    vectors = Window.of(build(Task, "embed"), [{"text": "a"}] * 3, [{"vector": [1.0]}] * 3, targets=[{"label": 1}] * 3)
+    assert "no right answer can be named" in monitor.lacks(vectors, vectors)
+    assert monitor.lacks(vectors, replace(vectors, right=np.ones(3))) == ""
+    assert monitor.lacks(REFERENCE, replace(rows(), right=np.full(400, np.nan))) == "The window has no feedback."

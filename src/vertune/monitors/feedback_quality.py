@@ -16,7 +16,9 @@ from vertune.monitors._shares import examples, per_cent
 
 _ALPHA = 0.05
 _LABELLED = 30
-"""Least number of labelled answers of the reference from which its error rate is compared."""
+"""Least number of labelled answers of the reference from which its error rate is compared, and of errors that say which ones are usual."""
+_USUAL = 0.9
+"""The share of the errors of numbers that are usual."""
 
 
 class FeedbackQuality(Monitor):
@@ -24,7 +26,8 @@ class FeedbackQuality(Monitor):
 
     It is a change if one of the three sees a rise: the lower bound of the rate since the last change is above the upper bound of the
     reference; ADWIN cuts its window, and the rate after the cut is higher; or the sum of Page-Hinkley rises too far. Rates are those of
-    answers with feedback: if people report wrong answers alone, the rate is no accuracy, and only its changes say something.
+    answers with feedback: if people report wrong answers alone, the rate is no accuracy, and only its changes say something. A number
+    counts as wrong if it is farther from the right one than nine of ten answers of the reference are.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -38,9 +41,13 @@ class FeedbackQuality(Monitor):
 
     def compare(self, reference: Window, window: Window) -> Finding:
         """Return the error rate since the last change; `window` holds all requests since the reference."""
-        rows = np.isfinite(window.right).nonzero()[0]
-        errors = 1 - window.right[rows]
-        known = 1 - reference.right[np.isfinite(reference.right)]
+        limit = _limit(reference, window)
+        wrong = _wrong(window, limit)
+        rows = np.isfinite(wrong).nonzero()[0]
+        if not len(rows):
+            return Finding.silent(said("feedback_quality.few", count=int(window.judged.sum()), needed=_LABELLED))
+        errors, known = wrong[rows], _wrong(reference, limit)
+        known = known[np.isfinite(known)]
         usual = float(known.mean()) if len(known) >= _LABELLED else None
         adwin = Adwin(self.delta)
         last_change(errors, adwin)
@@ -49,13 +56,14 @@ class FeedbackQuality(Monitor):
         low, high = bounds(int(recent.sum()), len(recent), _ALPHA)
         seen = self._seen(errors, recent, known if usual is not None else None)
         changed = bool(seen) and rate - before >= self.least
-        why = said(
-            "feedback_quality", rate=per_cent(rate), count=f"{len(recent):,}",
-            before=said(f"feedback_quality.{'all' if usual is None else 'reference'}", share=per_cent(before)),
-            seen=said("feedback_quality.rise", detectors=seen) if seen else said("feedback_quality.none"),
-        )  # fmt: skip
-        wrong = rows[len(errors) - len(recent) :][recent == 1]
-        return Finding(rate, low, high, None, changed=changed, why=why, evidence=_evidence(window, wrong), n=len(recent))
+        figures = {
+            "rate": per_cent(rate), "count": f"{len(recent):,}",
+            "before": said(f"feedback_quality.{'all' if usual is None else 'reference'}", share=per_cent(before)),
+            "seen": said("feedback_quality.rise", detectors=seen) if seen else said("feedback_quality.none"),
+        }  # fmt: skip
+        why = said("feedback_quality", **figures) if limit is None else said("feedback_quality.large", limit=f"{limit:.3g}", **figures)
+        evidence = _evidence(window, rows[len(errors) - len(recent) :][recent == 1])
+        return Finding(rate, low, high, None, changed=changed, why=why, evidence=evidence, n=len(recent))
 
     def _seen(self, errors: NDArray[np.float64], recent: NDArray[np.float64], known: NDArray[np.float64] | None) -> list[str]:
         """Return the detectors that see a rise of the errors, in words."""
@@ -73,17 +81,43 @@ class FeedbackQuality(Monitor):
         return seen
 
 
+def _limit(reference: Window, window: Window) -> float | None:
+    """Return how far a number may be from the right one; None if no distance is known, or too few.
+
+    It is known from the reference, or else from the first answers with feedback: a later limit would move with the errors.
+    """
+    first = (one.errors[np.isfinite(one.errors)][: None if one is reference else _LABELLED] for one in (reference, window))
+    known = next((errors for errors in first if len(errors) >= _LABELLED), None)
+    return None if known is None else float(np.quantile(known, _USUAL, method="higher"))
+
+
+def _wrong(window: Window, limit: float | None) -> NDArray[np.float64]:
+    """Return 1 for each wrong answer, 0 for each right one, NaN where that is not known; what people call right or wrong counts first."""
+    wrong: NDArray[np.float64] = 1 - window.right
+    if limit is None:
+        return wrong
+    return np.where(np.isnan(wrong) & np.isfinite(window.errors), window.errors > limit, wrong)
+
+
 def _evidence(window: Window, wrong: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Return the last wrong answers with their texts and right answers, as far as they are known."""
     rows = []
     for row in wrong[::-1][:8].tolist():
-        answer, target = window.answers[row], window.targets[row]
         text = examples(window, [row])
         rows.append(
             {
                 "text": text[0]["text"] if text else "",
-                "answered": ", ".join(window.task.named(answer)) if answer else "",
-                "right": ", ".join(str(value) for value in (target or {}).values()),
+                "answered": _answered(window, row),
+                "right": ", ".join(str(value) for value in (window.targets[row] or {}).values()),
             }
         )
     return rows
+
+
+def _answered(window: Window, row: int) -> str:
+    """Return the labels of an answer, or else its numbers."""
+    answer, task = window.answers[row] or {}, window.task
+    numbers = [answer[column.name] for column in task.target_columns if column.type == "number" and column.name in answer]
+    if numbers:
+        return ", ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in numbers)
+    return ", ".join(task.named(answer)) if answer else ""

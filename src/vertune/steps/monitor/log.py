@@ -88,7 +88,7 @@ def read_log(path: Path, reader: Reader, names: Mapping[str, str] | None = None)
     frame, times, rows = frame.filter(pl.Series(known)), times[known], known.nonzero()[0].tolist()
     window = _window(reader, [records[row] for row in rows], [answers[row] for row in rows], (frame, columns, times))
     expected = np.array([text is not None for text in _texts(frame, columns.get("right"))], bool)
-    compared = np.isfinite(window.right) | np.array([answer is None for answer in window.answers], bool)
+    compared = window.judged | np.array([answer is None for answer in window.answers], bool)
     if uncompared := int((expected & ~compared).sum()):
         notes.append(
             f"{plural(uncompared, 'right answer')} can't be compared with answers of the task '{reader.task.name}', and count as unknown."
@@ -168,6 +168,7 @@ def _window(
     return Window.of(
         reader.task, records, answers, at=times, confidences=sure, seconds=_numbers(frame, columns.get("seconds")),
         right=np.where(np.isnan(said), right, said), targets=targets, shadow=shadow,
+        errors=[reader.error(*one) for one in zip(answers, targets, strict=True)],
     )  # fmt: skip
 
 

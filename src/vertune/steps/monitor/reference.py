@@ -48,7 +48,8 @@ def labelled_reference(reader: Reader, home: Home) -> tuple[Window | None, str]:
     names = [column.name for column in reader.task.target_columns]
     targets: list[dict[str, Any]] = [{name: row[name] for name in names if row.get(name) is not None} for row in rows]
     right = [reader.is_right(row, answer, target) for row, answer, target in zip(rows, answers, targets, strict=True)]
-    window = Window.of(reader.task, rows, answers, right=right, targets=targets)
+    errors = [reader.error(*one) for one in zip(answers, targets, strict=True)]
+    window = Window.of(reader.task, rows, answers, right=right, targets=targets, errors=errors)
     why = " The final model was trained on the validation rows, so these are test rows." if model.refitted else ""
     return _with_kept_states(
         reader.complete(window), home.folder / FOLDER / model.id / _STATES
