@@ -45,10 +45,10 @@ def read(sources: Sequence[Source], config: Config, kept: Sequence[str], log: Ch
     if not found.height:
         if empty and len(sources) == 1:
             raise empty[0]
-        why = f"All {log.read:,} rows were rejected: {log.rejected[0]['reason']}." if log.rejected else "The sources have no rows."
-        raise NoRows(f"There is nothing new to learn. {why} Give feedback or labels, or name a file: --on new.csv")
-    for error in empty:
-        log.progress("warning", message=f"Only the other sources are learnt. {error}")
+        rest = f"All {log.read:,} rows were rejected: {log.rejected[0]['reason']}." if log.rejected else "The sources have no rows."
+        raise NoRows(f"There is nothing new to learn. {rest} Give feedback or labels, or name a file: --on new.csv")
+    for why in map(str, empty):
+        log.progress("warning", message=f"Only the other sources are learnt. {why}")
     return found
 
 
