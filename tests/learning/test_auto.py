@@ -42,6 +42,7 @@ def test_what_was_chosen_fits_in_the_time(model):
 def test_where_nothing_stands_yet_something_is_trained(model):
     choice = auto.choose(model, Workload(1000), StepTimes(0.01, 0.03), 0.0, 4.0, None)
     assert (choice.method.name, choice.method.n) == ("top_layers", 1)
+    assert "the top layer can be trained" in choice.why
     assert 0 < choice.epochs < 1
     assert auto.fit_in(method("full"), model, Workload(1000), StepTimes(0.01, 0.03), 0.0, 3).epochs > 0
 

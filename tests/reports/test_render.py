@@ -8,6 +8,7 @@ import jinja2
 import pytest
 
 from vertune import reports
+from vertune.reports.scales import ems
 
 NAMES = ("card_payment_wrong_exchange_rate", "卡片到账时间", "<b>bold</b> & co", "a")
 VOID = {"meta", "br", "link", "hr", "img", "input"}
@@ -76,6 +77,15 @@ def test_a_heatmap_draws_every_mistake_and_names_every_label(size):
     assert sum(title in labels for title in titles) == 2 * size
     assert cells[0].startswith(f"{labels[0]} answered correctly: 7 of")
     assert float(picture.get("width")) < 1900
+
+
+@pytest.mark.parametrize("labels", [["A", "B"], ["投诉", "咨询", "表扬"], ["a_label_that_is_longer", "b"]])
+def test_the_title_of_the_rows_is_not_on_the_labels_of_the_columns(labels):
+    page = draw("heatmap(labels, counts, 'Confusion')", labels=labels, counts=[[1] * len(labels)] * len(labels))
+    (picture,) = pictures(page)
+    title = next(found.text for found in picture.iter("text") if "↓" in found.text)
+    columns = float(re.search(r"translate\(([\d.]+) ", next(picture.iter("g")).get("transform"))[1])
+    assert columns >= ems(title) * 12
 
 
 def test_text_is_escaped():

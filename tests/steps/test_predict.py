@@ -15,6 +15,7 @@ from vertune.core.config import load
 from vertune.core.errors import ConfigError, DataError, StorageError, UnknownName
 from vertune.data.validate import record_of_texts, validate_records
 from vertune.runtime.predictor import Predictor
+from vertune.sources._workbook import write as workbook
 from vertune.steps.evaluate import evaluate
 from vertune.steps.fit import fit
 from vertune.steps.predict import Inputs, answer, predict, predict_file, read_rows
@@ -207,6 +208,21 @@ def test_texts_are_edited_as_the_training_texts_were(run_yaml, tmp_path):
     assert answers[0]["answer"]["probability"] == pytest.approx(answers[1]["answer"]["probability"])
     with pytest.raises(DataError, match="text is empty"):
         predict(predictor, [{"query": "\u200b"}])
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "marked"),
+    [("a.csv", "utf-8", False), ("a.csv", "utf-8-sig", True), ("a.csv", "gb18030", True), ("a.xlsx", "", True)],
+)
+def test_answers_to_rows_of_a_spreadsheet_open_in_one(predictor, tmp_path, name, encoding, marked):
+    rows = [["id", "query"], *([str(place), "哪里有面包"] for place in range(30))]
+    if encoding:
+        (tmp_path / name).write_text("".join(f"{','.join(row)}\n" for row in rows), encoding=encoding)
+    else:
+        workbook(tmp_path / name, {"rows": rows})
+    predict_file(predictor, tmp_path / name, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"\xef\xbb\xbf") is marked
+    assert pl.read_csv(tmp_path / "out.csv")["query"][0] == "哪里有面包"
 
 
 @pytest.mark.parametrize("delimiter", [",", ";"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import zipfile
 from collections.abc import Iterable
@@ -43,7 +44,9 @@ _PAGE = re.compile(r"\s*<(!doctype\s+html|html|table|head|body|div)\b", re.IGNOR
 _XML = re.compile(r"\s*<(\?xml|[A-Za-z][\w:.-]*[\s>])")
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 """Byte order marks, and the encodings of files that begin with them."""
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _HEAD_BYTES = 1 << 12
+_MUCH = 1 << 16
 _SHOWN = 60
 
 
@@ -53,6 +56,21 @@ def is_text(path: Path) -> bool:
     if start.startswith(tuple(mark for mark, _ in MARKS)):
         return True
     return bool(start) and 0 not in start and not start.startswith(tuple(magic for magic, *_ in (*BINARY, *_UNREAD)))
+
+
+def is_of_spreadsheet(path: Path) -> bool:
+    """Return whether a program for spreadsheets seems to have written a file: a workbook, or text with the mark of UTF-8 or not in UTF-8.
+
+    Such a program reads a CSV file in UTF-8 correctly only if it begins with the mark.
+    """
+    start = head(path, _MUCH)
+    if start.startswith((*_WORKBOOKS, MARKS[0][0])):
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return is_text(path)
+    return False
 
 
 def unread(path: str, sources: Iterable[str]) -> str:

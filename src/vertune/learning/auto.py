@@ -212,6 +212,6 @@ def choose(
         number = numbers[-1]
     method = method_that_moves("all") if number == total else method_that_moves("top", n=number)
     passes = max(min(epochs, fitting[number]), _LEAST)
-    trained = "all layers" if number == total else f"the top {number} layers"
+    trained = "all layers" if number == total else "the top layer" if number == 1 else f"the top {number} layers"
     complete = number == total and passes >= epochs
     return Choice(method, passes, f"{situation}, {trained} can be trained for {passes:.1f} epochs", None if complete else needed)

@@ -199,7 +199,8 @@ def _copies(dataset: Artifact, split: str, rows: int) -> list[str]:
         return []
     return [
         f"{plural(copies, 'row')} of the {plural(rows, 'row')} measured here repeat the text and the answer of another one, so the "
-        "figures count these texts several times. Remove the copies with data.clean=[duplicates], unless they are as frequent in practice."
+        "figures count these texts several times. Unless they are as frequent in practice, remove the copies with "
+        "--set 'data.clean=[duplicates]'."
     ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from vertune.core.artifact import Artifact, Progress
 from vertune.core.columns import without
 from vertune.core.errors import ConfigError, DataError, NotFound, UnknownName
+from vertune.core.file_formats import is_of_spreadsheet
 from vertune.core.files import check_writable, replacing, storage_errors
 from vertune.core.kinds import Source, Task
 from vertune.core.parse import build
@@ -196,9 +197,9 @@ def predict_file(
     """Run a model on every row of a file, and write the rows and their predictions to the file `out`.
 
     The predictions are in additional columns, whose names begin with `answer_`; they replace columns of the file that have the same
-    names. The suffix of `out` decides the format. If both files are CSV, they have the same delimiter, unless it
-    has several characters; then it is a comma. In CSV, lists and dicts are
-    written as JSON, and bytes as Base64. Of the probabilities of many labels, only the highest are written (`Task.brief`). A row without
+    names. The suffix of `out` decides the format. If both files are CSV, they have the same delimiter, unless it has several characters;
+    then it is a comma. CSV begins with a byte order mark if the rows are from a spreadsheet. In CSV, lists and dicts are written as JSON,
+    and bytes as Base64. Of the probabilities of many labels, only the highest are written (`Task.brief`). A row without
     a prediction is written too, with the reason in the column `answer_error`. `texts` are the columns that contain the model's inputs,
     in the order of the inputs; without them, the columns have the names that they had in the training data. All errors in the arguments
     are raised before the model is loaded.
@@ -217,7 +218,8 @@ def predict_file(
     replaced = tuple(name for name in frame.columns if name in written)
     brief = AnsweredRows([one and inputs.task.brief(one) for one in result.answers], result.errors)
     separator = source.separator()
-    write(without(frame, [*MARKS, *replaced]), brief, out, separator if separator and len(separator) == 1 else ",")
+    form = CsvForm(separator if separator and len(separator) == 1 else ",", file.is_file() and is_of_spreadsheet(file))
+    write(without(frame, [*MARKS, *replaced]), brief, out, form)
     return AnsweredRows(result.answers, result.errors, replaced)
 
 
@@ -253,13 +255,23 @@ def _with_inputs(frame: pl.DataFrame, inputs: Inputs, texts: Sequence[str], file
     return others.with_columns(values.alias(field) for field, values in named.items()) if named else frame
 
 
-def write(frame: pl.DataFrame, result: AnsweredRows, out: Path, separator: str = ",") -> None:
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How a CSV file is written."""
+
+    separator: str = ","
+    mark: bool = False
+    """Whether it begins with the byte order mark of UTF-8, without which spreadsheets show other letters than ASCII wrongly."""
+
+
+def write(frame: pl.DataFrame, result: AnsweredRows, out: Path, form: CsvForm | None = None) -> None:
     """Write rows and their predictions as CSV, JSON lines or Parquet, depending on the suffix of `out`.
 
-    `separator` is the delimiter of CSV. Raises StorageError if the file can't be written.
+    `form` says how CSV is written. Raises StorageError if the file can't be written.
     """
     import polars as pl
 
+    form = form or CsvForm()
     names = list(dict.fromkeys(key for one in result.answers if one for key in one))
     columns = {_PREFIX + name: [one.get(name) if one else None for one in result.answers] for name in names}
     if result.errors:
@@ -270,7 +282,7 @@ def write(frame: pl.DataFrame, result: AnsweredRows, out: Path, separator: str =
             frame.with_columns([pl.Series(name, values, strict=False) for name, values in columns.items()]).write_parquet(temporary)
         elif suffix == ".csv":
             written = [pl.Series(name, [_cell(value) for value in values], strict=False) for name, values in columns.items()]
-            _flat(frame).with_columns(written).write_csv(temporary, separator=separator)
+            _flat(frame).with_columns(written).write_csv(temporary, separator=form.separator, include_bom=form.mark)
         else:
             with temporary.open("w", encoding="utf-8") as file:
                 for number, row in enumerate(frame.iter_rows(named=True)):
