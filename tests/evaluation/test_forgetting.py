@@ -8,6 +8,7 @@ import pytest
 from vertune.evaluation.forgetting import forgetting
 from vertune.tasks.classify import Classify
 from vertune.tasks.regress import Regress
+from vertune.tasks.tag import Tag
 
 
 def answers(labels):
@@ -34,6 +35,20 @@ def test_an_answer_with_a_label_that_the_new_task_does_not_know_counts_as_wrong(
     records = [{"text": "1", "label": "a"}, {"text": "2", "label": "a"}]
     found = forgetting(Classify(labels=["a", "b"]), records, (answers(["retired", "a"]), answers(["a", "a"])), {"all": np.arange(2)})
     assert (found["slices"][0]["before"], found["slices"][0]["after"]) == (0.5, 1.0)
+
+
+def test_the_interval_of_few_rows_ends_where_a_share_does():
+    def spans(*starts):
+        return [{"start": start, "end": start + 3, "label": "name"} for start in starts]
+
+    records = [{"text": f"ann bob {number}", "spans": spans(0, 4)} for number in range(3)]
+    before, after = (
+        [{"spans": spans(*starts), "truncated": False} for starts in side] for side in ([(), (0, 4), (0,)], [(0, 4), (), (0, 4)])
+    )
+    found = forgetting(Tag(labels=["name"]), records, (before, after), {"all": np.arange(3)})
+    (entry,) = found["slices"]
+    assert (found["metric"], entry["change"]) == ("recall", pytest.approx(1 / 6))
+    assert (entry["low"], entry["high"]) == (-1, 1)
 
 
 def test_one_row_has_no_interval_that_a_manifest_could_not_hold():

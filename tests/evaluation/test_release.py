@@ -143,6 +143,24 @@ def test_calibration(ends, verdict):
     assert release.calibrated(None, 400, 0.02, LOOK) is None
 
 
+def test_no_interval_of_few_rows_goes_beyond_what_is_possible():
+    differences = np.array([0.9, -0.8, 0.3])
+    found = {measure: Difference.of_scores(differences, LOOK.side, measure) for measure in ("share", "number")}
+    assert found["share"].found.low < -1
+    as_good = {measure: release.not_worse("gold", one, 0.005, LOOK) for measure, one in found.items()}
+    assert (as_good["share"].low, as_good["share"].high) == (-1, 1)
+    assert "(−100.0 to +100.0)" in as_good["share"].why
+    assert as_good["number"].low == found["number"].found.low
+    better = {measure: release.better("new rows", one, LOOK) for measure, one in found.items()}
+    assert (better["share"].low, better["share"].high) == (-1, 1)
+    for checks in (as_good, better):  # how uncertain it is decides how many labels are needed
+        assert checks["share"].labels_needed == checks["number"].labels_needed
+    [group] = release.compared_groups("label", {"a": differences}, 0.03, LOOK.side)
+    assert (group.low, group.high) == (-1, 1)
+    check = release.calibrated(Interval(0.1, -1.2, 1.4), 3, 0.02, LOOK)
+    assert (check.low, check.high) == (-1, 1)
+
+
 @pytest.mark.parametrize(("ratios", "verdict"), [([1.0, 1.1, 9.0], "pass"), ([1.6, 1.7, 1.8], "fail"), ([1.0, 1.6, 1.7], "unknown")])
 def test_size_and_speed_are_ratios(ratios, verdict):
     check = release.within("speed", ratios, 1.5, "it takes")

@@ -36,6 +36,19 @@ def answers(sample):
     return [said(record["label"] if random.random() < 0.8 else "a") for record in sample.records]
 
 
+def test_differences_of_few_rows_stay_within_what_is_possible():
+    records = [{"text": str(number), "label": label} for number, label in enumerate("abab")]
+    few = Sample(Classify(labels=["a", "b"]), records, seed=1)
+    ours, theirs = (few.task.tally(records, [said(label) for label in labels]) for labels in ("abaa", "baab"))
+    raw = paired(*(Tallies(few.units(tally), few.task.summarise) for tally in (ours, theirs)), measure.ROUNDS, 1)
+    assert max(raw["accuracy"].high, -raw["accuracy"].low) > 1
+    found = few.differences(ours, theirs)
+    assert found["accuracy"]["value"] == raw["accuracy"].value
+    shares = [entry for name, entry in found.items() if limits(name) == (0, 1) and entry["low"] is not None]
+    assert len(shares) > 1
+    assert all(-1 <= entry["low"] <= entry["value"] <= entry["high"] <= 1 for entry in shares)
+
+
 def test_metrics_are_the_score_with_its_interval(sample, answers):
     tally = sample.task.tally(sample.records, answers)
     found = sample.metrics(answers, tally)

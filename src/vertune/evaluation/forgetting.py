@@ -13,6 +13,7 @@ from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.evaluation import rows
 from vertune.metrics import paired
+from vertune.reports.words import change_limits
 
 _SIDE = 0.025
 """Error probability on each side of the intervals."""
@@ -35,16 +36,20 @@ def forgetting(
     if len(before) != len(records):
         return {"metric": metric, "slices": [], "labels": []}
     groups = {"slices": slices, "labels": rows.by_label(judge, records) if task.names_labels else {}}
-    sign = -1.0 if metric in task.lower_is_better else 1.0
+    sign, limits = -1.0 if metric in task.lower_is_better else 1.0, change_limits(metric)
     return {"metric": metric} | {
-        kind: [_compared(name, sign * before[members], sign * after[members], sign) for name, members in found.items() if len(members)]
+        kind: [
+            _compared(name, sign * before[members], sign * after[members], sign, limits) for name, members in found.items() if len(members)
+        ]
         for kind, found in groups.items()
     }
 
 
-def _compared(name: str, before: NDArray[np.float64], after: NDArray[np.float64], sign: float) -> dict[str, Any]:
+def _compared(
+    name: str, before: NDArray[np.float64], after: NDArray[np.float64], sign: float, limits: tuple[float, float]
+) -> dict[str, Any]:  # fmt: skip
     """Return the mean scores of two models on the same rows, and their difference with its interval."""
-    found = paired.interval(sign * (after - before), _SIDE)
+    found = paired.interval(sign * (after - before), _SIDE).within(limits)
     low, high = (end if math.isfinite(end) else None for end in sorted((sign * found.low, sign * found.high)))
     return {
         "name": name, "rows": len(before), "before": float(before.mean()), "after": float(after.mean()), "change": sign * found.value,

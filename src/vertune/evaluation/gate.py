@@ -18,7 +18,7 @@ from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.core.sentence import said
 from vertune.metrics import bootstrap
-from vertune.reports.words import metric
+from vertune.reports.words import change_limits, metric
 from vertune.runtime.benchmark import GraphWorkload, benchmark
 
 ECE = 0.02
@@ -134,7 +134,7 @@ class Gate:
         task = self.task
         sign = task.goal_sign
         tallies = self._tallies(self._tally(answers))
-        difference = bootstrap.equivalence(self.tallies, tallies, seed=self.options.seed)[task.goal]
+        difference = bootstrap.equivalence(self.tallies, tallies, seed=self.options.seed)[task.goal].within(change_limits(task.goal))
         low, high = sorted((sign * difference.low, sign * difference.high))
         loss = sign * difference.value
         ece = _ece(task.details(self.records, answers))

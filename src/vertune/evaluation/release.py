@@ -176,6 +176,7 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
     of records that the two models answer differently: of texts from traffic, only these need a label.
     """
     found, shown = difference.found, _Format(difference.measure)
+    ends = found.within(shown.limits)
     if found.low > -limit:
         verdict, rest = PASSED, f"a loss of more than {shown.size(limit)} is excluded"
     elif found.high < -limit:
@@ -193,8 +194,8 @@ def not_worse(name: str, difference: Difference, limit: float, look: Look, diffe
             texts, few = format_count(needed), plural(rounded_up(max(1.0, differ * needed)), "label")
             advice += f", or about {few} on the texts that the models answer differently among {texts} of traffic"
         rest = f"{rest}. {advice}"
-    why = f"{shown.change(found)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
-    return Check(name, verdict, found.value, found.low, found.high, limit=-limit, why=why, labels_needed=needed, measure=difference.measure)
+    why = f"{shown.change(ends)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
+    return Check(name, verdict, found.value, ends.low, ends.high, limit=-limit, why=why, labels_needed=needed, measure=difference.measure)
 
 
 def _wanted(half: float, units: int, measured: float, assumed: float, look: Look) -> float:
@@ -212,6 +213,7 @@ def better(name: str, difference: Difference, look: Look) -> Check:
     The number of labels assumes that the true difference is the measured one.
     """
     found, shown = difference.found, _Format(difference.measure)
+    ends = found.within(shown.limits)
     verdict = PASSED if found.low > 0 else FAILED if found.high < 0 else UNDECIDED
     rest = {PASSED: "better beyond chance", FAILED: "worse beyond chance", UNDECIDED: "so it may be better or worse"}[verdict]
     needed = None
@@ -221,8 +223,8 @@ def better(name: str, difference: Difference, look: Look) -> Check:
         if found.value <= 0:
             advice = "As it was not better here, more labels would hardly show that it is"
         rest = f"{rest}. {advice}"
-    why = f"{shown.change(found)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
-    return Check(name, verdict, found.value, found.low, found.high, limit=0.0, why=why, labels_needed=needed, measure=difference.measure)
+    why = f"{shown.change(ends)} on {plural(difference.units, 'row')}; {rest}".rstrip(".") + "."
+    return Check(name, verdict, found.value, ends.low, ends.high, limit=0.0, why=why, labels_needed=needed, measure=difference.measure)
 
 
 def compared_groups(
@@ -240,7 +242,7 @@ def compared_groups(
     corrected = dict(zip(judged, paired.holm([raw[name] for name in judged]), strict=True))
     found = []
     for name in names:
-        interval = paired.interval(differences[name], side)
+        interval = paired.interval(differences[name], side).within(_Format(measure).limits)
         p = corrected.get(name, 1.0)
         verdict = FAILED if p <= side else UNDECIDED if name in corrected and raw[name] <= side else PASSED
         error, tested = paired.standard_error(differences[name]), name in corrected
@@ -330,7 +332,8 @@ def calibrated(difference: Interval | None, units: int, limit: float, look: Look
         return None
     found = paired.widened(difference, look.side)
     verdict = PASSED if found.high <= limit else FAILED if found.low > limit else UNDECIDED
-    change = f"the calibration error changes by {format_change(found.value, 'share')} ({_ends(found)})"
+    ends = found.within(_Format("share").limits)
+    change = f"the calibration error changes by {format_change(found.value, 'share')} ({_ends(ends)})"
     needed, rest = None, f"an increase of more than {100 * limit:.1f} points is excluded"
     if verdict == FAILED:
         rest = f"more than the {100 * limit:.1f} points allowed"
@@ -339,7 +342,7 @@ def calibrated(difference: Interval | None, units: int, limit: float, look: Look
         needed, advice = _further(wanted, units, cap=False)
         rest = f"so an increase of more than {100 * limit:.1f} points is possible. {advice}"
     why = _sentence(f"{change}; {rest}")
-    return Check("calibration", verdict, found.value, found.low, found.high, limit=limit, why=why, labels_needed=needed)
+    return Check("calibration", verdict, found.value, ends.low, ends.high, limit=limit, why=why, labels_needed=needed)
 
 
 def kept(results: Sequence[tuple[str, bool, bool]]) -> Check:
@@ -376,6 +379,11 @@ class _Format:
     """How differences are written in reasons."""
 
     measure: Measure
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the greatest possible difference."""
+        return (-1.0, 1.0) if self.measure == "share" else (-math.inf, math.inf)
 
     def size(self, value: float) -> str:
         return f"{100 * value:.1f} points" if self.measure == "share" else f"{value:.3g}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.metrics.bootstrap import Interval, Tallies, intervals, paired, units
-from vertune.reports.words import baseline_name, comparison_sentence, limits
+from vertune.reports.words import baseline_name, change_limits, comparison_sentence, limits
 
 ROUNDS = 1000
 """Number of bootstrap resamples from which an interval is computed."""
@@ -58,7 +58,7 @@ class Sample:
         """
         summarise = self.task.summarise
         differences = paired(Tallies(self.units(ours), summarise), Tallies(self.units(theirs), summarise), ROUNDS, self.seed)
-        return {name: interval_entry(difference) for name, difference in differences.items()}
+        return {name: interval_entry(difference.within(change_limits(name))) for name, difference in differences.items()}
 
     def units(self, tally: NDArray[Any]) -> NDArray[Any]:
         """Return the tallies that are drawn together: one for all records with equal inputs."""

@@ -68,6 +68,15 @@ class Interval:
         """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0
 
+    def within(self, limits: tuple[float, float]) -> Interval:
+        """Return the interval without what lies beyond the least and the greatest possible value.
+
+        An end that is not finite stays as it is, because nothing is known of it.
+        """
+        least, most = limits
+        low, high = (min(max(end, least), most) if math.isfinite(end) else end for end in (self.low, self.high))
+        return Interval(self.value, low, high)
+
 
 def unlimited(name: str) -> tuple[float, float]:
     """Return the smallest and the largest value of a metric of which nothing is known."""

@@ -66,6 +66,12 @@ def limits(name: str) -> tuple[float, float]:
     return (0.0, 1.0) if metric(name).unit == "share" else (-math.inf, math.inf)
 
 
+def change_limits(name: str) -> tuple[float, float]:
+    """Return the smallest and the largest possible difference of two values of a metric: -1 and 1 if it is a proportion, else unlimited."""
+    least, most = limits(name)
+    return least - most, most - least
+
+
 def comparison_sentence(difference: Mapping[str, float | None], lower_is_better: bool, ours: str, theirs: str) -> tuple[int, str]:
     """Return which of two models is better, and a sentence that states it.
 
