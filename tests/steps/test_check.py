@@ -96,7 +96,10 @@ def test_only_valid_tests_are_saved(home, tmp_path):
 def give(home, text, label, number, trust=1.0):
     about = {"customer": "default", "vertical": "support", "verdict": "right", "trust": trust, "digest": bytes([number])}
     at = datetime(2030, 1, 1, 12, number, tzinfo=UTC)
-    said = {"record": json.dumps({"text": text}), "target": json.dumps({"label": label})}
+    target = None if label is None else label if isinstance(label, dict) else {"label": label}
+    said = {
+        "record": None if text is None else json.dumps({"text": text}), "target": None if target is None else json.dumps(target)
+    }  # fmt: skip
     with closing(Database(file_in(home.folder))) as database:
         add(database, {"id": first_id_of(at), "at": format_time(at), **about, **said})
 
@@ -117,6 +120,29 @@ def test_feedback_that_the_model_answers_rightly_is_proposed(home, answered, tmp
     assert str(case.origin).startswith("feedback ")
     check.save("support", home, tmp_path / "proposed.yaml")  # what is tested already is not proposed again
     with closing(Database(file_in(home.folder))) as database, pytest.raises(NotFound, match="can become a test"):
+        check.propose(home.get("models", "support"), home, database)
+
+
+def test_feedback_that_was_not_kept_or_can_not_be_read_is_left_out_and_counted(home, answered, tmp_path, capsys):
+    give(home, TEXTS[0], answered[0], 1)
+    give(home, None, answered[1], 2)
+    give(home, "", answered[2], 3)
+    give(home, TEXTS[1], None, 4)
+    give(home, TEXTS[2], {"spans": [{"start": 0}]}, 5)
+    with pytest.raises(SystemExit) as left:
+        main(["check", "support", "--propose", str(tmp_path / "proposed.yaml")])
+    assert left.value.code == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "1 cases in 1 tests" in said
+    assert "Left out: 1 right answers to texts that were not kept, 2 that the model can't read." in said
+
+
+def test_feedback_without_any_text_says_so(home, answered):
+    give(home, None, answered[0], 1)
+    with (
+        closing(Database(file_in(home.folder))) as database,
+        pytest.raises(NotFound, match=r"of 1 right answers .* 1 are on texts that were not"),
+    ):
         check.propose(home.get("models", "support"), home, database)
 
 

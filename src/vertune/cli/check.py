@@ -78,8 +78,13 @@ def _propose(artifact: Artifact, home: Path | None, file: Path) -> None:
     from vertune.steps import check
 
     with options.opened(home, None) as (store, database):
-        tests = check.propose(artifact, store, database)
-    write_private(file, behaviour.dump(tests))
-    cases = sum(len(test.cases) for test in tests)
-    output.say(f"{cases} cases in {len(tests)} tests were written to {output.relative(file)}.")
+        proposed = check.propose(artifact, store, database)
+    write_private(file, behaviour.dump(proposed.tests))
+    cases = sum(len(test.cases) for test in proposed.tests)
+    output.say(f"{cases} cases in {len(proposed.tests)} tests were written to {output.relative(file)}.")
+    if proposed.not_kept or proposed.unreadable:
+        output.note(
+            f"Left out: {proposed.not_kept} right answers to texts that were not kept, {proposed.unreadable} that the model can't read.",
+            "yellow",
+        )
     output.next_steps(f"vertune check {artifact.manifest['name']} {output.relative(file)} --save")

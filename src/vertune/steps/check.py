@@ -6,6 +6,7 @@ The tests of a vertical are those of a given file, or else those that were saved
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 from vertune.core import behaviour
 from vertune.core.artifact import Artifact, Home, Progress
 from vertune.core.behaviour import Case, Suite, Test
-from vertune.core.errors import NotFound
+from vertune.core.errors import DataError, NotFound, UnknownName
 from vertune.core.files import write_text
 from vertune.core.names import check_name
 from vertune.core.records import Answer, Record
 from vertune.core.regular import is_present, regular_file
-from vertune.data.validate import checked_target, validate_records
+from vertune.data.validate import check_labels, checked_target, validate_records
 from vertune.evaluation.behaviour import Subject, TestResult, run
 from vertune.evaluation.rows import row_metric, row_scores, target_labels
 from vertune.runtime.predictor import Predictor
@@ -36,6 +37,17 @@ class Proposal:
     """Least trust of the feedback, from 0 to 1."""
     per_label: int = 5
     """Largest number of cases for each label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """The tests that feedback suggests, and what can't become one."""
+
+    tests: list[Test]
+    not_kept: int
+    """Number of right answers to texts that the server did not keep."""
+    unreadable: int
+    """Number of texts with right answers that the model can't read, such as those of a task that the vertical had before."""
 
 
 def check(model: Artifact, home: Home, tests: Path | None = None, progress: Progress | None = None) -> list[TestResult]:
@@ -107,7 +119,7 @@ def containing(home: Home, records: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def propose(model: Artifact, home: Home, database: Database, wanted: Proposal | None = None) -> list[Test]:
+def propose(model: Artifact, home: Home, database: Database, wanted: Proposal | None = None) -> Proposed:
     """Return tests that feedback suggests: texts that users named the right answer of, and that the model answers rightly now.
 
     There is a test for each label, with the cases of which the model is least sure, because these are the first that a new model could
@@ -116,38 +128,51 @@ def propose(model: Artifact, home: Home, database: Database, wanted: Proposal | 
     wanted, name = wanted or Proposal(), str(model.manifest["name"])
     predictor = Predictor.open(model, many=True)
     known = {_key(case.input) for test in (suite_of(name, home) or Suite.model_construct(tests=[])).tests for case in test.cases}
-    found = {_key(one.record or {}): one for one in each(database, Filter(verticals=[name], least_trust=wanted.trust, usable=True))}
+    every = [one for one in each(database, Filter(verticals=[name], least_trust=wanted.trust)) if one.target is not None]
+    found = {_key(one.record): one for one in every if one.record is not None}
+    not_kept = sum(one.record is None for one in every)
     kept = [one for key, one in found.items() if key not in known and _text_key(predictor, one) not in known]
+    readable = _readable(predictor, kept)
     by_label: dict[str, list[tuple[float, Case]]] = {}
-    for one, answer, right in _answered(predictor, kept):
+    for one, answer, right in _answered(predictor, readable):
         if right:
             labels = ", ".join(target_labels(predictor.task, one.target or {})) or "the same"
             case = Case(input=_input(predictor, one), expect=_expect(predictor, one), origin=f"feedback {one.id}")
             by_label.setdefault(labels, []).append((predictor.task.confidence(answer) or 0.0, case))
     if not by_label:
         raise NotFound(
-            f"No feedback on '{name}' can become a test: {len(found)} texts have a right answer and a trust of at least {wanted.trust:g}, "
-            "and the model answers none of the new ones rightly. Collect more feedback, or write tests yourself."
+            f"No feedback on '{name}' can become a test: of {len(every)} right answers with a trust of at least {wanted.trust:g}, "
+            f"{not_kept} are on texts that were not kept, {len(kept) - len(readable)} on texts that the model can't read, and the model "
+            "answers none of the other new texts rightly. Collect more feedback, or write tests yourself."
         )
-    return [
+    tests = [
         Test(name=f"stays {label}", cases=[case for _, case in sorted(cases, key=lambda one: one[0])[: wanted.per_label]])
         for label, cases in sorted(by_label.items())
     ]
+    return Proposed(tests, not_kept, len(kept) - len(readable))
 
 
-def _answered(predictor: Predictor, feedback: Sequence[Feedback]) -> list[tuple[Feedback, Answer, bool]]:
-    """Return feedback with what the model answers now, and whether that is right; feedback on unknown labels is left out."""
-    task = predictor.task
-    usable = [one for one in feedback if set(target_labels(task, one.target or {})) <= set(task.known_labels)]
-    if not usable:
+def _readable(predictor: Predictor, feedback: Sequence[Feedback]) -> list[tuple[Feedback, Record]]:
+    """Return feedback with the record of its text and its right answer, where the model can read both."""
+    task, found = predictor.task, list[tuple[Feedback, Record]]()
+    for one in feedback:
+        with suppress(DataError, UnknownName):
+            (record,) = validate_records(predictor, [one.record or {}])
+            target = checked_target(task, record, one.target or {})
+            check_labels(task, target)
+            found.append((one, {**record, **target}))
+    return found
+
+
+def _answered(predictor: Predictor, readable: Sequence[tuple[Feedback, Record]]) -> list[tuple[Feedback, Answer, bool]]:
+    """Return feedback with what the model answers now, and whether that is right."""
+    task, records = predictor.task, [record for _, record in readable]
+    if not records:
         return []
-    records = [
-        {**record, **(one.target or {})}
-        for one, record in zip(usable, validate_records(predictor, [one.record or {} for one in usable]), strict=True)
-    ]
     answers = predictor.answer(records)
     scores = row_scores(task, records, answers, row_metric(task, records, answers))
-    return list(zip(usable, answers, scores.right.tolist(), strict=True)) if len(scores.values) == len(records) else []
+    feedback = [one for one, _ in readable]
+    return list(zip(feedback, answers, scores.right.tolist(), strict=True)) if len(scores.values) == len(records) else []
 
 
 def _input(predictor: Predictor, feedback: Feedback) -> Any:
