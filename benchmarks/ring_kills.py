@@ -222,7 +222,7 @@ class Alias:
             elif live not in self.seen[-1:]:
                 self.seen.append(live)
             self.looks += 1
-            time.sleep(0.02)
+            time.sleep(0.1)  # trainings run beside, with a lower priority
 
 
 class Users:
@@ -252,7 +252,7 @@ class Users:
                     self.failed += 1
             except (httpx.HTTPError, ValueError, KeyError):
                 time.sleep(0.1)
-            time.sleep(0.02)
+            time.sleep(0.1)  # trainings run beside, with a lower priority
 
     def _teach(self, text: str, label: str) -> None:
         body = {"vertical": "intent", "text": text, "target": label}
