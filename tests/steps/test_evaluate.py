@@ -48,13 +48,14 @@ class Oracle:
         ]
 
 
-def trained(home, frames, fields=None, **entries):
+def trained(home, frames, fields=None, labels="keep", **entries):
     """A model artifact of a dataset, as train leaves it, without weights."""
     tables = {name: pl.DataFrame(rows) for name, rows in frames.items()}
     run = home.begin("datasets", "topics", step="prepare")
     datasets.write(run.folder, tables)
     dataset = home.finish(run, rows={name: table.height for name, table in tables.items()})
-    config = build(Config, {"name": "topics", "data": {"fields": fields or {}}, "method": "full", "evaluate": {"slices": ["channel"]}})
+    data = {"fields": fields or {}, "labels": labels}
+    config = build(Config, {"name": "topics", "data": data, "method": "full", "evaluate": {"slices": ["channel"]}})
     config = config.model_copy(update={"task": config.task.fit(tables["train"])})
     run = home.begin("models", "topics", step="train", config=dump(config), parents=[dataset.id], **entries)
     run.event("training")
@@ -196,6 +197,22 @@ def test_labels_that_occur_in_no_row_are_counted(home):
     notes = read_json(evaluate(model, home, frame=rows).folder / "metrics.json")["notes"]
     assert any(note.startswith(f"1 of {len(labels)} labels occur in none of these rows.") for note in notes)
     assert not any("occur in none" in note for note in read_json(evaluate(model, home).folder / "metrics.json")["notes"])
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_other_spellings_are_merged_as_in_training(home, marked):
+    model = trained(home, FRAMES, labels="merge")
+    frame = pl.DataFrame(FRAMES["test"]).with_columns(pl.when(pl.int_range(pl.len()) < 7).then(pl.col("label").str.to_uppercase() + " ")
+                                                      .otherwise("label").alias("label"))  # fmt: skip
+    if marked:
+        frame = frame.with_columns(pl.lit("a.csv").alias("__file"), pl.int_range(1, pl.len() + 1).alias("__row"))
+    measured = read_json(evaluate(model, home, frame=frame).folder / "metrics.json")
+    assert (
+        measured["metrics"]["accuracy"]["value"] == read_json(evaluate(model, home).folder / "metrics.json")["metrics"]["accuracy"]["value"]
+    )
+    assert any("7 of 90 labels were merged with another spelling" in note for note in measured["notes"])
+    with pytest.raises(DataError, match="7 rows have labels that the task does not have"):
+        evaluate(trained(home, FRAMES), home, frame=frame)
 
 
 def test_a_missing_test_split_is_said_loudly(home):

@@ -33,7 +33,7 @@ from vertune.data.fields import map_fields
 from vertune.data.spellings import Spellings
 from vertune.reports.scales import plural
 
-_LABELLED = frozenset({"label", "labels", "spans"})
+LABELLED = frozenset({"label", "labels", "spans"})
 """Target types whose values contain labels."""
 _REASONS = 20
 """Number of reasons for rejection, the most frequent ones, that have a note each; all other reasons have one note together."""
@@ -353,7 +353,7 @@ def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: Ch
 def _label_columns(task: Task, frame: pl.DataFrame) -> list[Column]:
     """Return the required target columns of the task that contain labels and exist in the frame."""
     required = [column for column in task.target_columns if column.required and column.name in frame.columns]
-    return [column for column in required if column.type in _LABELLED]
+    return [column for column in required if column.type in LABELLED]
 
 
 def _merge_labels(task: Task, tables: Mapping[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:

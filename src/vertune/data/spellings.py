@@ -52,10 +52,12 @@ class Spellings:
         listing = ", ".join(f"{quoted(old)} as {quoted(new)} ({counts[old]})" for old, new in list(replaced.items())[:_SHOWN])
         more = f" and {len(replaced) - _SHOWN} more" if len(replaced) > _SHOWN else ""
         rows = labels.filter(pl.col("label").is_in(list(replaced)))
-        examples = tuple(
-            {"file": str(frame["__file"][row]), "row": frame["__row"][row], "value": label}
-            for row, label in rows.head(MAX_EXAMPLES).iter_rows()
-        )
+        examples: tuple[dict[str, object], ...] = ()
+        if {"__file", "__row"} <= {*frame.columns}:  # frames of Python have no files
+            examples = tuple(
+                {"file": str(frame["__file"][row]), "row": frame["__row"][row], "value": label}
+                for row, label in rows.head(MAX_EXAMPLES).iter_rows()
+            )
         note = Note(f"labels {where}", f"labels were merged with another spelling: {listing}{more}", rows.height, labels.height, examples)
         return frame.with_columns(_replaced(frame.schema[column], column, replaced)), note
 
