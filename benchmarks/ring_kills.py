@@ -222,7 +222,7 @@ class Alias:
             elif live not in self.seen[-1:]:
                 self.seen.append(live)
             self.looks += 1
-            time.sleep(0.1)  # trainings run beside, with a lower priority
+            time.sleep(0.02)
 
 
 class Users:
