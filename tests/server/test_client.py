@@ -91,8 +91,8 @@ def test_the_doctor_of_the_command_line_asks_a_server(server, monkeypatch, capsy
 
     monkeypatch.setenv("VERTUNE_KEY", "vt_0123456789ab_other")
     with pytest.raises(typer.Exit):
-        _check_server(server.url, "", json=False)
+        _check_server(server.url, "", "", json=False)
     assert "The key was refused" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(typer.Exit):
-        _check_server("http://127.0.0.1:9", "", json=True)
+        _check_server("http://127.0.0.1:9", "", "", json=True)
     assert '"bad"' in capsys.readouterr().out

@@ -14,11 +14,14 @@ import pytest
 import trustme
 
 from tests.server.running import LONG, Running, request, until
+from vertune import __version__
+from vertune.client import Client
+from vertune.client.diagnosis import diagnose
 from vertune.core.errors import ConfigError
 from vertune.server import tls
 from vertune.server.settings import Settings, TLSFiles, changed
 
-pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1", "localhost"])
 BODY = json.dumps({"texts": ["soup"]}).encode()
 ASKED = request("/v1/verticals/intent/predict", BODY)
 
@@ -181,6 +184,14 @@ def test_clients_need_a_certificate_where_they_must_have_one(fleet, start, tmp_p
         with pytest.raises((ssl.SSLError, ConnectionError)):
             status(issuer)
     until(lambda: running.metric("vertune_connection_events_total", kind="failed_handshake") == 2)
+    mine = tmp_path / "mine.pem"
+    authority.issue_cert("doctor@example", key_type=trustme.KeyType.ECDSA).private_key_and_cert_chain_pem.write_to_path(str(mine))
+    levels = {}
+    for ca, cert in (("clients.pem", mine), ("clients.pem", None), (None, mine)):
+        with Client(f"https://localhost:{running.port}", running._key, ca=ca and tmp_path / ca, cert=cert) as client:
+            findings = list(diagnose(client, __version__))
+        levels[ca, cert] = (findings[0].level, "--cert FILE" in findings[0].advice)
+    assert list(levels.values()) == [("good", False), ("bad", True), ("bad", True)]
 
 
 def test_handshakes_that_never_end_are_limited_in_number_and_time(home, start, files, authority) -> None:

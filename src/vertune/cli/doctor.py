@@ -35,12 +35,15 @@ def run(
         str, typer.Option("--server", metavar="URL", help="Check a running server instead; VERTUNE_KEY is used if it is set.")
     ] = "",
     ca: Annotated[str, typer.Option("--ca", metavar="FILE", help="With --server: the authority that signed its certificate (PEM).")] = "",
+    cert: Annotated[
+        str, typer.Option("--cert", metavar="FILE", help="With --server: your certificate and its key (PEM), if the server requires one.")
+    ] = "",
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
     """Check the installation, the machine, a base and the hub."""
     if server:
-        _check_server(server, ca, json)
+        _check_server(server, ca, cert, json)
         return
     from vertune.core.artifact import Home
 
@@ -67,7 +70,7 @@ def run(
         output.next_steps("vertune init DATA.csv")
 
 
-def _check_server(url: str, ca: str, json: bool) -> None:
+def _check_server(url: str, ca: str, cert: str, json: bool) -> None:
     """Print what is found about a running server; the exit status is 1 if something is bad."""
     from dataclasses import asdict
 
@@ -75,7 +78,7 @@ def _check_server(url: str, ca: str, json: bool) -> None:
     from vertune.client.client import Client
     from vertune.client.diagnosis import diagnose
 
-    with Client(url, ca=ca or None) as client:
+    with Client(url, ca=ca or None, cert=cert or None) as client:
         findings = list(diagnose(client, __version__))
     if json:
         output.as_json({"findings": [asdict(finding) for finding in findings]})

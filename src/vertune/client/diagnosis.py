@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from vertune.client.client import Client
-from vertune.core.errors import VertuneError
+from vertune.core.errors import ConfigError, VertuneError
 
 Level = Literal["good", "warning", "bad"]
 _SKEW = 60.0
@@ -24,6 +24,7 @@ _LOW_DISK = 2 << 30
 """Free bytes below which the disk will soon be full."""
 _REFUSED = 0.01
 """Share of refused or failed requests above which something is wrong."""
+_CERTIFICATES = "With TLS, --ca FILE names the authority that signed the server's certificate, and --cert FILE yours, if it requires one."
 _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
 
 
@@ -48,6 +49,10 @@ def diagnose(client: Client, version: str) -> Iterator[Finding]:
         status, headers, ready = client.look("/health/ready")
     except VertuneError as error:
         message, _, advice = str(error).partition(". ")
+        if isinstance(error, ConfigError):  # its advice is for programs
+            advice = "Check the URL."
+        if client.url.startswith("https"):
+            advice = f"{advice} {_CERTIFICATES}"
         yield Finding("bad", "connection", f"{message}.", advice)
         return
     if not isinstance(ready, dict) or "ready" not in ready:
