@@ -83,6 +83,23 @@ def test_parts_of_a_text_are_in_the_language_too() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"), [("42 rows", "42 行"), ("1 row", "1 行"), ("1,042 rows", "1,042 行"), ("42 mice", "42 mice")]
+)
+def test_counts_in_a_text_are_in_the_language(count, expected) -> None:
+    text = (
+        f"3 of {count} of a.csv can't be read. The first is row 7: is empty. Correct these rows, or name the encoding, delimiter or source "
+        "in the config."
+    )
+    chinese = f"a.csv 的 {expected}中有 3 行无法读取，第一个是第 7 行：为空。请更正这些行，或在配置中指定编码、分隔符或数据来源。"
+    assert translated(text, "zh") == chinese
+
+
+def test_a_permission_that_a_key_lacks_is_named_in_the_language() -> None:
+    text = "The key 3a8 does not have the permission 'predict' on 'news'. Ask the operator of the server for a key that has it."
+    assert translated(text, "zh") == "3a8 没有权限 “news”上的“predict”。请向服务器的运营者索取有此权限的密钥或账号。"
+
+
 def test_errors_of_a_config_are_one_text_for_each_field() -> None:
     with pytest.raises(ConfigError) as caught:
         build(Options, {"rank": 0, "nam": 1}, "method 'lora'")

@@ -1,9 +1,9 @@
 """Texts of errors in other languages: finds the pattern from which a text was written, and writes that of the language; knows no error.
 
 An error is written in English where it is made. The file `sentences/errors.LANGUAGE.json` has a pattern of the language for each English
-one: `errors` are complete texts, `parts` may stand in them, and `invalid` is what pydantic says of values. In a pattern of the language,
-{0} quotes a value, and {0:t} is a text of ours that is written in the language too. A test reads all errors of the source, so that none
-lacks a pattern. A text of another library has none.
+one: `errors` are complete texts, `parts` may stand in them, `invalid` is what pydantic says of values, and `counts` has the nouns that
+follow a number, as in `42 rows`. In a pattern of the language, {0} quotes a value, and {0:t} is a text of ours that is written in the
+language too. A test reads all errors of the source, so that none lacks a pattern. A text of another library has none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).with_name("sentences")
 _PLACE = re.compile(r"\{(\d+)(:t)?\}")
+_COUNT = re.compile(r"([\d,]+) ([a-z]+?)s?")
 _END = re.compile(r"(?<=[.?!]) ")
 """What stands between two texts that were joined."""
 _LONGEST, _LONGEST_OWNER = 4_000, 200
@@ -71,6 +72,7 @@ class _Catalogue:
     def __init__(self, language: str) -> None:
         read: dict[str, dict[str, str]] = json.loads((FOLDER / f"errors.{language}.json").read_text("utf-8"))
         self._parts = _sorted({**read["invalid"], **read["parts"]})
+        self._counts = read["counts"]
         sentences = [one for one in self._parts if _SENTENCE.search("\0".join(one.fixed)) and one.letters >= _LEAST_LETTERS]
         self._errors = sorted([*_sorted(read["errors"]), *sentences], key=lambda one: -one.letters)
 
@@ -85,6 +87,9 @@ class _Catalogue:
 
     def part(self, text: str) -> str:
         """Return what may stand in a text of an error; as it is if it is no text of ours."""
+        count = _COUNT.fullmatch(text)
+        if count is not None and count[2] in self._counts:
+            return f"{count[1]} {self._counts[count[2]]}"
         capital = text[:1].upper() + text[1:]  # as it is written where it is no part
         found = self.error(text) or self._written(text, self._parts) or self._written(capital, self._parts)
         return text if found is None else found
