@@ -167,6 +167,31 @@ def test_a_model_whose_options_are_wrong_is_left_out_and_named_once(home, databa
     assert caplog.text.count("'broken' is not watched") == 1
 
 
+def test_alerts_of_a_vertical_that_is_not_live_any_more_are_resolved(home, database, around):
+    home.alias("mood@live", model(home, "mood").id)
+    home.alias("broken@live", model(home, "broken", every="soon").id)
+    (home.folder / "aliases" / "gone@live").write_text("no-such-model\n")
+    names = ("intent", "mood", "broken", "gone", "retired")
+    opened = {
+        name: Alert(
+            time_ordered_id(), name, "drift", "text_drift", "warning", state="open", began="2030", changed="2030", ended=None, value=1.0,
+            why="", evidence=[], messages=1,
+        )
+        for name in names
+    }  # fmt: skip
+    with database.writing() as connection:
+        for one in opened.values():
+            alerts.add(connection, one)
+    home.unalias("mood@live")
+    watcher(home, database, around, {"rules": [{"name": "drift"}]}).step()
+    with database.reading() as connection:
+        found = {name: alerts.get(connection, one.id) for name, one in opened.items()}
+    assert {name: one.state for name, one in found.items()} == {
+        "intent": "open", "mood": "resolved", "broken": "open", "gone": "open", "retired": "resolved",
+    }  # fmt: skip
+    assert written(found["mood"].comment, "en") == "No model with this name is live any more."
+
+
 def test_options_for_a_name_that_is_not_live_are_named_once(home, database, around, caplog):
     one = Watcher(home, database, WatchFile({}, {"intnet": {"every": "1h"}}), lambda due: None, around.ring)
     one.step()

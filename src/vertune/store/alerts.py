@@ -121,6 +121,12 @@ def unheard(connection: Connection) -> set[str]:
     return set(connection.scalars(select(table.vertical).where(table.state == "open", table.messages == 0)))
 
 
+def lasting(connection: Connection) -> set[str]:
+    """Return the verticals with an alert whose reason lasts."""
+    table = schema.alerts.c
+    return set(connection.scalars(select(table.vertical).where(table.state.in_(UNSOLVED)).distinct()))
+
+
 def count_open(connection: Connection) -> dict[tuple[str, str], int]:
     """Return the numbers of open alerts, by vertical and severity."""
     table = schema.alerts.c

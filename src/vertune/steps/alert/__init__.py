@@ -7,7 +7,7 @@ message is sent outside of a transaction, and then noted; a process that dies in
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from vertune.core.channel import Channel, Event, Message
 from vertune.core.errors import VertuneError
-from vertune.core.sentence import said, stored
+from vertune.core.sentence import Sentence, said, stored
 from vertune.core.watch import Rule, Watch
 from vertune.steps.alert import messages, rules
 from vertune.store import alerts, deliveries, leases, measurements
@@ -54,10 +54,25 @@ def raise_alerts(database: Database, vertical: str, watch: Watch, check: Check =
             if alert is not None:
                 teller.tell("opened", alert, rule, memory)  # a silence may have ended
             alerts.remember(connection, vertical, rule.name, memory)
-        for alert in unsolved.values():
-            now, why = format_time(datetime.now(UTC)), stored(said("alert.no_rule"))
-            alerts.add(connection, replace(alert, state="resolved", changed=now, ended=now, comment=why))
+        _end(connection, unsolved.values(), said("alert.no_rule"))
     return changed
+
+
+def end_alerts(database: Database, vertical: str, check: Check = lambda connection: None) -> None:
+    """Resolve the alerts of a vertical without a live model, at which no monitor looks any more; nobody is told of their end.
+
+    Raises Conflict if `check` does.
+    """
+    with database.writing() as connection:
+        check(connection)
+        _end(connection, alerts.unsolved(connection, vertical).values(), said("alert.no_model"))
+
+
+def _end(connection: Connection, unsolved: Iterable[Alert], why: Sentence) -> None:
+    """Resolve alerts that no finding will end."""
+    now = format_time(datetime.now(UTC))
+    for alert in unsolved:
+        alerts.add(connection, replace(alert, state="resolved", changed=now, ended=now, comment=stored(why)))
 
 
 @dataclass(frozen=True, slots=True)

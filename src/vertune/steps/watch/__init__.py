@@ -22,7 +22,7 @@ from vertune.core.parse import build
 from vertune.core.sentence import said, stored
 from vertune.core.watch import Watch, WatchFile
 from vertune.runtime.live import read_live
-from vertune.steps.alert import channels_of, deliver, raise_alerts
+from vertune.steps.alert import channels_of, deliver, end_alerts, raise_alerts
 from vertune.steps.watch import reasons, retraining
 from vertune.steps.watch.retraining import Ring
 from vertune.store import alerts, deliveries, retrainings
@@ -110,7 +110,7 @@ class Watcher:
             return
         watches = self.watches()
         with self.database.reading() as connection:
-            schedules, unheard = alerts.memories_of(connection, SCHEDULE), alerts.unheard(connection)
+            schedules, unheard, lasting = alerts.memories_of(connection, SCHEDULE), alerts.unheard(connection), alerts.lasting(connection)
             begun = retrainings.unfinished(connection)
         try:
             due = {name: watch for name, watch in watches.items() if _is_due(schedules.get(name), watch)}
@@ -118,6 +118,8 @@ class Watcher:
                 self._measure(due)
             for name in watches.keys() & (due.keys() | unheard):
                 raise_alerts(self.database, name, watches[name], self.lease.check)
+            for name in lasting - watches.keys() - self._known():
+                end_alerts(self.database, name, self.lease.check)
             for name in watches.keys() - {one.vertical for one in begun if one.stage != retrainings.WAITING}:
                 if newer := self._begin(name, watches[name]):
                     begun = [*(one for one in begun if one.vertical != name), newer]
@@ -125,6 +127,11 @@ class Watcher:
                 self._advance(one, watches.get(one.vertical, Watch()))
         except Conflict as error:
             _log.warning("Another process watches from now on: %s", error)
+
+    def _known(self) -> set[str]:
+        """Return the verticals that have an alias, readable or not."""
+        live = read_live(self.home)
+        return {*live.models, *live.errors}
 
     def deliver(self) -> int:
         """Send the messages that are due, if this process has the lease, and return how many were sent."""
