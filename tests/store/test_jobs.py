@@ -51,6 +51,16 @@ def test_jobs_are_taken_by_priority_and_then_in_order(opened) -> None:
     assert {(job.state, job.attempts) for job in taken if job} == {("running", 1)}
 
 
+def test_customers_take_turns(opened) -> None:
+    """A customer with a hundred jobs would else make all others wait for days."""
+    database = opened()
+    bank = [jobs.add(database, row())[0].id for _ in range(4)]
+    shop = [jobs.add(database, row(customer="shop"))[0].id for _ in range(2)]
+    press = jobs.add(database, row(customer="press", priority=3))[0].id
+    taken = [take(database, "one").id for _ in range(7)]
+    assert taken == [bank[0], shop[0], bank[1], shop[1], bank[2], bank[3], press]
+
+
 def test_many_workers_take_each_job_once(opened) -> None:
     database = opened()
     ids = {jobs.add(database, row())[0].id for _ in range(24)}

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, case, delete, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, false, func, or_, select, update
 
 from vertune.core.errors import Conflict, NotFound
 from vertune.core.sentence import said, stored
@@ -29,6 +29,8 @@ LEASE = timedelta(seconds=30)
 """How long a job stays with a worker that gives no sign."""
 ATTEMPTS = 3
 """Number of workers that may die of a job before it fails."""
+_NEWEST = 200
+"""Number of a customer's newest jobs among which the last that began is looked for."""
 _EVENTS = 5000
 """Maximum number of events that are kept of one job."""
 
@@ -162,7 +164,10 @@ class Leases:
 
 
 def take(database: Database, worker: str, leases: Leases, own: Collection[str] = ()) -> Job | None:
-    """Take the job with the highest priority, of several the oldest, for a worker; return None if none is waiting.
+    """Take the job with the highest priority for a worker; return None if none is waiting.
+
+    Of several, customers take turns: the oldest of the customer whose last job began longest ago is taken, so that a customer with many
+    jobs does not hold up the others.
 
     A running job whose worker gave no sign for `LEASE`, while `leases` were looked at, is taken too; after `ATTEMPTS` such workers, it has
     failed. `own` are the ids of jobs that this worker runs: it may be unable to write that it does.
@@ -183,14 +188,33 @@ def take(database: Database, worker: str, leases: Leases, own: Collection[str] =
             .where(left, or_(table.attempts >= ATTEMPTS, table.stop == 1))
             .values(state=case((table.stop == 1, "cancelled"), else_="failed"), ended=format_time(now), why=died, worker=None, lease=None)
         )
-        waiting = select(table.id).where(or_(table.state == "queued", left)).order_by(table.priority.desc(), table.id)
-        id = connection.execute(waiting.limit(1).with_for_update(skip_locked=True)).scalar()
+        id = _next(connection, or_(table.state == "queued", left))
         if id is None:
             return None
         taken = {"state": "running", "worker": worker, "lease": format_time(now + LEASE), "attempts": table.attempts + 1}
         started = func.coalesce(table.started, format_time(now))
         connection.execute(update(schema.jobs).where(table.id == id).values({**taken, "started": started}))
         return _found(connection.execute(select(schema.jobs).where(table.id == id)).one())
+
+
+def _next(connection: Connection, waits: ColumnElement[bool]) -> str | None:
+    """Return the id of the job that is to be taken of those that wait, and lock its row; None if there is none."""
+    table = schema.jobs.c
+    oldest = connection.execute(
+        select(table.priority, table.customer, func.min(table.id)).where(waits).group_by(table.priority, table.customer)
+    )
+    first = [(-priority, _last_began(connection, customer), id) for priority, customer, id in oldest]
+    waiting = select(table.id).where(waits).order_by(table.priority.desc(), table.id)
+    chosen = [waiting.where(table.id == id) for *_, id in sorted(first)] + [waiting]  # the last for rows that others are just taking
+    locked = (connection.scalar(one.limit(1).with_for_update(skip_locked=True)) for one in chosen)
+    return next((id for id in locked if id is not None), None)
+
+
+def _last_began(connection: Connection, customer: str) -> str:
+    """Return when the last of a customer's newest jobs began; empty if none has."""
+    table = schema.jobs.c
+    newest = select(table.started).where(table.customer == customer).order_by(table.id.desc()).limit(_NEWEST).subquery()
+    return str(connection.scalar(select(func.max(newest.c.started))) or "")
 
 
 def keep(database: Database, id: str, worker: str, events: Sequence[tuple[int, dict[str, Any]]] = ()) -> Literal["go on", "stop", "lost"]:
