@@ -74,8 +74,9 @@ class Comparison:
     """A rollout on this server: its candidate in memory, and what it counted.
 
     Of a vertical that several customers use, no customer alone decides for the others: it could name the header X-Sticky-Key until the
-    candidate answers it, and then send what takes long, or call each answer wrong. What speaks against the candidate must speak against it
+    candidate answers it, and then send what takes long, or call each answer wrong. Times and verdicts must speak against the candidate
     without any one of them, too, and no customer counts for more answers than all others together when the candidate is to become live.
+    Failures always count: they are no claim of a customer, and may be those of one whose texts are of another kind.
     """
 
     rollout: Rollout
@@ -133,7 +134,7 @@ class Comparison:
     def worse(self) -> str:
         """Return in which way the candidate is worse, beyond doubt; empty if it is not."""
         counted, one, other = list(self.customers.copy().values()), self.candidate, self.live
-        if self._is_higher([((mine.failures, mine.answers), (theirs.failures, theirs.answers)) for mine, theirs in counted]):
+        if is_higher((one.failures, one.answers), (other.failures, other.answers), ALPHA / _TESTS):
             counts = {"answers": one.answers, "live_failures": other.failures, "live_answers": other.answers}
             return said("rollout.failed", failures=one.failures, **counts)
         if self._is_higher([((mine.slow, mine.timed), (theirs.slow, theirs.timed)) for mine, theirs in counted], _SLOWER_SHARE):
