@@ -17,7 +17,7 @@ _WORDS: dict[Role, str] = {
         种类 归类 业务类型""",
     "number": """score rating stars relatedness similarity grade mark marks price value polarity_score points rate gold_score y target label
         relevance amount percentage
-        分数 评分 得分 星级 打分 分值 价格 相似度 相关度 成绩 率 评级 金额 数值""",
+        分数 评分 得分 星级 打分 分值 价格 相似度 相关度 成绩 率 评级 金额 数值 满意度""",
     "text": """text sentence content utterance query question message review comment body document description post tweet input request
         complaint feedback title headline abstract summary symptoms symptom passage article email problem issue says story transcript
         premise hypothesis claim sms prompt instruction context paragraph note remark customer

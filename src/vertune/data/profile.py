@@ -51,7 +51,8 @@ _DATES = re.compile(
     )(?:[T\s,]+\d{1,2}[:时]\d{2}(?:[:分]\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?(?:Z|[+-]\d{2}:?\d{2})?)?\s*""",
     re.VERBOSE,
 )
-_CODE = re.compile(r"(?=.*\d)[\w.:/-]+")
+_CODE = re.compile(r"(?=.*\d)(?!.*[\u3400-\u9fff]{5})[\w.:/-]+")
+"""A word with a digit; five Chinese characters in a row are a phrase, because Chinese has no blanks between words."""
 _FLAGS = (frozenset({"0", "1"}), frozenset({"false", "true"}))
 """The two values of a column that says whether something applies."""
 _MOST_MARKS = 4
