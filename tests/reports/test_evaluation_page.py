@@ -59,5 +59,7 @@ def test_every_table_becomes_cards_on_a_phone(name):
 def test_a_compressed_model_is_not_to_be_compressed_again(step, advised):
     measured = {"model": "topics-1", "name": "topics", "details": {}, "training": {"step": step}}
     commands = [found["command"] for found in _next_steps(measured, "model")]
+    for choice, named in (("model", False), ("baseline", True), ("rows", True), ("unknown", False)):
+        assert any("with other software" in found["text"] for found in _next_steps(measured, choice)) is named
     assert ("vertune compress topics-1" in commands) is advised
     assert "vertune alias topics@live topics-1" in commands

@@ -105,8 +105,11 @@ def _next_steps(measured: Measured, choice: str) -> list[dict[str, str]]:
     model, name = measured["model"], measured["name"]
     is_compressed = measured["training"].get("step") == "compress"
     wrong = measured["details"].get("error_count", 0)
-    look = {
-        "text": f"Look at the {plural(wrong, 'wrong answer')} in errors.csv: labels that are wrong are often among them.",
+    answers = plural(wrong, "wrong answer") if wrong > 1 else "wrong answer"
+    look = {"text": f"Look at the {answers} in errors.csv: often, it is the label that is wrong.", "command": ""}
+    # the headline advises it, and a reader would look for a command
+    baseline = {
+        "text": "A baseline is measured here and not served. To use it, build it with other software, such as scikit-learn.",
         "command": "",
     }
     steps = {
@@ -117,11 +120,13 @@ def _next_steps(measured: Measured, choice: str) -> list[dict[str, str]]:
         ],
         "baseline": [
             {"text": "Add labelled rows, or train longer:", "command": _LONGER},
+            baseline,
             {"text": "Use this model nevertheless:", "command": f"vertune alias {name}@live {model}"},
         ],
     }
     found = steps.get(choice) or [
         {"text": "After adding rows, train and measure again:", "command": "vertune fit run.yaml"},
+        *([baseline] if choice == "rows" else []),
         {"text": "Use this model nevertheless:", "command": f"vertune alias {name}@live {model}"},
     ]
     return [*([look] if wrong else []), *found]
