@@ -109,6 +109,7 @@ def test_a_flow_that_cancels_acts_on_no_answer_that_is_against_it(text: str) -> 
         "yes I can't do that",
         "yeah so basically I was thinking maybe not",
         "yes stop it",
+        "ok scratch that",
         "ok leave it then",
         "okay skip it",
         "right, scrap that",
@@ -199,6 +200,8 @@ def test_only_what_begins_a_reply_agrees_whatever_follows() -> None:
         ("undo", "undo a cancellation", "撤销取消", "取消", False),
         ("undo", "undo a cancellation", "撤销取消", "cancelled", False),
         ("pay", "a payment", "付款", "stop", False),
+        ("reverse_charge", "reverse a charge", "退回扣款", "reverse it", True),
+        ("interest", "interest", "利息", "i changed my mind", False),
     ],
 )
 def test_a_flow_does_what_its_name_or_title_begins_or_ends_with(name: str, en: str, zh: str, verb: str, cancels: bool) -> None:
@@ -212,6 +215,13 @@ def test_what_another_flow_cancels_is_left_to_it() -> None:
     step, state = at_confirmation("pay", "cancel the payment", intent="cancel_order")
     assert step is not None
     assert (step.reason, state.stack) == ("cancelled", [])
+
+
+@pytest.mark.parametrize("text", ["fine. cancel.", "never mind the payment", "okay never mind the payment then"])
+def test_a_flow_is_left_behind_marks_and_by_its_title(text: str) -> None:
+    step, _ = at_confirmation("pay", text)
+    assert step is not None
+    assert step.reason == "cancelled"
 
 
 def test_going_back_to_something_leaves_nothing() -> None:

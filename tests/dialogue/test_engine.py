@@ -470,6 +470,7 @@ CONFIRMED = "Transfer $200 to Oscar from checking"
         ("给李雷吧", "to", "李雷"),
         ("其他都对，改成25", "amount", "25.00 USD"),
         ("everything is fine but make it 25 please", "amount", "25.00 USD"),
+        ("no i don't think that's right can you change the amount to fifty", "amount", "50.00 USD"),
     ],
 )
 def test_a_correction_says_only_the_new_value(text: str, name: str, value: str) -> None:
@@ -591,6 +592,8 @@ def test_a_name_is_taken_without_what_stands_in_front_of_it(reply: str, name: st
         "is it free to change",
         "等我查一下",
         "let me look it up",
+        "give me two minutes",
+        "我翻一下手机",
         "I can't think of it, wait",
     ],
 )

@@ -76,6 +76,13 @@ def values(kind: str, text: str, **options: Any) -> list[Any]:
         ("last week Tuesday", "2026-11-17"),
         ("Tuesday week", "2026-12-08"),
         ("thursday fortnight", "2026-12-17"),
+        ("sunday week", "2026-12-13"),
+        ("a fortnight on monday", "2026-12-14"),
+        ("the week after next on friday", "2026-12-11"),
+        ("Friday of the week after next", "2026-12-11"),
+        ("the day after tmrw", "2026-12-01"),
+        ("大大后天", "2026-12-03"),
+        ("on the 28th itself", "2026-11-28"),
         ("this time next week", "2026-12-06"),
         ("the last day of the month", "2026-11-30"),
         ("month end", "2026-11-30"),
@@ -324,7 +331,7 @@ def test_an_amount_without_a_currency_is_read_only_from_a_reply() -> None:
     [
         ("1.5w", "15000.00 USD"), ("five k", "5000.00 USD"), ("2 hundred", "200.00 USD"), ("half a grand", "500.00 USD"),
         ("two grand", "2000.00 USD"), ("twenty-five hundred", "2500.00 USD"), ("fourty", "40.00 USD"), ("不，500", "500.00 USD"),
-        ("a grand and a half", "1500.00 USD"), ("3 lakh", "300000.00 USD"),
+        ("a grand and a half", "1500.00 USD"), ("three and a half grand", "3500.00 USD"), ("3 lakh", "300000.00 USD"),
     ],
 )  # fmt: skip
 def test_short_amounts_are_read_from_a_reply(text: str, amount: str) -> None:

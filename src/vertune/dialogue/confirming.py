@@ -50,6 +50,8 @@ _LEADS_IN = re.compile(
 _CANCELLING = re.compile(
     r"(?<![a-z])(?P<verb>cancel|stop|abort|quit|revoke|undo|withdraw)(?:l?(?:ed|ing|ation)|s)?(?![a-z])|取消|撤销|撤回|终止|中止|停止|作废"
 )
+_SHORTEST_VERB = 4
+"""Letters of a verb of other phrases, such as `reverse it`; `i changed my mind` begins with none."""
 _TITLE_WORD = re.compile(r"[a-z']{3,}|[\u3400-\u9fff]+")
 _URGING = re.compile(
     r"(?<![a-z])(?:please|just|then|now|it|this|that|the|my|immediately|right away|at once|asap|quickly|already|so|a|an|for me)(?![a-z])"
@@ -110,7 +112,7 @@ def without_yes(folded: str, lexicon: Lexicon) -> str:
     """Return a plain text without the words for yes with which it begins."""
     while found := next((one for one in lexicon.affirm.matches(folded) if not any(map(str.isalnum, folded[: one.start()]))), None):
         folded = folded[found.end() :]
-    return folded
+    return folded.lstrip(" ,.!;，。！；、")
 
 
 def takes_back(folded: str, lexicon: Lexicon, flow: Flow) -> bool:
@@ -119,7 +121,7 @@ def takes_back(folded: str, lexicon: Lexicon, flow: Flow) -> bool:
     if any(not does(flow, verb) for verb in verbs):
         return True
     phrases = [folded[one.start : one.end] for kind in ("cancel", "leave") for one in lexicon.find(kind, folded)]
-    return any(not _CANCELLING.search(phrase) for phrase in phrases)
+    return any(not _CANCELLING.search(phrase) and not does(flow, phrase) for phrase in phrases)
 
 
 def does(flow: Flow, said: str) -> bool:
@@ -129,7 +131,9 @@ def does(flow: Flow, said: str) -> bool:
     and neither does one that another such verb undoes.
     """
     found = _CANCELLING.search(said)
-    verb = (found["verb"] or found.group()) if found else said
+    verb = (found["verb"] or found.group()) if found else said.split()[0]
+    if not found and len(verb) < _SHORTEST_VERB and verb.isascii():
+        return False
     names = [*map(plain, flow.title.values()), flow.name.replace("_", " "), (flow.act.action if flow.act else "").replace("_", " ")]
     return any(_is_verb_of(_REQUEST.sub("", name), verb) for name in names)
 

@@ -165,7 +165,9 @@ class Reader:
                 continue
             alone = not self.says_more(flow, [*places, *((one.start, one.end) for one in found)])
             fits = [one for one in left if alone or (slot.kind == "amount" and (self._is_cued(slot, one) or self._is_listed(one)))]
-            fits += [one for one in left if slot.kind == "amount" and one not in fits and slot.name in known and self._is_corrected(one)]
+            fits += [
+                one for one in left if slot.kind == "amount" and one not in fits and slot.name in known and self._is_corrected(slot, one)
+            ]
             offered += [(slot, one) for one in fits if slot.name in known or slot.kind == "amount"]
         named = [(slot, one) for slot, one in offered if any(plain(title) in folded for title in slot.title.values())]
         offered = named or offered
@@ -189,11 +191,13 @@ class Reader:
             bool(_ENDS_AMOUNT.match(folded, found.end)) or name[:1].isupper()
         )
 
-    def _is_corrected(self, found: Found) -> bool:
-        """Return whether a detail stands right behind a word that corrects, and counts nothing: `change it to 25`, 改成25."""
+    def _is_corrected(self, slot: Slot, found: Found) -> bool:
+        """Return whether an amount stands behind a word that corrects, and counts nothing: `change the amount to 25`, 改成25."""
         folded = plain(self.text)
-        before = [one for one in self.lexicon.find("correct", folded[: found.start]) if not folded[one.end : found.start].strip()]
-        return bool(before) and bool(_ENDS_AMOUNT.match(folded, found.end))
+        named = any_of(slot.title.values())
+        between = [folded[one.end : found.start] for one in self.lexicon.find("correct", folded[: found.start])]
+        behind = any(re.fullmatch(rf"\s*(?:{_SAYS})?", named.sub("", one)) for one in between)
+        return behind and bool(_ENDS_AMOUNT.match(folded, found.end))
 
     def _is_listed(self, found: Found) -> bool:
         return bool("," in plain(self.text) or "、" in self.text) and bool(

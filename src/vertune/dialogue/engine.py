@@ -344,6 +344,7 @@ class _Run:
         if len(wish) > _SHORT or any(map(str.isdigit, wish)) or _ASKS_ABOUT.search(wish):
             return False
         verbs = [found for found in self.lexicon.find("cancel_alone", wish) if found.start == 0 and not _BACK_TO.match(wish, found.end)]
+        verbs += [found for found in self.lexicon.find("cancel", wish) if found.start == 0 and confirming.names(flow, wish[found.end :])]
         if not verbs or confirming.does(flow, wish[: verbs[0].end]):
             return False
         other, what = self.flows.started_by(self.turn.intent), wish[verbs[0].end :]

@@ -28,8 +28,11 @@ def gives_nothing(reply: str, lexicon: Lexicon) -> bool:
 
 
 def _waits(folded: str, lexicon: Lexicon) -> bool:
-    """Return whether a clause of a plain text does nothing but ask to wait."""
-    left = _blanked(folded, lexicon.waits(folded))
+    """Return whether a plain text asks to wait at its beginning, without a number in it, or in a clause that does nothing else."""
+    places = lexicon.waits(folded)
+    if any(not means_something(folded[:start]) for start, _ in places) and not any(map(str.isdigit, folded)):
+        return True
+    left = _blanked(folded, places)
     clauses = [match.span() for match in _CLAUSE.finditer(folded) if means_something(match.group())]
     return any(not means_something(left[start:end]) for start, end in clauses)
 

@@ -55,7 +55,7 @@ _SHOUT, _SHOUTED = re.compile(r"[!！?？]{3,}"), 12
 """Letters from which a message in capitals only is shouted."""
 _INSISTED = re.compile(r"[!！]{3,}")
 _STILL_NOT = re.compile(
-    r"(?<![a-z])(?:still\s+(?:no|not|nothing|waiting|haven'?t|hasn'?t)|nobody|no\s+one)(?![a-z])|还(?:是)?(?:[没未]|不(?!错))|一直没|没人"
+    r"(?<![a-z])(?:still\s+(?:no|not|nothing|waiting|haven'?t|hasn'?t)|nobody|no\s+one)(?![a-z])|还(?:是)?(?:[没未]|不(?!错))|一直没|没人|到底|太[低慢差]"
 )
 """What is complained of with such marks."""
 _CLAUSE_END = (
@@ -68,7 +68,7 @@ _NEGATED = (
     re.compile(
         r"(?:(?:^|(?<=[,.;!?\n]))\s*(?:no|nope|sorry|well|but|and|actually|please|look|listen)?[\s,]*)"
         r"(?:(?:i|we)\s+(?:really\s+|certainly\s+|definitely\s+)?(?:do\s+not|don't|dont|didn't|did\s+not|didnt|never)\s+"
-        r"(?:(?:want|need|wish|plan|intend|mean|try)\s+(?:you\s+)?(?:to|for|a|an|the|my|any|another|that)|ask(?:ed)?\s+(?:about|for|to|how)|said|say)"
+        r"(?:(?:want|need|wish|plan|intend|mean|try)\s+(?:you\s+)?(?:to|for|a|an|the|my|any|another|that)|ask(?:ed)?\s+(?:about|for|to|how)|said|say|mean(?!\s+(?:it|that|this)\b))"
         r"|(?:i'm|i\s+am|im|this\s+is|this\s+isn't|it's|it\s+is|that's|that\s+is|we're)\s+not\s+(?:about|asking|talking|trying|looking|going|here|interested)"
         r"(?:\s+(?:about|for|to|in))?"
         r"|(?:do\s+not|don't|dont)\s+(?=(?:cancel|block|send|close|refund|return|change|transfer|call|order|stop|freeze|delete|ship|deliver|charge|pay)\b))"
@@ -79,7 +79,7 @@ _NEGATED = (
     ),
     re.compile(
         r"(?:(?<=[,.;\n])|^)\s*no\s+(?P<what>(?!problem|worries|idea|thanks|thank|one|longer|more|matter|way|need|wait|but|it|i|you|please)[a-z]+(?:\s[a-z]+)?)"
-        r"\s+please(?![a-z])"
+        r"(?:\s+please(?![a-z])|(?=,\s*(?:just|only|i\s+(?:want|need|just|only))(?![a-z])))"
     ),
     re.compile(rf"(?:instead\s+of|rather\s+than|and\s+not|but\s+not)\s+(?P<what>[^,.;!?\n]+?)\s*{_CLAUSE_END}"),
     re.compile(r"与其(?P<what>[^，。！？；,.!?;]{1,20}?)[,，]?\s*(?=还?不如|倒不如|宁可)"),

@@ -55,7 +55,7 @@ _ORDINAL = rf"(?P<day>\d{{1,2}}|(?:{_SPELLED}))(?:\s?(?:st|nd|rd|th))?"
 _NTH = rf"(?P<day>\d{{1,2}}\s?(?:st|nd|rd|th)|(?:{_SPELLED}))(?![a-z])"
 _GOES_ON = (
     r"(?=\s*(?:$|[^\sa-z])"
-    r"|\s+(?:at|to|until|till|of|and|or|in|on|please|is|was|would|will|for|from|by|if|then|thanks|around|between)(?![a-z]))"
+    r"|\s+(?:at|to|until|till|of|and|or|in|on|please|is|was|would|will|for|from|by|if|then|thanks|around|between|not|itself|only|latest|instead|rather)(?![a-z]))"
 )
 """What follows a day that is written as an ordinal alone: not `the 1st time`."""
 _SECOND = rf"(?P<second>\d{{1,2}}|(?:{_SPELLED}))(?:\s?(?:st|nd|rd|th))?"
@@ -208,13 +208,16 @@ def _holiday(match: re.Match[str], context: _Context) -> date | None:
 
 def _weeks_from(match: re.Match[str], context: _Context) -> date | None:
     """Read `a week from Friday`, `a week tomorrow` and, as the British say it, `Friday week`."""
-    name, count = match["name"], match["count"]
-    base = _RELATIVE.get(name, 0) if name not in _DAYS else (_DAYS[name] - context.today.weekday()) % 7
+    name, count = match["name"], match["count"] or "fortnight"
+    base = _RELATIVE.get(name, 0) if name not in _DAYS else (_DAYS[name] - context.today.weekday()) % 7 or 7
     return context.today + timedelta(days=base + 7 * ({"week": 1, "fortnight": 2}.get(count) or _number(count)))
 
 
 def _relative(match: re.Match[str], context: _Context) -> date | None:
-    return context.today + timedelta(days=_RELATIVE[" ".join(match["word"].split())])
+    word = " ".join(match["word"].split())
+    if word.startswith("day after"):
+        return context.today + timedelta(days=2)
+    return context.today + timedelta(days=2 + word.count("大") if word.endswith("大后天") else _RELATIVE[word])
 
 
 def _weekday(match: re.Match[str], context: _Context) -> date | None:
@@ -235,7 +238,7 @@ def _weekday(match: re.Match[str], context: _Context) -> date | None:
 def _weekday_of_week(match: re.Match[str], context: _Context) -> date | None:
     """Read `Friday next week` and `last week Tuesday`."""
     monday = context.today - timedelta(days=context.today.weekday())
-    weeks = {"last": -1, "next": 1}.get(match["which"], 0)
+    weeks = {"last": -1, "this": 0, "next": 1}.get(match["which"], 2)
     return monday + timedelta(days=7 * weeks + _DAYS[match["name"]])
 
 
@@ -381,7 +384,7 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
     (_form(rf"(?<![a-z])(?<!merry )(?P<name>{_HOLIDAY})(?![a-z])"), _holiday),
     (
         _form(
-            rf"(?<![a-z])(?P<count>{_WORDS})\s+weeks?\s+(?:from\s+|after\s+|on\s+)?(?:this\s+)?(?P<name>{_DAY}|today|tomorrow)"
+            rf"(?<![a-z])(?:(?P<count>{_WORDS})\s+weeks?|(?P<fortnight>a\s+fortnight))\s+(?:from\s+|after\s+|on\s+)?(?:this\s+)?(?P<name>{_DAY}|today|tomorrow)"
             r"(?![a-z])"
         ),
         _weeks_from,
@@ -391,13 +394,15 @@ _FORMS: list[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], date | N
     (_form(rf"(?<![月\d一二三四五六七八九十廿卅第])(?P<day>{_N})\s?[日号](?![楼线店门院座机卡])"), _day_of_month),
     (
         _form(
-            r"(?<![a-z])(?:the\s+)?(?P<word>day\s+(?:before\s+yesterday|after\s+tomorrow)|yesterday|today|tonight|tomorrow|tomorow|tommorr?ow|tmrw|tmr|tmw|2moro)(?![a-z])"
+            r"(?<![a-z])(?:the\s+)?(?P<word>day\s+(?:before\s+yesterday|after\s+(?:tomorrow|tomorow|tommorr?ow|tmrw|tmr|tmw|2moro))|yesterday|today|tonight|tomorrow|tomorow|tommorr?ow|tmrw|tmr|tmw|2moro)(?![a-z])"
         ),
         _relative,
     ),
-    (_form(r"(?P<word>大前天|大后天|前天|后天(?![性形])|后[儿日]|昨[天日晚儿]|今[天日晚儿早]|明[天日晚儿早])"), _relative),
+    (_form(r"(?P<word>大前天|大+后天|前天|后天(?![性形])|后[儿日]|昨[天日晚儿]|今[天日晚儿早]|明[天日晚儿早])"), _relative),
     (_form(rf"(?<![a-z])(?P<name>{_DAY})\s+(?:of\s+)?(?P<which>this|next|last)\s+week(?![a-z])"), _weekday_of_week),
     (_form(rf"(?<![a-z])(?P<which>this|next|last)\s+week,?\s+(?:on\s+)?(?P<name>{_DAY})(?![a-z])"), _weekday_of_week),
+    (_form(rf"(?<![a-z])(?:the\s+)?week\s+(?P<which>after\s+next),?\s+(?:on\s+)?(?P<name>{_DAY})(?![a-z])"), _weekday_of_week),
+    (_form(rf"(?<![a-z])(?P<name>{_DAY})\s+(?:of\s+|in\s+)?the\s+week\s+(?P<which>after\s+next)(?![a-z])"), _weekday_of_week),
     (_form(rf"(?<![a-z])(?:(?P<which>this|next|last|past|coming)\s+)?(?P<name>{_DAY})(?![a-z])(?!\s+after\s+next)"), _weekday),
     (_form(r"(?P<which>上+|下+|这|本)?个?(?<!每)(?:周|星期|礼拜)(?P<name>[一二三四五六日天末1-7])(?![天个年月愉快次\d.])"),
      _chinese_weekday),

@@ -52,7 +52,7 @@ _ONE = re.compile(
     r"(?<![a-z])(?P<half>half\s+)?an?\s+(dollar|buck|euro|pound(?=\s+(?:fifty|\d\d)))(?![a-z])(?!\s+(?:store|shop|sign|bill|note|amount|figure|value))"
 )
 _GRAND = re.compile(
-    rf"(?<![a-z\d.])(?P<count>half\s+a|an?|a\s+couple(?:\s+of)?|\d+(?:\.\d+)?|{_SMALL_WORDS})\s+grand"
+    rf"(?<![a-z\d.])(?P<count>half\s+a|an?|a\s+couple(?:\s+of)?|(?:\d+(?:\.\d+)?|{_SMALL_WORDS})(?:\s+and\s+a\s+half)?)\s+grand"
     r"(?P<half>\s+and\s+a\s+half(?![a-z]))?"
     r"(?=\s*(?:$|[,.;!?])|\s+(?:to|from|for|in|into|please|and|or|today|tomorrow|now|by|is|was|on|at|of)(?![a-z]))"
 )
