@@ -318,7 +318,7 @@ def _joined(first: Window, second: Window) -> Window:
     lists = {name: [*getattr(first, name), *getattr(second, name)] for name in ("records", "answers", "targets", "shadow")}
     arrays = {
         name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right")
+        for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right", "errors")
     }
     return Window(first.task, **lists, **arrays, states=states)
 
