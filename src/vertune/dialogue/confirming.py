@@ -29,7 +29,7 @@ _LIMITED = re.compile(
     r"|(?<![a-z])(?:let\s+me|i'?ll|i\s+will|i\s+(?:need|have|want)\s+to|i\s+must)\s+(?:just\s+)?"
     r"(?:check|ask|see|think|look|talk|speak|call|verify|wait|read|find)(?![a-z])"
     r"|但(?!愿)|不过|可是|只(?![好能需])|除了|其中|部分|一半|先(?![生前])|留着|保留|(?<!请)问(?=问|一?下|过)|商量|想想|考虑|再[说看想定]"
-    r"|另[一外]?[个张笔件]|可能|也许|明天|后天|以后|晚点|到时|下(?:个?月|周|星期|礼拜|次)"
+    r"|另[一外]?[个张笔件]|可能|也许|改[天日]|明天|后天|以后|晚点|到时|下(?:个?月|周|星期|礼拜|次)"
 )
 """What makes a yes one to a part, to something else, or to a later time, wherever it stands."""
 _NEGATION = re.compile(
@@ -37,6 +37,21 @@ _NEGATION = re.compile(
     r"|不(?![好错客久断])|没(?!(?:有)?(?:什么|其[他它]|别的|啥)?(?:问题|事|意见|异议|毛病|错|关系))|别(?![的人处])|甭|勿"
 )
 """What negates something behind a yes."""
+_CLAUSE = re.compile(r"[^,.;!?，。；！？\n]+[?？]?")
+_ASKS = re.compile(
+    r"[?？吗呢]|什么|怎么|多少|多久|哪|几|^\s*(?:(?:and|so|about|also)\s+)*"
+    r"(?:how|what|when|where|which|who|why|will|would|is|are|do|does|can|could|should)(?![a-z])"
+)
+"""A clause that asks, which leaves a yes a yes: `that's right. How long will it take?`"""
+_ASSENT = re.compile(
+    r"(?<![a-z])(?:i'?[md]|it'?s|that'?s|thats|all|everything|both|them|these|those|good|great|perfect|lovely|nice|cool|happy|glad|best|true|whatever"
+    r"|works?|sounds?|looks?|seems?|would|go|going|ahead|on|process|proceed|submit|send|make|complete|finish|sort|put|through|same|needful|way"
+    r"|plan|one|idea|what|why|not|of|course|no|problem|worries|issues?|doubt|trouble|rush|at|quick|soon|fast|right|mate|madam|ma'?am|bro|buddy|friend|folks|man|too"
+    r"|always|totally|very|really|indeed|absolutely|definitely|certainly|hmm+|ah+|haha|lol|na|lah|if|said|say|checking|asking|confirming|for|with)(?![a-z])"
+    r"|信息|内容|资料|[张笔件份单条个你您我咱们喔唷哟哦噢哩呗呐嘞哒滴咯哈嘿呵都全就这那样么个很太真挺蛮得着地给帮办弄做搞掉好对行是嗯无误没错有问题意见放心辛苦感恩客气亲尽快急速赶紧]"
+)
+"""What may stand beside a yes: assent, politeness, urgency, and words that say nothing."""
+_BESIDE = ("affirm", "courtesy", "thanks", "greeting", "goodbye")
 _MODAL = frozenset({"可以", "可", "要", "需要", "是", "行", "对", "好", "确定", "确认", "必须", "继续", "提交"})
 """Words for yes that are also verbs of questions."""
 _MODAL_ASKS = re.compile(r"(?=[^\W\da-z_])[^，。,.!！;；\n]*(?:什么|怎么|多少|多久|哪|几|谁|为何|[?？吗么呢]\s*(?:$|[，。,.]))")
@@ -91,6 +106,8 @@ def answer(text: str, reading: Reading, lexicon: Lexicon, flow: Flow) -> Answer:
         return Answer(None, begins)
     if any(not value and match.start() >= found.end for match, value in said(folded, lexicon)):
         return Answer(False, begins)
+    if not _is_explained(after, lexicon, flow):
+        return Answer(None, begins)
     doubtful = _LIMITED.search(after) or _NEGATION.search(after) or lexicon.find("unsure", folded) or lexicon.waits(after)
     return Answer(None if doubtful or takes_back(folded, lexicon, flow) else True, begins)
 
@@ -158,6 +175,32 @@ def names(flow: Flow, folded: str) -> bool:
 def _is_part(repeated: str, word: str) -> bool:
     """Return whether Chinese characters are a part of a word, such as the verb of a title."""
     return not repeated.isascii() and (repeated in word if len(repeated) > 1 else word.startswith(repeated))
+
+
+def _is_explained(after: str, lexicon: Lexicon, flow: Flow) -> bool:
+    """Return whether a text behind a yes is nothing but assent, politeness, urgency, what the flow is about, and questions.
+
+    What else people add may take the yes back in words that no list foresees: `ok it's a mistake`, `fine, I take it back`.
+    """
+    texts = [*flow.title.values(), *(flow.confirm or {}).values(), *(title for slot in flow.slots for title in slot.title.values())]
+    about = plain(" ".join([*texts, flow.name.replace("_", " "), flow.act.action.replace("_", " ") if flow.act else ""]))
+    words = {word for word in _TITLE_WORD.findall(about) if word.isascii()}
+    for clause in _CLAUSE.findall(after):
+        if _ASKS.search(clause):
+            continue
+        for kind in _BESIDE:
+            for one in reversed(lexicon.find(kind, clause)):
+                clause = f"{clause[: one.start]} {clause[one.end :]}"
+        left = _ASSENT.sub(" ", _URGING.sub(" ", clause))
+        said_more = [word for word in _TITLE_WORD.findall(left) if means_something(word)]
+        if any(not (_is_about(word, words) if word.isascii() else set(word) <= {*about}) for word in said_more):
+            return False
+    return True
+
+
+def _is_about(word: str, words: set[str]) -> bool:
+    """Return whether an English word is a form of one of others: `cancelled` of `cancel`, `pay` of `payment`."""
+    return any(one.startswith(word) or (len(one) >= _SHORTEST_VERB and word.startswith(one)) for one in words)
 
 
 def _leads_in(before: str, lexicon: Lexicon, flow: Flow) -> bool:

@@ -182,9 +182,9 @@ class _Run:
         """Read a message while a flow is at hand."""
         asked = flow.slot(frame.asked) if frame.asked else None
         details = self.details(flow, frame)
-        if self._leaves(flow, frame, replaces=any(frame.slots.get(name) != found.value for name, found in details.items())):
+        if self._leaves(flow, frame, details):
             return self._cancelled(flow)
-        if self._agrees(flow, frame) and all(frame.slots.get(name) == found.value for name, found in details.items()):
+        if self._agrees(flow, frame, details) and all(frame.slots.get(name) == found.value for name, found in details.items()):
             return self._act(flow, frame)
         if self._digresses(flow, asked, details):
             other = self.flows.started_by(self.turn.intent)
@@ -301,7 +301,7 @@ class _Run:
         """Read the reply to the question whether all is right, or what is to be changed."""
         if details:
             return self._take(flow, frame, details)
-        reply = {"yes": True, "no": False}.get(self.turn.choice) if self.turn.choice is not None else self._answer(flow).value
+        reply = {"yes": True, "no": False}.get(self.turn.choice) if self.turn.choice is not None else self._answer(flow, details).value
         if reply is None and frame.stage == "confirm" and confirming.repeats_wish(self.turn.text, flow):
             reply = True
         slot = self._named(flow)
@@ -320,18 +320,22 @@ class _Run:
         step = Step("ask", flow.name, before=before, values=self._titles(flow), slots=dict(frame.slots), reason="change")
         return replace(step, choices=choices[:_MOST_BUTTONS], buttons=("cancel",))
 
-    def _answer(self, flow: Flow) -> confirming.Answer:
-        """Return what the message replies to a question for yes or no."""
-        return confirming.answer(self.turn.text, self.reading, self.lexicon, flow)
+    def _answer(self, flow: Flow, details: Mapping[str, Found]) -> confirming.Answer:
+        """Return what the message replies to a question for yes or no, besides its details."""
+        text = self.turn.text
+        for found in details.values():
+            text = f"{text[: found.start]}{' ' * (found.end - found.start)}{text[found.end :]}"
+        return confirming.answer(text, self.reading, self.lexicon, flow)
 
-    def _leaves(self, flow: Flow, frame: Frame, replaces: bool) -> bool:
+    def _leaves(self, flow: Flow, frame: Frame, details: Mapping[str, Found]) -> bool:
         """Return whether the message leaves the flow: by a button or a phrase, by a short `cancel the transfer`, or by a negated wish.
 
         A negation that replaces a detail, as `not 200, 300` does, negates no wish.
         Where the flow itself cancels something, the word alone is no reason to leave it; nor is what another flow would cancel.
         """
-        if self.turn.choice is not None or self._agrees(flow, frame):
+        if self.turn.choice is not None or self._agrees(flow, frame, details):
             return self.turn.choice == "cancel"
+        replaces = any(frame.slots.get(name) != found.value for name, found in details.items())
         if (
             self._says_to_leave(flow)
             or self.reading.has("leave")
@@ -362,9 +366,9 @@ class _Run:
         last = refused[-1] if refused else None
         return last is not None and any(last["what"] in plain(title) for title in flow.title.values())
 
-    def _agrees(self, flow: Flow, frame: Frame) -> bool:
+    def _agrees(self, flow: Flow, frame: Frame, details: Mapping[str, Found]) -> bool:
         """Return whether a message begins with a yes to what is to be confirmed that nothing in it takes back."""
-        return frame.stage == "confirm" and self.turn.choice is None and self._answer(flow) == (True, True)
+        return frame.stage == "confirm" and self.turn.choice is None and self._answer(flow, details) == (True, True)
 
     def _changes(self, flow: Flow) -> bool:
         """Return whether the message says that something is wrong or to be changed, or nothing besides the name of a detail."""
