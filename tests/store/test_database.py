@@ -240,3 +240,10 @@ def test_the_file_in_a_home_is_no_link(tmp_path):
     (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="symbolic link"):
         Database.of_home(tmp_path)
+
+
+def test_an_error_does_not_quote_what_was_to_be_stored(opened):
+    row = {"id": "0" * 32, "at": "", "customer": "", "vertical": "", "record": "my secret", "trust": "no number", "digest": b""}
+    with pytest.raises(StorageError) as error, opened().writing() as connection:
+        connection.execute(schema.feedback.insert(), [row])
+    assert "my secret" not in f"{error.value} {error.value.__cause__}"

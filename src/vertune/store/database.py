@@ -22,7 +22,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, case, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool
 
 from vertune.core.errors import ConfigError, MissingExtra, StorageError, Unavailable
@@ -280,7 +280,7 @@ class Database:
 
     def _storage_error(self, error: SQLAlchemyError) -> StorageError:
         """Convert an error of SQLAlchemy to a StorageError whose message contains advice on how to fix the problem."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        cause = error.orig if isinstance(error, StatementError) else error  # the other one quotes what was to be stored
         if self.file is None:
             reason = str(cause).strip().partition("\n")[0]
             return Unavailable(f"{self.name} can't be used: {reason}. Check that the server runs and that the user may write there.")
@@ -338,7 +338,7 @@ def _size(file: Path) -> int:
 
 def _file_engine(connect: Any) -> Engine:
     """Return an engine for a SQLite file; each transaction has a connection of its own, which takes a tenth of a millisecond to open."""
-    engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -359,7 +359,7 @@ def _server_engine(url: str) -> Engine:
         )
     try:
         return sqlalchemy.create_engine(
-            f"postgresql+psycopg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=10, pool_timeout=BUSY_TIMEOUT,
+            f"postgresql+psycopg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=10, pool_timeout=BUSY_TIMEOUT, hide_parameters=True,
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT, "application_name": "vertune",
                 # so that a server that can't be reached any more is noticed within some seconds
