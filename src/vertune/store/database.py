@@ -359,7 +359,8 @@ def _server_engine(url: str) -> Engine:
         )
     try:
         return sqlalchemy.create_engine(
-            f"postgresql+psycopg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=10, pool_timeout=BUSY_TIMEOUT, hide_parameters=True,
+            f"postgresql+psycopg://{rest}", pool_pre_ping=True, pool_size=5, max_overflow=10, pool_timeout=BUSY_TIMEOUT,
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": _CONNECT_TIMEOUT, "application_name": "vertune",
                 # so that a server that can't be reached any more is noticed within some seconds
