@@ -57,7 +57,7 @@ class Forks:
         if self._shared:
             self._process.returncode = 0  # else a warning says that it still runs
         else:
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=60)
 
     @property
     def _socket(self) -> Path:
