@@ -54,7 +54,7 @@ def test_labels_that_an_opened_project_lacks_are_counted(tmp_path):
         (tmp_path / "mails.csv").write_text("message\nWhere is my card?\nWhere is yours?\n")
         assert project_of_file(database, Wanted(tmp_path / "mails.csv", labels=["card"])).notes == []
         (note,) = project_of_file(database, Wanted(tmp_path / "mails.csv", labels=["card", "fee"])).notes
-        assert note.sentence.startswith("label: 1 of 2 labels that were named are not in the project 'mails'")
+        assert note.sentence.startswith("label: 1 of 2 given labels is not in the project 'mails'")
         assert project_of_file(database, Wanted(tmp_path / "mails.csv", labels=["card"])).notes == []
 
 

@@ -87,7 +87,7 @@ def test_overlapping_spans_keep_the_longest_and_are_counted() -> None:
     cleaned = Tag().clean(frame)
     assert cleaned.frame["spans"].to_list() == [[{"start": 0, "end": 18, "label": "ORG"}], [SPAN]]
     (note,) = cleaned.notes
-    assert note.sentence == "tag: 1 of 3 spans overlap a longer one and were dropped: LOC (1 of 1)."
+    assert note.sentence == "tag: 1 of 3 spans overlaps a longer one and was dropped: LOC (1 of 1)."
     assert note.examples == ({"row": 1, "value": [{"start": 14, "end": 18, "label": "LOC"}]},)
 
 

@@ -80,7 +80,7 @@ def _missing(project: Project, labels: Sequence[str]) -> list[Note]:
     """Return a note on labels that a project lacks; none if it has all."""
     known = {one["name"] for one in project.settings.get("labels", ())}
     new = [label for label in labels if label not in known]
-    what = f"labels that were named are not in the project '{project.name}', which is opened as it is; add them on its page Settings"
+    what = f"given labels are not in the project '{project.name}', which is opened as it is; add them on its page Settings"
     return [Note("label", what, len(new), len(labels))] if new else []
 
 
