@@ -364,6 +364,34 @@ def test_a_model_that_passes_goes_from_shadow_to_canary_to_live(leading, around,
     assert noted == [("train", None), *((stage, made["report"]) for stage in ("gate", "shadow", "canary", "done"))]
 
 
+def test_a_model_that_becomes_live_while_its_retraining_is_looked_at_is_no_refused_one(leading, around, home, database, monkeypatch):
+    """The alias was read, and then a server made the candidate live and ended its rollout."""
+    made, read = to_shadow(leading, around, home), retraining.read_live
+
+    def read_slowly(home):
+        found = read(home)
+        Versions(home, database, "a server").promote("intent")
+        return found
+
+    monkeypatch.setattr(retraining, "read_live", read_slowly)
+    assert leading() == "done"
+    assert home.aliases()["intent@live"] == made["model"]
+    assert told(database) == [("live", "[retraining] intent: a new model is live")]
+
+
+@pytest.mark.parametrize(("after", "stage"), [("deploy", "done"), ("roll back", "refused")])
+def test_a_model_that_was_live_for_a_moment_is_judged_by_what_ended_that(leading, around, home, database, after, stage):
+    to_shadow(leading, around, home)
+    versions = Versions(home, database, "a person")
+    versions.promote("intent")
+    if after == "deploy":
+        versions.deploy("intent", model(home).id)
+    else:
+        versions.roll_back("intent", "too many complaints")
+    assert leading() == stage
+    assert stage == "done" or runs(database)[0].why == "too many complaints"
+
+
 @pytest.mark.parametrize("go_live", ["never", "shadow", "canary"])
 def test_a_model_goes_no_further_than_wanted(leading, around, home, database, go_live):
     assert leading(go_live) == "train"

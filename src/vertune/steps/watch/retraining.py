@@ -7,7 +7,7 @@ elsewhere: this module follows a job and a rollout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -249,6 +249,20 @@ def _begin(lead: _Lead, mode: rollouts.Mode, promote_after: int | None = None) -
     lead.move(mode)
 
 
+def _end(lead: _Lead, live: Artifact, history: Sequence[rollouts.Version]) -> None:
+    """End a retraining whose rollout has ended: with success if its candidate became live, even if another model is live by now.
+
+    `live` may have been read before the rollout ended, so the history is looked at where it is another model.
+    """
+    mine = lead.one.model
+    last = next((entry for entry in history if mine == (entry.previous if entry.action == "roll back" else entry.model)), None)
+    if live.id == mine or (last is not None and last.action in ("promote", "deploy")):
+        lead.move("done", None, "live", said("retraining.live"))
+        return
+    is_refused = last is not None and last.action in ("cancel", "roll back")
+    lead.refuse((last.reason if last is not None and is_refused else "") or said("retraining.ended"))
+
+
 def _compare(lead: _Lead, live: Artifact) -> None:
     """Follow the rollout of the candidate, which ends it if it is worse, and makes it live if that is wanted."""
     ring, one, wanted = lead.ring, lead.one, lead.watch.retrain
@@ -256,11 +270,7 @@ def _compare(lead: _Lead, live: Artifact) -> None:
         running = rollouts.running(connection).get(one.vertical)
         history = rollouts.history(connection, one.vertical, 10)
     if running is None or running.model != one.model:
-        if live.id == one.model:
-            lead.move("done", None, "live", said("retraining.live"))
-        else:
-            ended = next((entry for entry in history if entry.model == one.model and entry.action in ("cancel", "roll back")), None)
-            lead.refuse(ended.reason if ended and ended.reason else said("retraining.ended"))
+        _end(lead, live, history)
     elif running.mode != one.stage:
         lead.move(running.mode)  # begun just before a crash, or by a person
     elif one.stage == "shadow" and wanted.go_live in ("canary", "live") and (ring.compared(running) or 0) >= wanted.enough:
