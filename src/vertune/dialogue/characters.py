@@ -72,6 +72,14 @@ def language_of(text: str) -> str | None:
     return "zh" if chinese > 1 or 3 * chinese >= letters else "en"
 
 
+def blanked(text: str, places: Iterable[tuple[int, int]]) -> str:
+    """Return a text with blanks at some places, so that all others stay where they are."""
+    characters = list(text)
+    for start, end in places:
+        characters[start:end] = " " * (end - start)
+    return "".join(characters)
+
+
 def any_of(phrases: Iterable[str], drawn_out: bool = False) -> re.Pattern[str]:
     """Return an expression for the places of phrases in a plain text, the longer ones first.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from vertune.dialogue.characters import any_of, plain
+from vertune.dialogue.characters import any_of, blanked, plain
 from vertune.dialogue.entities.choices import said, yes_no
 from vertune.dialogue.entities.found import Options
 from vertune.dialogue.flows import Flow
@@ -189,8 +189,7 @@ def _is_explained(after: str, lexicon: Lexicon, flow: Flow) -> bool:
         if _ASKS.search(clause):
             continue
         for kind in _BESIDE:
-            for one in reversed(lexicon.find(kind, clause)):
-                clause = f"{clause[: one.start]} {clause[one.end :]}"
+            clause = blanked(clause, [(one.start, one.end) for one in lexicon.find(kind, clause)])
         left = _ASSENT.sub(" ", _URGING.sub(" ", clause))
         said_more = [word for word in _TITLE_WORD.findall(left) if means_something(word)]
         if any(not (_is_about(word, words) if word.isascii() else set(word) <= {*about}) for word in said_more):
@@ -210,6 +209,5 @@ def _leads_in(before: str, lexicon: Lexicon, flow: Flow) -> bool:
     titles = any_of(title for slot in flow.slots for title in slot.title.values())
     left = _LEADS_IN.sub(" ", titles.sub(" ", before))
     for kind in ("thanks", "greeting", "courtesy", "affirm"):
-        for one in reversed(lexicon.find(kind, left)):
-            left = f"{left[: one.start]} {left[one.end :]}"
+        left = blanked(left, [(one.start, one.end) for one in lexicon.find(kind, left)])
     return not means_something(left)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-from vertune.dialogue.characters import any_of, plain
+from vertune.dialogue.characters import any_of, blanked, plain
 from vertune.dialogue.entities import Found, Options, find, show
 from vertune.dialogue.entities.found import Prefer, longest
 from vertune.dialogue.evasions import gives_nothing
@@ -176,10 +176,10 @@ class Reader:
 
     def says_more(self, flow: Flow, places: Sequence[tuple[int, int]]) -> bool:
         """Return whether a message says more than the details at some places, and what belongs to them or corrects them."""
-        folded = _blanked(plain(self.text), places)
+        folded = blanked(plain(self.text), places)
         words = any_of(word for slot in flow.slots for word in (*slot.title.values(), *pick_words(slot.cues)))
-        folded = _blanked(folded, [match.span() for match in words.finditer(folded)])
-        folded = _blanked(folded, [(found.start, found.end) for kind in _REPLY_WORDS for found in self.lexicon.find(kind, folded)])
+        folded = blanked(folded, [match.span() for match in words.finditer(folded)])
+        folded = blanked(folded, [(found.start, found.end) for kind in _REPLY_WORDS for found in self.lexicon.find(kind, folded)])
         return means_something(_BESIDE.sub(" ", folded))
 
     def _is_cued(self, slot: Slot, found: Found) -> bool:
@@ -340,14 +340,6 @@ def _fitting(slot: Slot, value: str) -> str:
     narrow = unicodedata.normalize("NFKC", value)
     parts = [match for match in re.finditer(rf"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])", narrow) if match.group().strip()]
     return parts[0].group().strip() if len(parts) == 1 else value
-
-
-def _blanked(text: str, places: Sequence[tuple[int, int]]) -> str:
-    """Return a text with blanks at some places."""
-    characters = list(text)
-    for start, end in places:
-        characters[start:end] = " " * (end - start)
-    return "".join(characters)
 
 
 def _overlaps(found: Found, places: Sequence[tuple[int, int]]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from vertune.core.reply import ActionCall, Choice
 from vertune.dialogue import confirming
-from vertune.dialogue.characters import plain
+from vertune.dialogue.characters import blanked, plain
 from vertune.dialogue.details import Reader, alike
 from vertune.dialogue.entities import Found, find
 from vertune.dialogue.flows import Flow, Flows, Slot, fill, pick
@@ -322,9 +322,7 @@ class _Run:
 
     def _answer(self, flow: Flow, details: Mapping[str, Found]) -> confirming.Answer:
         """Return what the message replies to a question for yes or no, besides its details."""
-        text = self.turn.text
-        for found in details.values():
-            text = f"{text[: found.start]}{' ' * (found.end - found.start)}{text[found.end :]}"
+        text = blanked(self.turn.text, [(found.start, found.end) for found in details.values()])
         return confirming.answer(text, self.reading, self.lexicon, flow)
 
     def _leaves(self, flow: Flow, frame: Frame, details: Mapping[str, Found]) -> bool:

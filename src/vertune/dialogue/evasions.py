@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vertune.dialogue.characters import plain
+from vertune.dialogue.characters import blanked, plain
 from vertune.dialogue.lexicon import Lexicon
 from vertune.dialogue.patterns import means_something
 
@@ -24,7 +24,7 @@ def gives_nothing(reply: str, lexicon: Lexicon) -> bool:
     if len(reply) <= _LONGEST_QUESTION and (_ASKS_BACK.search(folded) or _waits(folded, lexicon)):
         return True
     places = [(one.start, one.end) for kind in ("unsure", "affirm") for one in lexicon.find(kind, folded)]
-    return bool(places) and not means_something(_blanked(folded, places))
+    return bool(places) and not means_something(blanked(folded, places))
 
 
 def _waits(folded: str, lexicon: Lexicon) -> bool:
@@ -32,12 +32,6 @@ def _waits(folded: str, lexicon: Lexicon) -> bool:
     places = lexicon.waits(folded)
     if any(not means_something(folded[:start]) for start, _ in places) and not any(map(str.isdigit, folded)):
         return True
-    left = _blanked(folded, places)
+    left = blanked(folded, places)
     clauses = [match.span() for match in _CLAUSE.finditer(folded) if means_something(match.group())]
     return any(not means_something(left[start:end]) for start, end in clauses)
-
-
-def _blanked(text: str, places: list[tuple[int, int]]) -> str:
-    for start, end in places:
-        text = f"{text[:start]}{' ' * (end - start)}{text[end:]}"
-    return text

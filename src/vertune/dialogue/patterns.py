@@ -7,10 +7,10 @@ here they are candidates, and the decision keeps them apart if both are understo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from vertune.dialogue.characters import language_of, plain
+from vertune.dialogue.characters import blanked, language_of, plain
 from vertune.dialogue.lexicon import Lexicon
 
 __all__ = ["KINDS", "Pattern", "Reading", "language_of", "means_something", "read", "recognise"]
@@ -168,11 +168,11 @@ def read(text: str, lexicon: Lexicon | None = None) -> Reading:
     text = text[: len(folded)]
     negated = list(_negations(folded))
     rejected = tuple(text[start:end].strip() for _, start, end in negated)
-    affirmed = _without(folded, [(whole, end) for whole, _, end in negated])
+    affirmed = blanked(folded, [(whole, end) for whole, _, end in negated])
     patterns = _patterns(text, folded, affirmed, lexicon)
     aside = [(pattern.start, pattern.end) for pattern in patterns if pattern.kind == "not_that"]
-    emptied = _without(affirmed, [*_empty(affirmed, lexicon), *aside])
-    beside = _without(emptied, [(pattern.start, pattern.end) for pattern in patterns if pattern.kind not in _ABOUT])
+    emptied = blanked(affirmed, [*_empty(affirmed, lexicon), *aside])
+    beside = blanked(emptied, [(pattern.start, pattern.end) for pattern in patterns if pattern.kind not in _ABOUT])
     if any(lexicon.find(kind, affirmed) for kind in _PARTING) and not _ASKS.search(folded):
         beside = _KIND.sub(" ", beside)
     rest = _original(text, emptied) if means_something(beside) else ""
@@ -187,7 +187,7 @@ def recognise(text: str, lexicon: Lexicon | None = None) -> list[Pattern]:
 def _patterns(text: str, folded: str, affirmed: str, lexicon: Lexicon) -> list[Pattern]:
     """Return the patterns of a message: denials and anger in all of it, the rest in what isn't negated."""
     found = []
-    left = _without(folded, _empty(folded, lexicon))
+    left = blanked(folded, _empty(folded, lexicon))
     short = len(_FILLER.sub("", left)) <= _LONGEST_ALONE
     for kind in KINDS:
         if kind in _ALONE and not short:
@@ -234,7 +234,7 @@ def _shouted(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_alone(left: str, start: int, end: int) -> bool:
     """Return whether a message, of which words that say nothing are left out, contains nothing but the pattern at a place."""
-    return not means_something(_without(left, [(start, end)]))
+    return not means_something(blanked(left, [(start, end)]))
 
 
 def _is_all(left: str, start: int, end: int) -> bool:
@@ -255,14 +255,6 @@ def _negations(folded: str) -> Iterator[tuple[int, int, int]]:
         if match.start() >= taken and not _STILL.search(what) and not _POINTS.fullmatch(what) and not _QUESTION.match(folded, end):
             taken = end
             yield match.start("not" if "not" in match.re.groupindex else 0), match.start("what"), end
-
-
-def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
-    """Return a text with blanks at some places, so that all others stay where they are."""
-    characters = list(text)
-    for start, end in spans:
-        characters[start:end] = " " * (end - start)
-    return "".join(characters)
 
 
 def _original(text: str, folded: str) -> str:
