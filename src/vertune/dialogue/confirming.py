@@ -15,7 +15,8 @@ from vertune.dialogue.flows import Flow
 from vertune.dialogue.lexicon import Lexicon
 from vertune.dialogue.patterns import Reading, means_something
 
-_QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
+QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
+"""How a plain text ends that asks."""
 _DOUBTS = re.compile(
     r"\s*[?？]|[\s,，]*(?:or\s+(?:no|not|maybe)|but|though|however|if|wait|hold\s+on|hang\s+on|nope|maybe|the\s+other|another|and\s+no"
     r"|after|before|once|when|until|unless|what\s+about|never\s?mind|forget|bye|later"
@@ -101,7 +102,7 @@ def answer(text: str, reading: Reading, lexicon: Lexicon, flow: Flow) -> Answer:
     begins = not any(map(str.isalnum, before))
     if not found.value:
         return Answer(None if reading.has("unsure") else False, begins)
-    asks = _DOUBTS.match(after) or (found.raw in _MODAL and _MODAL_ASKS.match(after)) or (not begins and _QUESTION.search(folded))
+    asks = _DOUBTS.match(after) or (found.raw in _MODAL and _MODAL_ASKS.match(after)) or (not begins and QUESTION.search(folded))
     if asks or _CONDITION.search(folded) or not (begins or _leads_in(before, lexicon, flow)):
         return Answer(None, begins)
     if any(not value and match.start() >= found.end for match, value in said(folded, lexicon)):
@@ -118,9 +119,9 @@ def repeats_wish(text: str, flow: Flow) -> bool:
     asked = _ASKED_TO_DO.fullmatch(folded)
     if asked and any(asked["verb"] in plain(title) for title in flow.title.values()):
         return True
-    words = [word for title in flow.title.values() for word in _TITLE_WORD.findall(plain(title))]
+    words = _title_words(flow)
     repeated = _TITLE_WORD.findall(_URGING.sub(" ", folded))
-    if not repeated or _QUESTION.search(folded):
+    if not repeated or QUESTION.search(folded):
         return False
     return all(any(one == word or _is_part(one, word) for word in words) for one in repeated)
 
@@ -151,8 +152,17 @@ def does(flow: Flow, said: str) -> bool:
     verb = (found["verb"] or found.group()) if found else said.split()[0]
     if not found and len(verb) < _SHORTEST_VERB and verb.isascii():
         return False
-    names = [*map(plain, flow.title.values()), flow.name.replace("_", " "), (flow.act.action if flow.act else "").replace("_", " ")]
-    return any(_is_verb_of(_REQUEST.sub("", name), verb) for name in names)
+    return any(_is_verb_of(_REQUEST.sub("", name), verb) for name in [*map(plain, flow.title.values()), *_names_in_code(flow)])
+
+
+def _names_in_code(flow: Flow) -> list[str]:
+    """Return how programs call a flow and its action, in words."""
+    return [name.replace("_", " ") for name in (flow.name, flow.act.action if flow.act else "")]
+
+
+def _title_words(flow: Flow) -> list[str]:
+    """Return the words of the titles of a flow in all languages, in plain form."""
+    return [word for title in flow.title.values() for word in _TITLE_WORD.findall(plain(title))]
 
 
 def _is_verb_of(name: str, verb: str) -> bool:
@@ -167,7 +177,7 @@ def _is_verb_of(name: str, verb: str) -> bool:
 
 def names(flow: Flow, folded: str) -> bool:
     """Return whether a plain text contains a word of the title of a flow, or two characters of a Chinese one."""
-    words = [word for title in flow.title.values() for word in _TITLE_WORD.findall(plain(title))]
+    words = _title_words(flow)
     parts = [[word] if word.isascii() else [word[place : place + 2] for place in range(len(word) - 1)] for word in words]
     return any(part in folded for listed in parts for part in listed)
 
@@ -183,7 +193,7 @@ def _is_explained(after: str, lexicon: Lexicon, flow: Flow) -> bool:
     What else people add may take the yes back in words that no list foresees: `ok it's a mistake`, `fine, I take it back`.
     """
     texts = [*flow.title.values(), *(flow.confirm or {}).values(), *(title for slot in flow.slots for title in slot.title.values())]
-    about = plain(" ".join([*texts, flow.name.replace("_", " "), flow.act.action.replace("_", " ") if flow.act else ""]))
+    about = plain(" ".join([*texts, *_names_in_code(flow)]))
     words = {word for word in _TITLE_WORD.findall(about) if word.isascii()}
     for clause in _CLAUSE.findall(after):
         if _ASKS.search(clause):

@@ -35,7 +35,6 @@ _COVERED = 0.5
 """Share of a message that details must be for it to be a reply to the question rather than a new wish."""
 _WISHES = re.compile(r"^(?:(?:i|want|would|'d|like|to|no|ok|okay|well|just|let's)(?![a-z])[\s,]*|[我想要请帮把还那就是先吧，, ]+)+")
 """What may stand in front of the verb of a wish."""
-_QUESTION = re.compile(r"[?？]\s*$|[吗么]\W*$")
 _CHANGE = re.compile(r"(?<![a-z])(?:change|correct|edit|update|different|another|replace)(?![a-z])|改|换|修正|更正|变更")
 _REFUSED = re.compile(
     r"\W*(?:我|那|就|先|还是|都|这个?|暂时|现在)*(?:不|别|甭)(?:要|用|想|必|再|需要)?(?P<what>[\u3400-\u9fff]{1,4}?)(?:了|啦|吧|先)*\W*"
@@ -182,9 +181,10 @@ class _Run:
         """Read a message while a flow is at hand."""
         asked = flow.slot(frame.asked) if frame.asked else None
         details = self.details(flow, frame)
-        if self._leaves(flow, frame, details):
+        agrees = self._agrees(flow, frame, details)
+        if self._leaves(flow, frame, details, agrees):
             return self._cancelled(flow)
-        if self._agrees(flow, frame, details) and all(frame.slots.get(name) == found.value for name, found in details.items()):
+        if agrees and all(frame.slots.get(name) == found.value for name, found in details.items()):
             return self._act(flow, frame)
         if self._digresses(flow, asked, details):
             other = self.flows.started_by(self.turn.intent)
@@ -239,7 +239,7 @@ class _Run:
             found = [one for one in find(asked.kind, choice, self.turn.at, self.reader.options(asked, True)) if one.raw == choice.strip()]
             return {asked.name: found[0]} if found else {}
         corrects = self.reading.has("correct") or frame.stage != "collect"
-        if frame.stage == "confirm" and _QUESTION.search(plain(self.turn.text)) and not self.reading.has("correct"):
+        if frame.stage == "confirm" and confirming.QUESTION.search(plain(self.turn.text)) and not self.reading.has("correct"):
             asks = self.reader.details(flow, frame.slots, None, True)
             if self.reader.says_more(flow, [(found.start, found.end) for found in asks.values()]):
                 return {}  # a question about a fee of 5 dollars is no correction
@@ -325,13 +325,13 @@ class _Run:
         text = blanked(self.turn.text, [(found.start, found.end) for found in details.values()])
         return confirming.answer(text, self.reading, self.lexicon, flow)
 
-    def _leaves(self, flow: Flow, frame: Frame, details: Mapping[str, Found]) -> bool:
+    def _leaves(self, flow: Flow, frame: Frame, details: Mapping[str, Found], agrees: bool) -> bool:
         """Return whether the message leaves the flow: by a button or a phrase, by a short `cancel the transfer`, or by a negated wish.
 
         A negation that replaces a detail, as `not 200, 300` does, negates no wish.
         Where the flow itself cancels something, the word alone is no reason to leave it; nor is what another flow would cancel.
         """
-        if self.turn.choice is not None or self._agrees(flow, frame, details):
+        if self.turn.choice is not None or agrees:
             return self.turn.choice == "cancel"
         replaces = any(frame.slots.get(name) != found.value for name, found in details.items())
         if (
