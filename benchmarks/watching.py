@@ -315,12 +315,7 @@ def _joined(first: Window, second: Window) -> Window:
         parts = [first.states([row]) if row < count else second.states([row - count]) for row in rows]
         return np.concatenate([part for part in parts if part is not None])
 
-    lists = {name: [*getattr(first, name), *getattr(second, name)] for name in ("records", "answers", "targets", "shadow")}
-    arrays = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right", "errors")
-    }
-    return Window(first.task, **lists, **arrays, states=states)
+    return replace(first.followed_by(second), states=states)
 
 
 def _best_power(usual: float, now: float, alpha: float = 0.01) -> float:

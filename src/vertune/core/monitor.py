@@ -126,13 +126,21 @@ class Window:
         import numpy as np
 
         rows = np.arange(len(self))[positions]
-        lists: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in ("records", "answers", "targets", "shadow")}
+        lists: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in _LISTS}
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("confidences", *_MISSING)}
         taken = replace(self, **lists, **arrays, hours=(), total=0, span=None)  # which are those of all records
         if self.states is no_states:
             return taken
         states = self.states
         return replace(taken, states=lambda wanted: states([int(rows[one]) for one in wanted]))
+
+    def followed_by(self, other: Self) -> Self:
+        """Return the window of the records of both, without vectors."""
+        import numpy as np
+
+        lists: dict[str, Any] = {name: [*getattr(self, name), *getattr(other, name)] for name in _LISTS}
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("confidences", *_MISSING)}
+        return type(self)(other.task, **lists, **arrays)
 
     def where(self, mask: NDArray[np.bool_]) -> Self:
         """Return the window of the records for which `mask`, shape (records,), is true."""
@@ -151,6 +159,7 @@ class Window:
         return [label for answer in self.answers if answer is not None for label in self.task.named(answer)]
 
 
+_LISTS = ("records", "answers", "targets", "shadow")
 _MISSING = {
     "at": float("nan"), "seconds": float("nan"), "tokens": UNKNOWN, "cut": UNKNOWN, "unknown": UNKNOWN, "right": float("nan"),
     "errors": float("nan"),

@@ -148,14 +148,14 @@ def _stored(plan: Plan, name: str, model: Artifact, database: Database, now: dat
 
 def _subject(plan: Plan, name: str, reader: Reader, home: Home, found: Stored) -> Subject:
     """Return one vertical with its reference and its last requests, as they are in the store; its models may compute here."""
-    from vertune.steps.monitor.traffic import joined, with_shadow
+    from vertune.steps.monitor.traffic import with_shadow
 
     monitors, window = plan.chosen, found.window.window(reader)
     early = found.early.window(reader) if len(found.early) else None
     reference = labelled_reference(reader, home)[0] if found.reference is None else found.reference.window(reader)
     if any("shadow" in monitor.of_window for monitor in monitors):
         window = with_shadow(window, _candidate(found.candidate, home))
-    history = joined(found.labelled.window(reader, counted=False), window)
+    history = found.labelled.window(reader, counted=False).followed_by(window)
     return Subject(name, monitors, reference if reference is not None and len(reference) else early or window, window, history, early=early)
 
 

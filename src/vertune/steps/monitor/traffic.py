@@ -237,13 +237,3 @@ def window_of(reader: Reader, rows: Sequence[Row]) -> Window:
         seconds=[row.seconds for row in rows], right=right, targets=[row.target for row in rows],
         errors=[reader.error(row.answer, row.target) for row in rows],
     )  # fmt: skip
-
-
-def joined(first: Window, second: Window) -> Window:
-    """Return the requests of two windows, one after the other; vectors are those of the second alone, so nothing computes any."""
-    lists: dict[str, Any] = {name: [*getattr(first, name), *getattr(second, name)] for name in ("records", "answers", "targets", "shadow")}
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("at", "confidences", "seconds", "tokens", "cut", "unknown", "right", "errors")
-    }
-    return Window(second.task, **lists, **arrays)
