@@ -118,8 +118,9 @@ class Watcher:
                 self._measure(due)
             for name in watches.keys() & (due.keys() | unheard):
                 raise_alerts(self.database, name, watches[name], self.lease.check)
-            for name in lasting - watches.keys() - self._known():
-                end_alerts(self.database, name, self.lease.check)
+            if unwatched := lasting - watches.keys():
+                for name in unwatched - self._known():
+                    end_alerts(self.database, name, self.lease.check)
             for name in watches.keys() - {one.vertical for one in begun if one.stage != retrainings.WAITING}:
                 if newer := self._begin(name, watches[name]):
                     begun = [*(one for one in begun if one.vertical != name), newer]
