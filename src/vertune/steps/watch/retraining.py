@@ -255,12 +255,12 @@ def _end(lead: _Lead, live: Artifact, history: Sequence[rollouts.Version]) -> No
     `live` may have been read before the rollout ended, so the history is looked at where it is another model.
     """
     mine = lead.one.model
-    last = next((entry for entry in history if mine == (entry.previous if entry.action == "roll back" else entry.model)), None)
+    ends = [entry for entry in history if entry.action in ("promote", "deploy", "cancel", "roll back")]
+    last = next((entry for entry in ends if mine == (entry.previous if entry.action == "roll back" else entry.model)), None)
     if live.id == mine or (last is not None and last.action in ("promote", "deploy")):
         lead.move("done", None, "live", said("retraining.live"))
-        return
-    is_refused = last is not None and last.action in ("cancel", "roll back")
-    lead.refuse((last.reason if last is not None and is_refused else "") or said("retraining.ended"))
+    else:
+        lead.refuse(last.reason if last is not None and last.reason else said("retraining.ended"))
 
 
 def _compare(lead: _Lead, live: Artifact) -> None:
