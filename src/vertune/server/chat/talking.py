@@ -117,7 +117,7 @@ class Talking:
             _log.exception("Messages of a conversation that came early could not be answered.")
 
     async def _answer_early(self, id: str) -> bool:
-        """Answer the message that waits and is next, if there is one; return whether there was."""
+        """Answer the message that waits and is next, if there is one; return whether the one after it waits too."""
         conversation = await self.keeper.read(lambda connection: conversations.get(connection, id))
         if conversation is None or conversation.stage == "closed":
             return False
@@ -131,7 +131,7 @@ class Talking:
             self._count(outcome)
         else:
             await self.keeper.write(id, lambda connection: conversations.remove_early(connection, id, number))
-        return outcome.new
+        return outcome.followed
 
     async def turns_after(self, id: str, number: int) -> list[Turn]:
         """Return the turns of a conversation after one."""
