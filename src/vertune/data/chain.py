@@ -33,7 +33,7 @@ from vertune.data.fields import map_fields
 from vertune.data.spellings import Spellings
 from vertune.reports.scales import plural
 
-LABELLED = frozenset({"label", "labels", "spans"})
+_LABELLED = frozenset({"label", "labels", "spans"})
 """Target types whose values contain labels."""
 _REASONS = 20
 """Number of reasons for rejection, the most frequent ones, that have a note each; all other reasons have one note together."""
@@ -343,23 +343,23 @@ def _without_unknown_labels(task: Task, splits: dict[str, pl.DataFrame], log: Ch
     """
     listed = task.known_labels
     train = splits["train"]
-    for column in _label_columns(task, train):
+    for column in label_columns(task, train):
         known = {*describe.labels(train, column.name)["label"].unique(), *listed}
         for name in ("validation", "test"):
             splits[name] = _known_rows(splits[name], name, column, known, log)
     return splits
 
 
-def _label_columns(task: Task, frame: pl.DataFrame) -> list[Column]:
+def label_columns(task: Task, frame: pl.DataFrame) -> list[Column]:
     """Return the required target columns of the task that contain labels and exist in the frame."""
     required = [column for column in task.target_columns if column.required and column.name in frame.columns]
-    return [column for column in required if column.type in LABELLED]
+    return [column for column in required if column.type in _LABELLED]
 
 
 def _merge_labels(task: Task, tables: Mapping[str, pl.DataFrame], log: ChainLog) -> dict[str, pl.DataFrame]:
     """Return the tables with one spelling for labels that nearly agree; the log gets a note for each table with replaced labels."""
     merged = dict(tables)
-    for column in _label_columns(task, tables["train"]):
+    for column in label_columns(task, tables["train"]):
         counts = dict(describe.labels(tables["train"], column.name)["label"].value_counts().iter_rows())
         spellings = Spellings.of(counts, task.known_labels)
         for name in tables:

@@ -27,7 +27,7 @@ from vertune.core.files import read_json, storage_errors, write_json, write_text
 from vertune.core.kinds import Task
 from vertune.core.records import Answer, Record
 from vertune.data import describe
-from vertune.data.chain import LABELLED
+from vertune.data.chain import label_columns
 from vertune.data.dataset import of_model, read
 from vertune.data.fields import map_fields
 from vertune.data.spellings import Spellings
@@ -261,7 +261,7 @@ def _given(frame: pl.DataFrame, predictor: Predictor, dataset: Artifact | None) 
         reasons = ", ".join(sorted({str(row["reason"]) for row in rejected})) or "there are none"
         raise DataError(f"None of the {frame.height} rows can be measured: {reasons}. Correct the rows, or give others.")
     if config.data.labels == "merge":
-        for column in (one for one in task.target_columns if one.type in LABELLED and one.name in cleaned.frame.columns):
+        for column in label_columns(task, cleaned.frame):
             cleaned.frame, merged = Spellings.of({}, task.known_labels).merge(cleaned.frame, column.name, "given")
             cleaned.notes += [merged] if merged is not None else []
     notes = [f"{len(rejected)} of {frame.height} rows could not be read and were left out; see rejected.jsonl."] if rejected else []
